@@ -1,0 +1,1 @@
+"""One file a question: a record, history or scores -> a tidy table. Nothing here draws."""

@@ -1,0 +1,54 @@
+"""Noise that belongs to a sample: keyed by (seed, purpose, sample index), so that a row of the record does not
+depend on batch size, order, shard or interruption, and the caller's random state is never touched."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+def key(seed: int, purpose: str, index: int) -> int:
+    """A 63-bit generator seed for one sample's noise."""
+    digest = hashlib.blake2b(f"{seed}|{purpose}|{index}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+@dataclass(frozen=True)
+class Noise:
+    """A source of noise for the samples of one batch.
+
+    seed: the run's seed. indices: each sample's index in its data set, N of them. Noise is drawn on the CPU, so
+    that every device sees the same values.
+    """
+
+    seed: int
+    indices: tuple[int, ...]
+
+    def uniform(self, purpose: str, like: Tensor) -> Tensor:
+        """U(-1, 1), of the shape, type and device of ``like`` (N, ...)."""
+        return self._draw(purpose, like, lambda shape, g: torch.rand(shape, generator=g) * 2 - 1)
+
+    def normal(self, purpose: str, like: Tensor) -> Tensor:
+        """N(0, 1), of the shape, type and device of ``like`` (N, ...)."""
+        return self._draw(purpose, like, lambda shape, g: torch.randn(shape, generator=g))
+
+    def integers(self, purpose: str, high: int, like: Tensor) -> Tensor:
+        """Integers in [0, high), of the shape, type and device of ``like`` (N,)."""
+        return self._draw(purpose, like, lambda shape, g: torch.randint(high, shape, generator=g))
+
+    def take(self, rows: Tensor) -> Noise:
+        """The noise of the samples at these positions of the batch."""
+        return Noise(self.seed, tuple(self.indices[i] for i in rows.tolist()))
+
+    def _draw(
+        self, purpose: str, like: Tensor, draw: Callable[[Sequence[int], torch.Generator], Tensor]
+    ) -> Tensor:
+        generator = torch.Generator()
+        values = [
+            draw(like.shape[1:], generator.manual_seed(key(self.seed, purpose, index))) for index in self.indices
+        ]
+        return torch.stack(values).to(like)

@@ -1,0 +1,37 @@
+"""The size of a perturbation as people write it: ``8/255`` or ``0.031``."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+from energylens.errors import InputError
+
+
+def parse_radius(text: str | float, what: str = "eps") -> float:
+    """A positive length in units of [0, 1].
+
+    >>> parse_radius("8/255") == 8 / 255, parse_radius("0.5"), parse_radius(0.25)
+    (True, 0.5, 0.25)
+    """
+    try:
+        value = float(Fraction(text)) if isinstance(text, str) else float(text)
+    except (ValueError, TypeError, ZeroDivisionError, OverflowError):
+        raise InputError(f"{what} {text!r} is not a number: write it as 8/255 or 0.031") from None
+    if not math.isfinite(value) or value <= 0:
+        raise InputError(f"{what} must be positive and finite, got {text}: images lie in [0, 1], so 8/255 is usual")
+    return value
+
+
+def write_radius(value: str | float) -> str:
+    """The radius as a person would write it; text stays as it came.
+
+    >>> write_radius(8 / 255), write_radius(0.2), write_radius("4/255")
+    ('8/255', '0.2', '4/255')
+    """
+    if isinstance(value, str):
+        return value
+    levels = Fraction(value * 255).limit_denominator(8)
+    if f"{value:.4g}" == repr(value) or float(levels / 255) != value:
+        return repr(value)
+    return f"{levels}/255"

@@ -1,0 +1,50 @@
+"""Which class a targeted attack aims at, as a table of rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from energylens.attacks.noise import Noise
+from energylens.errors import InputError
+
+
+def _others(logits: Tensor, y: Tensor, fill: float) -> Tensor:
+    """The logits with the label's own taken out of the running."""
+    return logits.scatter(1, y[:, None], fill)
+
+
+def _random(logits: Tensor, y: Tensor, noise: Noise) -> Tensor:
+    classes = logits.shape[1]
+    return (y + 1 + noise.integers("target", classes - 1, y)) % classes
+
+
+RULES: dict[str, Callable[[Tensor, Tensor, Noise], Tensor]] = {
+    "random": _random,
+    "least-likely": lambda logits, y, noise: _others(logits, y, torch.inf).argmin(dim=1),
+    "second-best": lambda logits, y, noise: _others(logits, y, -torch.inf).argmax(dim=1),
+}
+
+
+def check_target(target: str) -> str:
+    """The rule's name, or a class number as text; anything else is refused."""
+    if target in RULES or target.isdecimal():
+        return target
+    raise InputError(f"unknown target {target!r}: give one of {', '.join(RULES)} or a class number such as 3")
+
+
+def choose_targets(target: str, clean_logits: Tensor, y: Tensor, noise: Noise) -> Tensor:
+    """The target classes, (N,) int64, never the label itself.
+
+    target: a row of RULES or a class number; a sample that is of that class already aims at the next one.
+    clean_logits: (N, K).
+    """
+    if target in RULES:
+        return RULES[target](clean_logits, y, noise)
+    classes = clean_logits.shape[1]
+    if int(target) >= classes:
+        raise InputError(f"target class {target} does not exist: the model has classes 0 to {classes - 1}")
+    given = torch.full_like(y, int(target))
+    return torch.where(given == y, (given + 1) % classes, given)

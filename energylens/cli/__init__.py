@@ -1,0 +1,63 @@
+"""The command line: parse -> settings -> call -> print. One file a command; no logic lives here."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from importlib import import_module
+
+import click
+
+from energylens.errors import InputError, RunError
+
+COMMANDS = ("profile", "histogram", "models", "attacks")
+
+
+class Commands(click.Group):
+    """The commands, each imported when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"energylens.cli.{cmd_name}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS:
+            close = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            hint = f"did you mean {close[0]}? " if close else ""
+            ctx.fail(f"unknown command {args[0]!r}: {hint}the commands are {', '.join(COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="energylens", message="energylens %(version)s")
+def root() -> None:
+    """Look at image classifiers through their energies.
+
+    E(x, y) = -f(x)[y] and E(x) = -logsumexp f(x), for natural and adversarial images.
+    """
+
+
+def main() -> None:
+    """Entry point: one clear line for what goes wrong, and a status that says whose fault it is."""
+    try:
+        root.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (InputError, RunError) as error:
+        click.echo(f"energylens: {error}", err=True)
+        sys.exit(error.exit_status)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("\nenergylens: interrupted. Finished blocks are kept: the same command goes on from there.", err=True)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader, `head` say, has closed the pipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)

@@ -1,0 +1,45 @@
+"""``energylens histogram``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from energylens.cli.options import positive, record_options, recording
+from energylens.cli.progress import progress
+
+
+@click.command("histogram")
+@click.option("--model", "-m", metavar="NAME", help="Default: digits-standard.")
+@recording
+@click.option("--bins", type=int, callback=positive, metavar="B", help="How many; default: from the number of samples.")
+@click.option("--range", "limits", type=float, nargs=2, metavar="LOW HIGH", help="Of the energies; the papers: -50 20.")
+@click.option(
+    "--figure", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+    help="Where to draw; PNG, PDF and CSV share the name [default: OUT/MODEL/landscape-ATTACKS.png].",
+)  # fmt: skip
+def command(
+    model: str | None, bins: int | None, limits: tuple[float, float] | None, figure: Path | None, **options: Any
+) -> None:
+    """Draw the energy landscape of attacks: E(x) and E(x,y), natural and adversarial, a column an attack.
+
+    \b
+    energylens histogram --attack cw
+    energylens histogram --model autoattack-resnet18 --attack pgd --attack trades --attack cw
+    """
+    from analyses.attack_landscape import landscape
+    from energylens.plots.save import save_figure
+    from energylens.profiling import DEFAULT_MODEL, profile
+    from energylens.run_folder import safe_name
+    from figures.attack_landscape import draw
+
+    model = model or DEFAULT_MODEL
+    with progress(model) as listener:
+        record = profile(model, listener=listener, **record_options(options))
+    table = landscape(record, bins=bins, limits=limits)
+    attacks = "-".join(attack.name for attack in record.attacks[1:])
+    default = options["out"] / safe_name(record.model) / f"landscape-{safe_name(attacks)}.png"
+    for path in save_figure(draw(table), figure or default, table):
+        click.echo(path)

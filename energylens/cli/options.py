@@ -1,0 +1,90 @@
+"""The options that say what to record, shared by the commands that record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from energylens.data.catalog import DATA_SETS
+
+Command = Callable[..., None]
+
+
+def numbers(ctx: click.Context, option: click.Parameter, text: str | None) -> tuple[float, ...] | None:
+    """``0.5,0.5,0.5`` as floats."""
+    if text is None:
+        return None
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a list of numbers such as 0.485,0.456,0.406") from None
+
+
+def positive(ctx: click.Context, option: click.Parameter, value: int | None) -> int | None:
+    """A whole number above zero."""
+    if value is not None and value < 1:
+        raise click.BadParameter(f"{value} is not positive")
+    return value
+
+
+_OPTIONS = (
+    click.option("--dataset", "-d", metavar="NAME", help=f"Default: the model's own. One of {', '.join(DATA_SETS)}."),
+    click.option(
+        "--attack", "-a", "attacks", multiple=True, metavar="NAME[,SETTING=VALUE]...",
+        help="An attack, with settings if you like: pgd,steps=50. Repeat it for several; `energylens attacks` lists them.",
+    ),
+    click.option("--n", type=int, callback=positive, metavar="N", help="How many samples [default: 256]."),
+    click.option(
+        "--choose", type=click.Choice(["first", "random", "balanced"]), default="first", show_default=True,
+        help="Which samples: the first n, n at random under the seed, or as many of each class.",
+    ),
+    click.option("--split", default="test", show_default=True, help="Which part of the data set: test or train."),
+    click.option("--eps", metavar="R", help="Radius, as 8/255 or 0.03 [default: the model's or the data set's]."),
+    click.option("--norm", type=click.Choice(["linf", "l2"]), help="Default: the model's, else linf."),
+    click.option("--steps", type=int, callback=positive, metavar="K", help="Iterations of the attacks that iterate."),
+    click.option(
+        "--target", metavar="RULE", help="Aim at a class: random, least-likely, second-best or a class number."
+    ),
+    click.option("--batch-size", type=int, callback=positive, metavar="B", help="Changes speed and memory only."),
+    click.option("--seed", type=int, default=0, show_default=True, help="Of the noise and of random choices."),
+    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps."),
+    click.option(
+        "--data-root", type=click.Path(path_type=Path), metavar="DIR",
+        help="Where data sets lie [default: $ENERGYLENS_DATA].",
+    ),
+    click.option(
+        "--model-dir", type=click.Path(path_type=Path), metavar="DIR",
+        help="Where weights lie, in RobustBench's layout [default: $ENERGYLENS_MODELS].",
+    ),
+    click.option("--threat-model", metavar="NAME", help="RobustBench's: Linf, L2 or corruptions."),
+    click.option("--arch", metavar="NAME", help="Architecture of a checkpoint of your own."),
+    click.option("--mean", callback=numbers, metavar="M,M,M", help="Its input normalisation, if the network has one."),
+    click.option("--std", callback=numbers, metavar="S,S,S"),
+    click.option("--trust-pickle", is_flag=True, help="Run the code inside a pickled checkpoint. Only for your own."),
+    click.option(
+        "--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, metavar="DIR",
+        help="Where records are kept.",
+    ),
+    click.option("--overwrite", is_flag=True, help="Compute again what is already recorded."),
+)  # fmt: skip
+
+
+def recording(command: Command) -> Command:
+    """Give a command every option that says what to record."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def record_options(options: dict[str, Any]) -> dict[str, Any]:
+    """The options as ``energylens.profile`` takes them: what was not given is left to its defaults."""
+    renamed = {"dataset": "data"}
+    given = {renamed.get(name, name): value for name, value in options.items() if value is not None}
+    for name in ("attacks",):
+        given[name] = list(given[name])
+        if not given[name]:
+            del given[name]
+    return given

@@ -1,0 +1,29 @@
+"""Name -> images, labels, classes: every data set behind `load_data`, every image float32 in [0, 1].
+
+Torch arrives with the first name that needs it, so that the command line can list the data sets in its help for free.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from energylens.data.catalog import DATA_SETS, DataSet, data_set
+
+if TYPE_CHECKING:
+    from energylens.data.images import check_images, check_labels
+    from energylens.data.load import load_data
+    from energylens.data.samples import Samples
+
+__all__ = ["DATA_SETS", "DataSet", "Samples", "check_images", "check_labels", "data_set", "load_data"]
+
+_HOMES = {
+    "Samples": "energylens.data.samples",
+    "check_images": "energylens.data.images",
+    "check_labels": "energylens.data.images",
+    "load_data": "energylens.data.load",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

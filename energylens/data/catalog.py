@@ -1,0 +1,205 @@
+"""The data sets as a table: adding one is adding a row (and a loader, where no present one reads its layout).
+
+Facts only: nothing here imports torch, torchvision or scikit-learn.
+"""
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+
+from energylens.errors import InputError
+
+BOTH = ("train", "test")
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One file (or a pattern of files) below the data set's folder, the splits that need it, and its md5 if known."""
+
+    path: str
+    md5: str | None = None
+    splits: tuple[str, ...] = BOTH
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What happens to a decoded image before it becomes a tensor: resize (shorter side, or height x width), then crop.
+
+    Sizes are in pixels; None leaves the step out.
+    """
+
+    resize: int | tuple[int, int] | None = None
+    crop: int | None = None
+    interpolation: str = "bilinear"
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """One row: what a data set is, where its files lie, who reads them and how they are fetched.
+
+    default_eps: the radius usually attacked, per norm, for images in [0, 1].
+    loader: "module:function", called with a `Request`, answers a `Source`.
+    folder: where below the data root `files` lie.
+    fetch: Python that fetches the files, with {root} for the data root; `before_fetch` is what a person must do first.
+    preprocessings: the names the caller may choose from; the first is the default.
+    """
+
+    name: str
+    num_classes: int
+    image_shape: tuple[int, int, int]
+    default_eps: Mapping[str, float]
+    loader: str
+    citation: str
+    splits: tuple[str, ...] = BOTH
+    folder: str = ""
+    files: tuple[DataFile, ...] = ()
+    fetch: str = ""
+    before_fetch: str = ""
+    preprocessings: Mapping[str, Preprocessing] = field(default_factory=lambda: {"None": Preprocessing()})
+
+    def files_of(self, split: str) -> tuple[DataFile, ...]:
+        """The files that reading one split takes."""
+        return tuple(file for file in self.files if split in file.splits)
+
+    def fetch_command(self, root: Path) -> str:
+        """The shell command that fetches the files below `root`."""
+        return f"python -c {shlex.quote(self.fetch.format(root=json.dumps(str(root))))}"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a loader is asked for; every field is checked before it gets there."""
+
+    data_set: DataSet
+    split: str
+    root: Path
+    preprocessing: str
+
+
+# As RobustBench names and defines them (robustbench/data.py).
+IMAGENET_PREPROCESSINGS = {
+    "Res256Crop224": Preprocessing(resize=256, crop=224),
+    "BicubicRes256Crop224": Preprocessing(resize=256, crop=224, interpolation="bicubic"),
+    "Crop288": Preprocessing(crop=288),
+    "Res224": Preprocessing(resize=(224, 224)),
+    "None": Preprocessing(),
+}
+
+_ROWS = (
+    DataSet(
+        name="digits",
+        num_classes=10,
+        image_shape=(1, 8, 8),
+        default_eps={"linf": 0.2, "l2": 0.5},
+        loader="energylens.data.embedded:load_digits",
+        citation="Alpaydin & Kaynak 1998, Optical Recognition of Handwritten Digits, UCI (as in scikit-learn)",
+    ),
+    DataSet(
+        name="mnist",
+        num_classes=10,
+        image_shape=(1, 28, 28),
+        default_eps={"linf": 0.3, "l2": 2.0},
+        loader="energylens.data.torchvision_sets:load_mnist",
+        citation="LeCun, Bottou, Bengio & Haffner 1998, Gradient-based learning applied to document recognition",
+        folder="MNIST/raw",
+        files=(
+            DataFile("train-images-idx3-ubyte", "6bbc9ace898e44ae57da46a324031adb"),
+            DataFile("train-labels-idx1-ubyte", "a25bea736e30d166cdddb491f175f624"),
+            DataFile("t10k-images-idx3-ubyte", "2646ac647ad5339dbf082846283269ea"),
+            DataFile("t10k-labels-idx1-ubyte", "27ae3e4e09519cfbb04c329615203637"),
+        ),
+        fetch="from torchvision.datasets import MNIST; MNIST({root}, download=True)",
+    ),
+    DataSet(
+        name="cifar10",
+        num_classes=10,
+        image_shape=(3, 32, 32),
+        default_eps={"linf": 8 / 255, "l2": 0.5},
+        loader="energylens.data.torchvision_sets:load_cifar10",
+        citation="Krizhevsky 2009, Learning multiple layers of features from tiny images",
+        folder="cifar-10-batches-py",
+        files=(
+            DataFile("data_batch_1", "c99cafc152244af753f735de768cd75f"),
+            DataFile("data_batch_2", "d4bba439e000b95fd0a9bffe97cbabec"),
+            DataFile("data_batch_3", "54ebc095f3ab1f0389bbae665268c751"),
+            DataFile("data_batch_4", "634d18415352ddfa80567beed471001a"),
+            DataFile("data_batch_5", "482c414d41f54cd18b22e5b47cb7c3cb"),
+            DataFile("test_batch", "40351d587109b95175f43aff81a1287e"),
+            DataFile("batches.meta", "5ff9c542aee3614f3951f8cda6e48888"),
+        ),
+        fetch="from torchvision.datasets import CIFAR10; CIFAR10({root}, download=True)",
+    ),
+    DataSet(
+        name="cifar100",
+        num_classes=100,
+        image_shape=(3, 32, 32),
+        default_eps={"linf": 8 / 255, "l2": 0.5},
+        loader="energylens.data.torchvision_sets:load_cifar100",
+        citation="Krizhevsky 2009, Learning multiple layers of features from tiny images",
+        folder="cifar-100-python",
+        files=(
+            DataFile("train", "16019d7e3df5f24257cddd939b257f8d"),
+            DataFile("test", "f0ef6b0ae62326f3e7ffdfab6717acfc"),
+            DataFile("meta", "7973b15100ade9c7d40fb424638fde48"),
+        ),
+        fetch="from torchvision.datasets import CIFAR100; CIFAR100({root}, download=True)",
+    ),
+    DataSet(
+        name="svhn",
+        num_classes=10,
+        image_shape=(3, 32, 32),
+        default_eps={"linf": 8 / 255, "l2": 0.5},
+        loader="energylens.data.torchvision_sets:load_svhn",
+        citation="Netzer et al. 2011, Reading digits in natural images with unsupervised feature learning",
+        files=(
+            DataFile("train_32x32.mat", "e26dedcc434d2e4c54c9b2d4a06d8373", ("train",)),
+            DataFile("test_32x32.mat", "eb5a983be6a315427106f1b164d9cef3", ("test",)),
+        ),
+        fetch='from torchvision.datasets import SVHN; [SVHN({root}, s, download=True) for s in ("train", "test")]',
+    ),
+    DataSet(
+        name="tinyimagenet",
+        num_classes=200,
+        image_shape=(3, 64, 64),
+        default_eps={"linf": 8 / 255, "l2": 0.5},
+        loader="energylens.data.folders:load_tinyimagenet",
+        citation="Le & Yang 2015, Tiny ImageNet visual recognition challenge (Stanford CS231n)",
+        folder="tiny-imagenet-200",
+        files=(
+            DataFile("train/<wnid>/images/*.JPEG", splits=("train",)),
+            DataFile("val/images/*.JPEG with val/val_annotations.txt, or val/<wnid>/*.JPEG", splits=("test",)),
+        ),
+        fetch="from torchvision.datasets.utils import download_and_extract_archive as fetch; "
+        'fetch("http://cs231n.stanford.edu/tiny-imagenet-200.zip", {root})',
+    ),
+    DataSet(
+        name="imagenet",
+        num_classes=1000,
+        image_shape=(3, 224, 224),
+        default_eps={"linf": 4 / 255, "l2": 3.0},
+        loader="energylens.data.folders:load_imagenet",
+        citation="Russakovsky et al. 2015, ImageNet large scale visual recognition challenge (arXiv:1409.0575)",
+        splits=("test",),
+        folder="imagenet",
+        files=(DataFile("val/<wnid>/*.JPEG", splits=("test",)),),
+        # torchvision unpacks the archives; ImageNet's terms want a person to fetch them.
+        fetch='from torchvision.datasets import ImageNet; ImageNet({root} + "/imagenet", split="val")',
+        before_fetch="put ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz (from image-net.org, which wants you "
+        "to register) into the folder imagenet of the data root",
+        preprocessings=IMAGENET_PREPROCESSINGS,
+    ),
+)
+
+DATA_SETS: Mapping[str, DataSet] = {row.name: row for row in _ROWS}
+
+
+def data_set(name: str) -> DataSet:
+    """The row called `name`; InputError with the close matches and the whole list when there is none."""
+    if name in DATA_SETS:
+        return DATA_SETS[name]
+    close = get_close_matches(name.lower(), DATA_SETS, cutoff=0.5)
+    hint = f"; did you mean {' or '.join(close)}?" if close else ";"
+    raise InputError(f"unknown data set {name!r}{hint} Known: {', '.join(DATA_SETS)}.")

@@ -1,0 +1,94 @@
+"""A data set and the samples chosen from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from energylens.data.images import check_images, check_labels
+from energylens.data.sources import Memory, Source
+from energylens.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Chosen samples of one split of a data set.
+
+    indices: (n,) int64, positions in the whole split, ascending. They, not positions in the selection, name a sample.
+    """
+
+    name: str
+    split: str
+    indices: Tensor = field(repr=False)
+    source: Source = field(repr=False)
+
+    @staticmethod
+    def from_tensors(x: Tensor, y: Tensor, classes: Sequence[str] | None = None, name: str = "tensors") -> Samples:
+        """Your own images as samples (split "all"); kept, not copied, where already float32 on the CPU.
+
+        x: (N, C, H, W) float in [0, 1]; y: (N,) int in [0, K); classes: K names, else "0", "1", ... up to the largest
+        label. Raises InputError for anything else.
+        """
+        check_images(x)
+        check_labels(y, len(x), None if classes is None else len(classes))
+        names = map(str, range(int(y.max()) + 1)) if classes is None else classes
+        pixels = x.detach().to("cpu", torch.float32)
+        source = Memory(tuple(names), y.to("cpu", torch.int64), pixels, levels=1)
+        return Samples(name, "all", torch.arange(len(x)), source)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The K class names, in the order of the labels."""
+        return self.source.classes
+
+    @property
+    def labels(self) -> Tensor:
+        """(n,) int64 in [0, K)."""
+        return self.source.labels[self.indices]
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(C, H, W)."""
+        return self.source.image_shape
+
+    @property
+    def digest(self) -> str:
+        """sha256, in hex, of the whole split's content, the same whichever samples are chosen; computed once."""
+        return self.source.digest
+
+    @property
+    def images(self) -> Tensor:
+        """All chosen images at once: (n, C, H, W) float32 in [0, 1]. For what fits into memory; else `batch`."""
+        return self.source.images(self.indices)
+
+    def batch(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """Images and labels at the selection's positions start:stop, as in a slice.
+
+        Returns x: (B, C, H, W) float32 in [0, 1] and y: (B,) int64 in [0, K). RunError if a file does not decode.
+        """
+        indices = self.indices[start:stop]
+        return self.source.images(indices), self.source.labels[indices]
+
+    def subset(self, positions: Sequence[int] | Tensor) -> Samples:
+        """The samples at these positions of the selection, whatever their order.
+
+        positions: distinct integers in [0, len(self)). Raises InputError otherwise.
+        """
+        wanted = torch.as_tensor(positions).flatten()
+        expected = f"expected distinct integers in [0, {len(self) - 1}]"
+        if len(wanted) == 0:
+            raise InputError(f"no positions came; {expected}, at least one.")
+        if wanted.is_floating_point() or wanted.dtype == torch.bool:
+            raise InputError(f"positions are {wanted.dtype}; {expected} (of a mask: mask.nonzero()).")
+        wanted = wanted.to("cpu", torch.int64).sort().values
+        if wanted[0] < 0 or wanted[-1] >= len(self):
+            raise InputError(f"positions range over [{wanted[0]}, {wanted[-1]}]; {expected}.")
+        if (repeated := wanted[1:][wanted[1:] == wanted[:-1]]).numel():
+            raise InputError(f"position {repeated[0]} comes more than once; {expected}.")
+        return Samples(self.name, self.split, self.indices[wanted], self.source)

@@ -1,0 +1,123 @@
+"""Where a whole split's pixels come from: memory, or files decoded when a batch asks for them."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from energylens.errors import InputError, RunError
+
+
+class Source(Protocol):
+    """A whole split: K class names, N labels and, on request, images."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The K class names, in the order of the labels."""
+
+    @property
+    def labels(self) -> Tensor:
+        """(N,) int64 in [0, K)."""
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(C, H, W)."""
+
+    @property
+    def digest(self) -> str:
+        """sha256, in hex, of what the split holds."""
+
+    def images(self, indices: Tensor) -> Tensor:
+        """indices: (B,) int64 in [0, N) -> (B, C, H, W) float32 in [0, 1]."""
+
+
+@dataclass(frozen=True, eq=False)
+class Memory:
+    """Pixels held as they came and converted a batch at a time.
+
+    pixels: (N, C, H, W), uint8 in [0, levels] or float32 in [0, 1] (levels 1).
+    """
+
+    classes: tuple[str, ...]
+    labels: Tensor
+    pixels: Tensor
+    levels: int = 255
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        return tuple(self.pixels.shape[1:])
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of dtype, shape, pixels and labels."""
+        sha = hashlib.sha256(f"{self.pixels.dtype} {tuple(self.pixels.shape)} {self.levels}\n".encode())
+        sha.update(self.pixels.contiguous().numpy().data)
+        sha.update(self.labels.contiguous().numpy().data)
+        return sha.hexdigest()
+
+    def images(self, indices: Tensor) -> Tensor:
+        return self.pixels[indices].to(torch.float32).div_(self.levels)
+
+
+@dataclass(frozen=True, eq=False)
+class Files:
+    """Image files decoded per batch, never all at once.
+
+    paths: N files relative to `folder`. transform: PIL image (RGB) -> (C, H, W) float32 in [0, 1].
+    preprocessing: the transform's name, part of the digest because it changes the images.
+    """
+
+    classes: tuple[str, ...]
+    labels: Tensor
+    folder: Path
+    paths: tuple[str, ...]
+    transform: Callable[[Any], Tensor]
+    preprocessing: str
+
+    @cached_property
+    def image_shape(self) -> tuple[int, ...]:
+        return tuple(self._decode(0).shape)
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of the preprocessing's name and, sorted by path, every file's relative path, size and label."""
+        sha = hashlib.sha256(f"{self.preprocessing}\n".encode())
+        for path, label in sorted(zip(self.paths, self.labels.tolist(), strict=True)):
+            try:
+                size = (self.folder / path).stat().st_size
+            except OSError as error:
+                raise self._unreadable(path, error) from error
+            sha.update(f"{path}\t{size}\t{label}\n".encode())
+        return sha.hexdigest()
+
+    def images(self, indices: Tensor) -> Tensor:
+        """As `Source.images`; RunError for a file that does not decode, InputError where the sizes differ."""
+        batch = torch.empty(len(indices), *self.image_shape)
+        for slot, index in zip(batch, indices.tolist(), strict=True):
+            image = self._decode(index)
+            if image.shape != slot.shape:
+                raise InputError(
+                    f"{self.folder / self.paths[index]} is {tuple(image.shape)} after preprocessing "
+                    f"{self.preprocessing!r}, the first image {self.image_shape}; a batch needs one size: "
+                    "choose a preprocessing that crops or resizes to one."
+                )
+            slot.copy_(image)
+        return batch
+
+    def _decode(self, index: int) -> Tensor:
+        path = self.paths[index]
+        try:
+            with Image.open(self.folder / path) as image:
+                return self.transform(image.convert("RGB"))
+        except OSError as error:
+            raise self._unreadable(path, error) from error
+
+    def _unreadable(self, path: str, error: OSError) -> RunError:
+        file = self.folder / path
+        return RunError(f"{file} could not be read ({error}); expected an image. Unpack it anew from its archive.")

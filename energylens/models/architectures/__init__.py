@@ -1,0 +1,77 @@
+"""Our own architectures: a table name -> builder. Adding one is adding a row."""
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from energylens.errors import InputError
+from energylens.models.architectures.layers import Normalize, normalized
+from energylens.models.architectures.residual import preactresnet18, resnet4b, resnet18, resnet20, wide_resnet
+from energylens.models.architectures.small_cnn import digits_cnn, mnist_smallcnn
+
+__all__ = ["ARCHITECTURES", "Architecture", "Normalize", "architecture", "normalized"]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One row: how to build a network, and where its weights tell how it was built.
+
+    builder: (num_classes, in_channels[, width]) -> module with random weights.
+    stem, head: the state-dict keys of the first convolution (width, in_channels, 3, 3) and of the last linear layer
+    (num_classes, features).
+    num_classes, in_channels, width: defaults; width (channels of the stem) is None where it is fixed.
+    """
+
+    builder: Callable[..., nn.Module]
+    stem: str
+    head: str
+    num_classes: int = 10
+    in_channels: int = 3
+    width: int | None = None
+
+    def build(
+        self, *, num_classes: int | None = None, in_channels: int | None = None, width: int | None = None
+    ) -> nn.Module:
+        """The network with random weights; what is not given is the row's default."""
+        settings: dict[str, Any] = {
+            "num_classes": num_classes or self.num_classes,
+            "in_channels": in_channels or self.in_channels,
+        }
+        if self.width is not None:
+            settings["width"] = width or self.width
+        return self.builder(**settings)
+
+    def settings_of(self, state: Mapping[str, Tensor]) -> dict[str, int]:
+        """The arguments of `build` that the weights tell by their shapes; nothing where the keys are absent."""
+        told: dict[str, int] = {}
+        if self.stem in state and state[self.stem].dim() == 4:
+            told["width"], told["in_channels"] = state[self.stem].shape[:2]
+        if self.head in state and state[self.head].dim() == 2:
+            told["num_classes"] = state[self.head].shape[0]
+        return told
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "resnet18": Architecture(resnet18, "conv1.weight", "linear.weight", width=64),
+    "preactresnet18": Architecture(preactresnet18, "conv1.weight", "linear.weight", width=64),
+    "wrn-28-10": Architecture(wide_resnet(28, 10), "conv1.weight", "fc.weight"),
+    "wrn-34-10": Architecture(wide_resnet(34, 10), "conv1.weight", "fc.weight"),
+    "resnet20": Architecture(resnet20, "conv1.weight", "linear.weight"),
+    "resnet4b": Architecture(resnet4b, "conv1.weight", "linear2.weight"),
+    "mnist-smallcnn": Architecture(
+        mnist_smallcnn, "feature_extractor.conv1.weight", "classifier.fc3.weight", in_channels=1
+    ),
+    "digits-cnn": Architecture(digits_cnn, "conv1.weight", "fc2.weight", in_channels=1),
+}
+
+
+def architecture(name: str) -> Architecture:
+    """The row of that name; InputError with the close matches and the whole list otherwise."""
+    if name not in ARCHITECTURES:
+        close = difflib.get_close_matches(name.lower(), ARCHITECTURES, n=2)
+        meant = f" (did you mean {' or '.join(close)}?)" if close else ""
+        raise InputError(f"unknown architecture {name!r}{meant}: one of {', '.join(ARCHITECTURES)}")
+    return ARCHITECTURES[name]

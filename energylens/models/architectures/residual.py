@@ -1,0 +1,203 @@
+"""Residual networks for small images: post-activation (ResNet), pre-activation, and wide.
+
+A network is a named sequence of a stem, stages of blocks, pooling and a head. The names are the state-dict keys of the
+public checkpoints, so that those load without translation.
+"""
+
+from collections.abc import Callable
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from energylens.models.architectures.layers import kaiming, named
+
+
+def conv3x3(inputs: int, outputs: int, stride: int = 1, *, bias: bool = False) -> nn.Conv2d:
+    """A 3x3 convolution that keeps the size at stride 1 and halves it at stride 2."""
+    return nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=bias)
+
+
+def stage(block: Callable[[int, int, int], nn.Module], count: int, inputs: int, outputs: int, stride: int) -> nn.Module:
+    """`count` blocks in a row; the first one changes the width and the resolution."""
+    rest = [block(outputs, outputs, 1) for _ in range(count - 1)]
+    return nn.Sequential(block(inputs, outputs, stride), *rest)
+
+
+class PadShortcut(nn.Module):
+    """Option A: every second pixel, missing channels zero on both sides; no parameters (arXiv:1512.03385, sec. 3.3)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.stride, self.pad = stride, (outputs - inputs) // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.pad, self.pad))
+
+
+def normed_projection(inputs: int, outputs: int, stride: int) -> nn.Module:
+    """Option B: a 1x1 convolution with batch norm (keys `shortcut.0`, `shortcut.1`)."""
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+
+
+def plain_projection(inputs: int, outputs: int, stride: int) -> nn.Module:
+    """A 1x1 convolution with a bias, for networks without batch norm (key `shortcut.0`)."""
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride))
+
+
+class PostActBlock(nn.Module):
+    """relu(conv-bn-relu-conv-bn(x) + shortcut(x)) (He et al. 2016, arXiv:1512.03385, fig. 2).
+
+    shortcut: builds the path round the block where width or resolution change.
+    norm: without it the convolutions carry a bias instead.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        stride: int,
+        *,
+        shortcut: Callable[[int, int, int], nn.Module],
+        norm: bool = True,
+    ) -> None:
+        super().__init__()
+        self.conv1 = conv3x3(inputs, outputs, stride, bias=not norm)
+        self.bn1 = nn.BatchNorm2d(outputs) if norm else nn.Identity()
+        self.conv2 = conv3x3(outputs, outputs, bias=not norm)
+        self.bn2 = nn.BatchNorm2d(outputs) if norm else nn.Identity()
+        changes = stride != 1 or inputs != outputs
+        self.shortcut = shortcut(inputs, outputs, stride) if changes else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(out)) + self.shortcut(x))
+
+
+class PreActBlock(nn.Module):
+    """x + conv-relu-bn twice, activation first (He et al. 2016, arXiv:1603.05027, fig. 1b).
+
+    Where width or resolution change, the projection reads the activated input, as in the public adversarial-training
+    code, and takes the place of x.
+    projection_key: `shortcut.0` (pre-activation ResNets) or `convShortcut` (TRADES' WideResNet).
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int, *, projection_key: str = "shortcut.0") -> None:
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(inputs)
+        self.conv1 = conv3x3(inputs, outputs, stride)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.conv2 = conv3x3(outputs, outputs)
+        self.changes = stride != 1 or inputs != outputs
+        self.projection_name, _, inner = projection_key.partition(".")
+        if self.changes:
+            projection = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+            self.add_module(self.projection_name, nn.Sequential(projection) if inner else projection)
+
+    def forward(self, x: Tensor) -> Tensor:
+        active = F.relu(self.bn1(x))
+        skip = self.get_submodule(self.projection_name)(active) if self.changes else x
+        out: Tensor = self.conv2(F.relu(self.bn2(self.conv1(active)))) + skip
+        return out
+
+
+def resnet18(num_classes: int, in_channels: int, width: int) -> nn.Module:
+    """ResNet-18 with a 3x3 stem for 32x32 images (keys as in AutoAttack's `model_test.pt`)."""
+
+    def block(inputs: int, outputs: int, stride: int) -> nn.Module:
+        return PostActBlock(inputs, outputs, stride, shortcut=normed_projection)
+
+    return named(
+        conv1=conv3x3(in_channels, width),
+        bn1=nn.BatchNorm2d(width),
+        relu=nn.ReLU(),
+        layer1=stage(block, 2, width, width, 1),
+        layer2=stage(block, 2, width, 2 * width, 2),
+        layer3=stage(block, 2, 2 * width, 4 * width, 2),
+        layer4=stage(block, 2, 4 * width, 8 * width, 2),
+        pool=nn.AdaptiveAvgPool2d(1),
+        flatten=nn.Flatten(),
+        linear=nn.Linear(8 * width, num_classes),
+    )
+
+
+def preactresnet18(num_classes: int, in_channels: int, width: int) -> nn.Module:
+    """Pre-activation ResNet-18 with a last batch norm (keys as in Rice et al. 2020, arXiv:2002.11569)."""
+    return named(
+        conv1=conv3x3(in_channels, width),
+        layer1=stage(PreActBlock, 2, width, width, 1),
+        layer2=stage(PreActBlock, 2, width, 2 * width, 2),
+        layer3=stage(PreActBlock, 2, 2 * width, 4 * width, 2),
+        layer4=stage(PreActBlock, 2, 4 * width, 8 * width, 2),
+        bn=nn.BatchNorm2d(8 * width),
+        relu=nn.ReLU(),
+        pool=nn.AdaptiveAvgPool2d(1),
+        flatten=nn.Flatten(),
+        linear=nn.Linear(8 * width, num_classes),
+    )
+
+
+def resnet20(num_classes: int, in_channels: int) -> nn.Module:
+    """He et al.'s CIFAR ResNet-20 with option-A shortcuts (arXiv:1512.03385, sec. 4.2; akamaster's keys)."""
+
+    def block(inputs: int, outputs: int, stride: int) -> nn.Module:
+        return PostActBlock(inputs, outputs, stride, shortcut=PadShortcut)
+
+    net = named(
+        conv1=conv3x3(in_channels, 16),
+        bn1=nn.BatchNorm2d(16),
+        relu=nn.ReLU(),
+        layer1=stage(block, 3, 16, 16, 1),
+        layer2=stage(block, 3, 16, 32, 2),
+        layer3=stage(block, 3, 32, 64, 2),
+        pool=nn.AdaptiveAvgPool2d(1),
+        flatten=nn.Flatten(),
+        linear=nn.Linear(64, num_classes),
+    )
+    return kaiming(net, "fan_in")
+
+
+def resnet4b(num_classes: int, in_channels: int) -> nn.Module:
+    """Four blocks without batch norm for 32x32 images, small enough for formal verification (alpha-beta-CROWN's)."""
+
+    def block(inputs: int, outputs: int, stride: int) -> nn.Module:
+        return PostActBlock(inputs, outputs, stride, shortcut=plain_projection, norm=False)
+
+    return named(
+        conv1=conv3x3(in_channels, 16, 2, bias=True),
+        relu=nn.ReLU(),
+        layer1=stage(block, 2, 16, 32, 2),
+        layer2=stage(block, 2, 32, 32, 2),
+        flatten=nn.Flatten(),
+        linear1=nn.Linear(512, 100),
+        relu1=nn.ReLU(),
+        linear2=nn.Linear(100, num_classes),
+    )
+
+
+def wide_resnet(depth: int, widen: int) -> Callable[..., nn.Module]:
+    """A builder of WRN-depth-widen (Zagoruyko and Komodakis 2016, arXiv:1605.07146; TRADES' and RobustBench's keys).
+
+    depth: 6 n + 4 for n blocks in each of the three stages.
+    """
+    count = (depth - 4) // 6
+
+    def block(inputs: int, outputs: int, stride: int) -> nn.Module:
+        return PreActBlock(inputs, outputs, stride, projection_key="convShortcut")
+
+    def build(num_classes: int, in_channels: int) -> nn.Module:
+        head = nn.Linear(64 * widen, num_classes)
+        nn.init.zeros_(head.bias)
+        net = named(
+            conv1=conv3x3(in_channels, 16),
+            block1=named(layer=stage(block, count, 16, 16 * widen, 1)),
+            block2=named(layer=stage(block, count, 16 * widen, 32 * widen, 2)),
+            block3=named(layer=stage(block, count, 32 * widen, 64 * widen, 2)),
+            bn1=nn.BatchNorm2d(64 * widen),
+            relu=nn.ReLU(),
+            pool=nn.AdaptiveAvgPool2d(1),
+            flatten=nn.Flatten(),
+            fc=head,
+        )
+        return kaiming(net, "fan_out")
+
+    return build

@@ -1,0 +1,201 @@
+"""Models that other packages hold: a callable of the user's, timm, torchvision, the Hugging Face hub.
+
+Each comes with the normalisation its weights were trained with as its first layer, so that the input is an image in
+[0, 1].
+"""
+
+import contextlib
+import difflib
+import importlib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from energylens.errors import InputError, RunError
+from energylens.models.architectures import normalized
+from energylens.models.card import ModelCard
+
+
+def load_factory(address: str) -> tuple[nn.Module, ModelCard]:
+    """The module that `package.module:factory` returns when called without arguments.
+
+    The current directory is on the import path meanwhile.
+    Raises InputError if the import or the call fails, or the result is no nn.Module.
+    """
+    module_name, _, attribute = address.partition(":")
+    with _current_directory_importable():
+        try:
+            factory = getattr(importlib.import_module(module_name), attribute)
+            made = factory()
+        except Exception as error:  # the user's own code: whatever it raises
+            raise InputError(
+                f"{address} gave {type(error).__name__}: {error}. Expected an importable module (from the current "
+                "directory too) and in it a callable that needs no arguments and returns an nn.Module"
+            ) from error
+    if not isinstance(made, nn.Module):
+        raise InputError(f"{address}() returned a {type(made).__name__}, expected a torch.nn.Module")
+    return made, ModelCard(name=address, source="factory", architecture=type(made).__name__, origin=address)
+
+
+def load_timm(name: str) -> tuple[nn.Module, ModelCard]:
+    """timm's model of that name with its pretrained weights.
+
+    Raises InputError for a name that timm does not know or has no weights for; RunError if they cannot be had.
+    """
+    timm = _imported("timm")
+    if not timm.is_model(name):
+        raise InputError(f"timm has no model {name!r}{_like(name, timm.list_models())}: timm.list_models() lists them")
+    config = timm.get_pretrained_cfg(name)
+    if config is None or not config.has_weights:
+        tags = timm.list_pretrained(f"{name.split('.')[0]}*")
+        raise InputError(f"timm has no pretrained weights for {name!r}{_like(name, tags)}")
+    # timm 1.0.9, which robustbench pins, does not find a current huggingface_hub: the file is fetched for it
+    file = {"file": _from_hub(config.hf_hub_id, "model.safetensors")} if config.hf_hub_id else None
+    with _reaching(f"the weights of timm:{name}"):
+        model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=file)
+    return _of_timm(model, ModelCard(f"timm:{name}", "timm", architecture=name, origin=config.hf_hub_id or config.url))
+
+
+def load_torchvision(name: str) -> tuple[nn.Module, ModelCard]:
+    """torchvision's classifier of that name with its best ImageNet weights.
+
+    Raises InputError for a name that torchvision does not know; RunError if the weights cannot be had.
+    """
+    from torchvision import models
+
+    if name not in (known := models.list_models(module=models)):
+        raise InputError(f"torchvision has no classifier {name!r}{_like(name, known)}: one of {', '.join(known)}")
+    weights = models.get_model_weights(name).DEFAULT
+    with _reaching(weights.url):
+        model = models.get_model(name, weights=weights)
+    how = weights.transforms()
+    card = ModelCard(
+        name=f"torchvision:{name}",
+        source="torchvision",
+        dataset="imagenet",
+        architecture=name,
+        clean=weights.meta.get("_metrics", {}).get("ImageNet-1K", {}).get("acc@1"),
+        preprocessing=_preprocessing(how.interpolation.value, how.resize_size[0], how.crop_size[0]),
+        origin=weights.url,
+    )
+    return normalized(model, how.mean, how.std), card
+
+
+def load_hub(repo: str) -> tuple[nn.Module, ModelCard]:
+    """A classifier of the Hugging Face hub: through timm if the repository is timm's, else through transformers.
+
+    Raises InputError for a repository that is neither, or if transformers is not installed; RunError if the hub cannot
+    be reached.
+    """
+    config = json.loads(Path(_from_hub(repo, "config.json")).read_text(encoding="utf-8"))
+    loader = _hub_timm if "architecture" in config else _hub_transformers
+    return loader(repo, config)
+
+
+class Logits(nn.Module):
+    """A transformers classifier as a plain module: pixel values in, logits out."""
+
+    def __init__(self, classifier: nn.Module) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (N, C, H, W), normalised -> (N, K)."""
+        logits: Tensor = self.classifier(pixel_values=x).logits
+        return logits
+
+
+def _hub_timm(repo: str, config: dict[str, Any]) -> tuple[nn.Module, ModelCard]:
+    timm = _imported("timm")
+    name = config["architecture"]
+    if not timm.is_model(name):
+        raise InputError(f"hf:{repo} is a timm model of architecture {name!r}, which this timm does not know")
+    cfg = config.get("pretrained_cfg", {}) | {"file": _from_hub(repo, "model.safetensors"), "hf_hub_id": None}
+    classes = config.get("num_classes", cfg.get("num_classes", 1000))
+    model = timm.create_model(name, pretrained=True, pretrained_cfg=cfg, num_classes=classes)
+    return _of_timm(model, ModelCard(f"hf:{repo}", "hf", architecture=name, origin=_page(repo)))
+
+
+def _hub_transformers(repo: str, config: dict[str, Any]) -> tuple[nn.Module, ModelCard]:
+    try:
+        transformers = importlib.import_module("transformers")
+    except ImportError as error:
+        raise InputError(
+            f"hf:{repo} needs transformers, which is not installed: pip install 'energylens[transformers]'"
+        ) from error
+    with _reaching(_page(repo)):
+        classifier = transformers.AutoModelForImageClassification.from_pretrained(repo, use_safetensors=True)
+        processor = transformers.AutoImageProcessor.from_pretrained(repo)
+    architecture = next(iter(config.get("architectures", [])), None)
+    card = ModelCard(f"hf:{repo}", "hf", architecture=architecture, origin=_page(repo))
+    return normalized(Logits(classifier), processor.image_mean, processor.image_std), card
+
+
+def _of_timm(model: nn.Module, card: ModelCard) -> tuple[nn.Module, ModelCard]:
+    cfg: Any = model.pretrained_cfg
+    size = cfg["input_size"][-1]
+    card = replace(
+        card,
+        dataset="imagenet" if cfg["num_classes"] == 1000 else None,
+        preprocessing=_preprocessing(cfg["interpolation"], int(size / cfg["crop_pct"]), size),
+    )
+    return normalized(model, cfg["mean"], cfg["std"]), card
+
+
+def _preprocessing(interpolation: str, resize: int, crop: int) -> str:
+    kind = "" if interpolation == "bilinear" else interpolation.capitalize()
+    return f"{kind}Res{resize}Crop{crop}"
+
+
+def _imported(package: str) -> Any:
+    from energylens.models.robustbench import import_robustbench
+
+    import_robustbench()  # timm comes with it, and is imported in silence there
+    return importlib.import_module(package)
+
+
+def _from_hub(repo: str, file: str) -> str:
+    """The local path of one file of a hub repository, downloaded at need."""
+    import huggingface_hub
+    from huggingface_hub.errors import HFValidationError
+
+    with _reaching(f"{_page(repo)}/{file}"):
+        try:
+            path: str = huggingface_hub.hf_hub_download(repo, file)
+        except HFValidationError as error:
+            raise InputError(f"{repo!r} is not a repository of the Hugging Face hub: write hf:owner/name") from error
+    return path
+
+
+def _page(repo: str) -> str:
+    return f"https://huggingface.co/{repo}"
+
+
+@contextlib.contextmanager
+def _reaching(what: str) -> Iterator[None]:
+    """A network failure within this context is a RunError that says what could not be reached."""
+    try:
+        yield
+    except OSError as error:  # urllib, requests and huggingface_hub raise kinds of it
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise RunError(f"could not reach {what} ({reason}): check the name and the network, then try again") from error
+
+
+@contextlib.contextmanager
+def _current_directory_importable() -> Iterator[None]:
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)
+
+
+def _like(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=3)
+    return f" (did you mean {', '.join(close)}?)" if close else ""

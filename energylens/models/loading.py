@@ -1,0 +1,183 @@
+"""`load_model`: a name, a path or an address -> an eval-mode module on images in [0, 1]."""
+
+import importlib.util
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from energylens.errors import InputError, RunError
+from energylens.models.architectures import normalized
+from energylens.models.card import ModelCard, with_card
+from energylens.models.elsewhere import load_factory, load_hub, load_timm, load_torchvision
+from energylens.models.robustbench import load_robustbench
+from energylens.models.weights_file import SUFFIXES, load_weights_file
+from energylens.models.zoo import ZooRow, resolve
+
+Loaded = tuple[nn.Module, ModelCard]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `load_model` was asked for, apart from the device."""
+
+    name: str
+    dataset: str | None
+    threat_model: str | None
+    model_dir: Path
+    arch: str | None
+    mean: Sequence[float] | None
+    std: Sequence[float] | None
+    num_classes: int | None
+    trust_pickle: bool
+
+    def refuse(self, *options: str) -> None:
+        """InputError if one of these options was given: this kind of model knows the answer itself."""
+        given = [option for option in options if getattr(self, option) is not None]
+        if given:
+            raise InputError(
+                f"{', '.join(given)} cannot be given for {self.name}, which says so itself: "
+                f"leave out, or name a weights file ({', '.join(SUFFIXES)})"
+            )
+
+
+def load_model(
+    name: str,
+    *,
+    dataset: str | None = None,
+    threat_model: str | None = None,
+    model_dir: str | Path | None = None,
+    arch: str | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    num_classes: int | None = None,
+    trust_pickle: bool = False,
+    device: str | torch.device = "cpu",
+) -> nn.Module:
+    """A classifier on float images in [0, 1], in eval mode, its parameters frozen, with its ModelCard as `module.card`.
+
+    name: one of
+      - a name of the zoo or its unambiguous beginning (`Carmon2019`); `find_models` lists them
+      - the path of a weights file (.safetensors, .pt, .pth, .th, .ckpt)
+      - `package.module:factory`, a callable of yours
+      - `timm:NAME`, `torchvision:NAME`, `hf:OWNER/REPO`
+    dataset, threat_model: narrow a zoo name; for the other kinds, what to write on the card.
+    model_dir: where weights lie and downloads go; else $ENERGYLENS_MODELS, else ~/.cache/energylens/models.
+    arch, num_classes: for a weights file without a JSON beside it.
+    mean, std: one float a channel, for a weights file or a factory whose model expects normalised images.
+    trust_pickle: let a checkpoint run the code it carries.
+    Raises InputError for a request that cannot be met, RunError if disk or network fail.
+    """
+    request = Request(name, dataset, threat_model, _model_dir(model_dir), arch, mean, std, num_classes, trust_pickle)
+    module, card = _loader(name)(request)
+    module = module.eval().requires_grad_(False)
+    try:
+        module = module.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"cannot put {name} on device {str(device)!r} ({str(error).splitlines()[0]})") from error
+    return with_card(module, card)
+
+
+def _from_file(request: Request) -> Loaded:
+    module, card = load_weights_file(
+        Path(request.name).expanduser(),
+        arch=request.arch,
+        mean=request.mean,
+        std=request.std,
+        num_classes=request.num_classes,
+        trust_pickle=request.trust_pickle,
+    )
+    return module, _annotated(card, request)
+
+
+def _from_factory(request: Request) -> Loaded:
+    request.refuse("arch", "num_classes")
+    module, card = load_factory(request.name)
+    return normalized(module, request.mean, request.std), _annotated(card, request)
+
+
+def _from_package(load: Callable[[str], Loaded]) -> Callable[[Request], Loaded]:
+    def loader(request: Request) -> Loaded:
+        request.refuse("arch", "num_classes", "mean", "std")
+        module, card = load(request.name.partition(":")[2])
+        return module, _annotated(card, request)
+
+    return loader
+
+
+def _from_zoo(request: Request) -> Loaded:
+    row = resolve(request.name, dataset=request.dataset, threat_model=request.threat_model)
+    request.refuse("arch", "num_classes", "mean", "std")
+    return _ZOO_SOURCES[row.source](row, request)
+
+
+def _shipped(row: ZooRow, request: Request) -> Loaded:
+    path = Path(__file__).parent / "weights" / f"{row.name}.safetensors"
+    if not path.is_file():
+        raise RunError(
+            f"{path} is missing from this installation: reinstall energylens to get the weights of {row.name}"
+        )
+    module, card = load_weights_file(path)
+    return module, _with_row(card, row)
+
+
+def _pyautoattack(row: ZooRow, request: Request) -> Loaded:
+    package = importlib.util.find_spec("pyautoattack")  # only to locate it: importing it is slow
+    if package is None or package.origin is None:
+        raise RunError(f"the weights of {row.name} lie in the package pyautoattack: pip install pyautoattack")
+    module, card = load_weights_file(Path(package.origin).parent / "examples" / "model_test.pt", arch=row.architecture)
+    return module, _with_row(card, row)
+
+
+def _robustbench(row: ZooRow, request: Request) -> Loaded:
+    return load_robustbench(row, model_dir=request.model_dir, trust_pickle=request.trust_pickle)
+
+
+_ZOO_SOURCES: dict[str, Callable[[ZooRow, Request], Loaded]] = {
+    "energylens": _shipped,
+    "pyautoattack": _pyautoattack,
+    "robustbench": _robustbench,
+}
+
+_PREFIXES: dict[str, Callable[[Request], Loaded]] = {
+    "timm": _from_package(load_timm),
+    "torchvision": _from_package(load_torchvision),
+    "hf": _from_package(load_hub),
+}
+
+
+def _loader(name: str) -> Callable[[Request], Loaded]:
+    """Which kind of model a name means, by its form."""
+    if name.lower().endswith(SUFFIXES) or Path(name).expanduser().is_file():
+        return _from_file
+    prefix, colon, _ = name.partition(":")
+    if colon:
+        return _PREFIXES.get(prefix, _from_factory)
+    return _from_zoo
+
+
+def _model_dir(asked: str | Path | None) -> Path:
+    return Path(asked or os.environ.get("ENERGYLENS_MODELS") or "~/.cache/energylens/models").expanduser()
+
+
+def _annotated(card: ModelCard, request: Request) -> ModelCard:
+    """The card with what the user says of a model that the zoo does not know."""
+    return replace(
+        card, dataset=request.dataset or card.dataset, threat_model=request.threat_model or card.threat_model
+    )
+
+
+def _with_row(card: ModelCard, row: ZooRow) -> ModelCard:
+    """A weights file's card with the name and facts of its zoo row; what is measured beside the file goes first."""
+    return replace(
+        card,
+        name=row.name,
+        source=row.source,
+        dataset=row.dataset,
+        threat_model=row.threat_model,
+        eps=card.eps if card.eps is not None else row.eps,
+        clean=card.clean if card.clean is not None else row.clean,
+    )

@@ -1,0 +1,162 @@
+"""The zoo is a table of rows, and a name is found in it. Imports nothing heavy."""
+
+import csv
+import difflib
+import functools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from fractions import Fraction
+from importlib.resources import files
+
+from energylens.errors import InputError
+
+_SHOWN = 8  # candidates named in a message
+
+#: RobustBench's own defaults: which benchmark is meant where a name stands in several.
+_DATASETS = ("digits", "cifar10", "cifar100", "imagenet")
+_THREAT_MODELS = ("Linf", "L2", "corruptions")
+
+
+@dataclass(frozen=True)
+class ZooRow:
+    """One model: its name, which source loads it, and what was published about it.
+
+    source: `energylens` (shipped), `pyautoattack` (an example in its wheel) or `robustbench`.
+    threat_model: `Linf`, `L2`, `corruptions`, or None for a natural model of no benchmark.
+    eps: the radius of the threat model, in units of images in [0, 1].
+    clean, autoattack, corruptions: test accuracies in %.
+    citation: venue and year. preprocessing: resize and crop, in RobustBench's words (`Res256Crop224`).
+    """
+
+    name: str
+    source: str
+    dataset: str
+    threat_model: str | None = None
+    eps: float | None = None
+    architecture: str | None = None
+    clean: float | None = None
+    autoattack: float | None = None
+    corruptions: float | None = None
+    extra_data: bool = False
+    citation: str | None = None
+    link: str | None = None
+    preprocessing: str | None = None
+
+    @property
+    def label(self) -> str:
+        """`dataset/threat model/name`, unique in the zoo."""
+        return "/".join(part for part in (self.dataset, self.threat_model, self.name) if part)
+
+
+_OWN = (
+    ZooRow("digits-standard", "energylens", "digits", architecture="digits-cnn"),
+    ZooRow("digits-pgd", "energylens", "digits", threat_model="Linf", architecture="digits-cnn"),
+    ZooRow(
+        "autoattack-resnet18",
+        "pyautoattack",
+        "cifar10",
+        architecture="resnet18",
+        clean=94.4,  # measured: the package does not state it
+        citation="ICML 2020",
+        link="https://github.com/fra31/auto-attack",
+    ),
+)
+
+
+@functools.cache
+def rows() -> tuple[ZooRow, ...]:
+    """Every model of the zoo: our own rows, then RobustBench's from `robustbench.csv`."""
+    text = files("energylens.models").joinpath("robustbench.csv").read_text(encoding="utf-8")
+    table = csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))
+    return _OWN + tuple(
+        ZooRow(
+            name=row["model"],
+            source="robustbench",
+            dataset=row["dataset"],
+            threat_model=row["threat_model"],
+            eps=float(Fraction(row["eps"])) if row["eps"] else None,
+            architecture=row["architecture"] or None,
+            clean=_percent(row["clean"]),
+            autoattack=_percent(row["autoattack"]),
+            corruptions=_percent(row["corruptions"]),
+            extra_data=row["extra_data"] == "true",
+            citation=row["venue"] or None,
+            link=row["link"] or None,
+            preprocessing=row["preprocessing"] or None,
+        )
+        for row in table
+    )
+
+
+def find_models(pattern: str | None = None) -> list[ZooRow]:
+    """The rows whose name or label fits a pattern; all of them for None.
+
+    pattern: a part of `dataset/threat model/name`, or a shell wildcard on the name or the whole label; case is ignored.
+
+    >>> [row.name for row in find_models("carmon")]
+    ['Carmon2019Unlabeled']
+    >>> [row.dataset for row in find_models("*/l2/standard")]
+    ['cifar10']
+    """
+    if pattern is None:
+        return list(rows())
+    wanted = pattern.lower()
+    if any(sign in wanted for sign in "*?["):
+        return [row for row in rows() if any(fnmatchcase(text.lower(), wanted) for text in (row.name, row.label))]
+    return [row for row in rows() if wanted in row.label.lower()]
+
+
+def resolve(name: str, *, dataset: str | None = None, threat_model: str | None = None) -> ZooRow:
+    """The row that a name means: exact, or an unambiguous prefix (`Carmon2019`); case is ignored.
+
+    dataset, threat_model: narrow the choice. Where the name still stands in several benchmarks, cifar10 goes before
+    cifar100 before imagenet, and Linf before L2 before corruptions, as in RobustBench.
+    Raises InputError with the candidates of an ambiguous prefix, the benchmarks a name does stand in, or close matches.
+
+    >>> resolve("Rice2020").label, resolve("Rice2020", threat_model="L2").label
+    ('cifar10/Linf/Rice2020Overfitting', 'cifar10/L2/Rice2020Overfitting')
+    """
+    benchmark = [row for row in rows() if _is(row.dataset, dataset) and _is(row.threat_model, threat_model)]
+    fitting = _named(name, benchmark)
+    if not fitting and (elsewhere := _named(name, rows())):
+        asked = " ".join(part for part in (dataset, threat_model) if part)
+        raise InputError(f"{name!r} is not in the zoo for {asked}, but as {_some([row.label for row in elsewhere])}")
+    if not fitting:
+        close = difflib.get_close_matches(name.lower(), [row.name.lower() for row in rows()], n=3)
+        meant = dict.fromkeys(row.name for row in rows() if row.name.lower() in close)
+        hint = f" Did you mean {' or '.join(meant)}?" if meant else ""
+        raise InputError(f"unknown model {name!r}.{hint} `energylens models` lists them")
+    names = list(dict.fromkeys(row.name for row in fitting))
+    if len(names) > 1:
+        raise InputError(f"{name!r} is the beginning of {len(names)} names: {_some(names)}. Write one in full")
+    return min(fitting, key=_preference)
+
+
+def _named(name: str, among: Iterable[ZooRow]) -> list[ZooRow]:
+    """The rows of that name, else those whose name begins so."""
+    wanted = name.lower()
+    rows_by_start = [row for row in among if wanted and row.name.lower().startswith(wanted)]
+    return [row for row in rows_by_start if row.name.lower() == wanted] or rows_by_start
+
+
+def _preference(row: ZooRow) -> tuple[int, int]:
+    threat = _THREAT_MODELS.index(row.threat_model) if row.threat_model else len(_THREAT_MODELS)
+    return _DATASETS.index(row.dataset), threat
+
+
+def _is(have: str | None, wanted: str | None) -> bool:
+    return wanted is None or (have is not None and _plain(have) == _plain(wanted))
+
+
+def _plain(word: str) -> str:
+    return word.lower().replace("-", "").replace("_", "")
+
+
+def _percent(text: str) -> float | None:
+    return float(text) if text else None
+
+
+def _some(names: list[str]) -> str:
+    more = f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

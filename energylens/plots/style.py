@@ -1,0 +1,31 @@
+"""One matplotlib style: colour-blind safe, legible at a column's width, the same colours for the same things."""
+
+from __future__ import annotations
+
+from typing import Any
+
+NATURAL = "#56B4E9"  # sky blue and vermillion of Okabe & Ito's palette
+ADVERSARIAL = "#D55E00"
+INK = "#222222"
+FAINT = "#8A8A8A"
+
+STYLE: dict[str, Any] = {
+    "figure.dpi": 110,
+    "savefig.dpi": 220,
+    "figure.constrained_layout.use": True,
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.labelsize": 9,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.frameon": False,
+    "text.color": INK,
+    "pdf.fonttype": 42,  # text stays text in the PDF
+}

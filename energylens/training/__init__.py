@@ -1,0 +1,1 @@
+"""Training: for now what makes the two digits classifiers that energylens ships."""

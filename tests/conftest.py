@@ -1,0 +1,66 @@
+"""Real data and weights for the tests: from the environment, else from a shared/data folder above the checkout."""
+
+import gzip
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+CHECKPOINTS = ("trades_mnist_smallcnn.pt", "akamaster_resnet20-12fca82f.th", "resnet4b_adv2.pth")
+
+
+def _from_environment(variable: str, *files: str) -> Path | None:
+    """The folder named by an environment variable, if it has all the files."""
+    folder = Path(os.environ.get(variable) or os.devnull)
+    return folder if all((folder / file).is_file() for file in files) else None
+
+
+def _from_shared(*files: str) -> Path | None:
+    """shared/data in the checkout or in a folder a few levels up, if it has all the files."""
+    for parent in (CHECKOUT, *CHECKOUT.parents)[:4]:
+        folder = parent / "shared" / "data"
+        if all((folder / file).is_file() for file in files):
+            return folder
+    return None
+
+
+@pytest.fixture(scope="session")
+def cifar10_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A torchvision root with the real CIFAR-10."""
+    if root := _from_environment("ENERGYLENS_DATA", "cifar-10-batches-py/test_batch"):
+        return root
+    if (shared := _from_shared("cifar10/unpack.py")) is None:
+        pytest.skip("no CIFAR-10: neither ENERGYLENS_DATA/cifar-10-batches-py nor ../shared/data/cifar10/unpack.py")
+    root = tmp_path_factory.mktemp("cifar10")
+    subprocess.run([sys.executable, shared / "cifar10/unpack.py", root], check=True, stdout=subprocess.DEVNULL)
+    return root
+
+
+@pytest.fixture(scope="session")
+def mnist_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A torchvision root with the real MNIST."""
+    if root := _from_environment("ENERGYLENS_DATA", "MNIST/raw/t10k-images-idx3-ubyte"):
+        return root
+    if (shared := _from_shared("mnist/t10k-images-idx3-ubyte.gz")) is None:
+        pytest.skip("no MNIST: neither ENERGYLENS_DATA/MNIST/raw nor ../shared/data/mnist/*.gz")
+    root = tmp_path_factory.mktemp("mnist")
+    raw = root / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for archive in (shared / "mnist").glob("*.gz"):
+        with gzip.open(archive) as packed, (raw / archive.stem).open("wb") as unpacked:
+            shutil.copyfileobj(packed, unpacked)
+    return root
+
+
+@pytest.fixture(scope="session")
+def shared_checkpoints() -> Path:
+    """The folder with the three published checkpoints."""
+    if folder := _from_environment("ENERGYLENS_MODELS", *CHECKPOINTS):
+        return folder
+    if (shared := _from_shared(*(f"checkpoints/{name}" for name in CHECKPOINTS))) is None:
+        pytest.skip(f"no checkpoints: neither ENERGYLENS_MODELS nor ../shared/data/checkpoints has {CHECKPOINTS}")
+    return shared / "checkpoints"

@@ -1,0 +1,122 @@
+import re
+
+import pytest
+import torch
+
+from energylens.data import Samples, load_data
+from energylens.errors import InputError
+
+X = torch.rand(6, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+Y = torch.tensor([0, 1, 2, 0, 1, 2])
+
+
+def test_digits_test_split() -> None:
+    digits = load_data("digits")
+    assert (digits.name, digits.split, len(digits)) == ("digits", "test", 500)
+    assert digits.classes == tuple("0123456789") and digits.image_shape == (1, 8, 8)
+    counts = digits.labels.bincount(minlength=10)
+    assert counts.min() >= 48 and counts.max() <= 51  # stratified
+    x = digits.images
+    assert x.dtype == torch.float32 and x.shape == (500, 1, 8, 8)
+    assert x.min() == 0 and x.max() == 1
+    assert torch.equal(x * 16, (x * 16).round())
+
+
+def test_digits_splits_share_no_sample_and_never_change() -> None:
+    train, test = load_data("digits", split="train"), load_data("digits", split="test")
+    assert len(train) == 1297
+    rows = {image.numpy().tobytes() for image in train.images}
+    assert not rows & {image.numpy().tobytes() for image in test.images}
+    # Records name samples by their position in this split: if this fails, they name others.
+    assert test.digest == "d2b75f70fe40465de407f7b206b234ab6241dba3139ace82c423846e8f24b047"
+
+
+def test_a_batch_is_a_slice_of_the_selection() -> None:
+    digits = load_data("digits", n=7, choose="random", seed=5)
+    x, y = digits.batch(2, 5)
+    assert torch.equal(x, digits.images[2:5]) and torch.equal(y, digits.labels[2:5])
+    assert x.dtype == torch.float32 and y.dtype == torch.int64
+    assert torch.equal(x, load_data("digits").images[digits.indices[2:5]])
+    assert [len(digits.batch(start, start + 3)[0]) for start in (0, 3, 6, 9)] == [3, 3, 1, 0]
+
+
+def test_writing_into_a_batch_leaves_the_samples_alone() -> None:
+    for samples in (load_data("digits", n=2), Samples.from_tensors(X, Y)):
+        before = samples.images
+        samples.batch(0, 2)[0].fill_(0.5)
+        assert torch.equal(samples.images, before)
+
+
+def test_subset_names_samples_by_their_position_in_the_split() -> None:
+    digits = load_data("digits", n=50, choose="balanced")
+    few = digits.subset([9, 3, 4])
+    assert torch.equal(few.indices, digits.indices[[3, 4, 9]])
+    assert torch.equal(few.images, digits.images[[3, 4, 9]])
+    assert few.digest == digits.digest
+    assert torch.equal(few.subset(torch.tensor([2])).indices, digits.indices[[9]])
+
+
+@pytest.mark.parametrize(
+    ("positions", "message"),
+    [
+        ([], "no positions came"),
+        ([0, 6], "range over [0, 6]; expected distinct integers in [0, 5]"),
+        ([-1], "range over [-1, -1]"),
+        ([2, 1, 2], "position 2 comes more than once"),
+        ([0.5], "torch.float32; expected distinct integers"),
+        ([True, False], "mask.nonzero()"),
+    ],
+)
+def test_subset_refuses_wrong_positions(positions: list[int], message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        Samples.from_tensors(X, Y).subset(positions)
+
+
+def test_your_own_tensors() -> None:
+    samples = Samples.from_tensors(X.double(), Y.int())
+    assert (samples.name, samples.split, len(samples), samples.classes) == ("tensors", "all", 6, ("0", "1", "2"))
+    assert samples.indices.tolist() == list(range(6)) and samples.image_shape == (3, 4, 4)
+    x, y = samples.batch(1, 3)
+    assert torch.equal(x, X[1:3]) and x.dtype == torch.float32
+    assert torch.equal(y, Y[1:3]) and y.dtype == torch.int64
+    named = Samples.from_tensors(X, Y, classes=["cat", "dog", "owl", "yak"], name="pets")
+    assert (named.name, named.classes) == ("pets", ("cat", "dog", "owl", "yak"))
+
+
+def test_wrong_tensors_of_your_own_are_refused() -> None:
+    with pytest.raises(InputError, match=r"range over \[0, 255\].*Divide grey levels by 255"):
+        Samples.from_tensors(torch.tensor([[[[0.0, 255.0]]]]), torch.tensor([0]))
+    with pytest.raises(InputError, match=r"labels have shape \(5,\); expected \(6,\)"):
+        Samples.from_tensors(X, Y[:5])
+    with pytest.raises(InputError, match="there are 2 classes"):
+        Samples.from_tensors(X, Y, classes=["cat", "dog"])
+
+
+def test_the_digest_tells_contents_apart() -> None:
+    digest = Samples.from_tensors(X, Y).digest
+    assert len(digest) == 64 and digest == Samples.from_tensors(X.clone(), Y, name="other").digest
+    assert digest != Samples.from_tensors(X.flip(0), Y).digest
+    assert digest != Samples.from_tensors(X, Y.flip(0)).digest
+    assert digest != Samples.from_tensors(X.reshape(6, 3, 2, 8), Y).digest
+    assert digest != Samples.from_tensors(torch.cat([X, X]), torch.cat([Y, Y])).digest
+
+
+def test_the_repr_is_short() -> None:
+    assert repr(Samples.from_tensors(X, Y)) == "Samples(name='tensors', split='all')"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "digit"}, "did you mean digits?"),
+        ({"split": "val"}, "digits has no split 'val'; expected one of train, test"),
+        ({"preprocessing": "Res224"}, "digits has no preprocessing 'Res224'; expected one of None"),
+        ({"n": 501}, "n=501 samples asked for; expected 1 to 500"),
+        ({"n": 0}, "n=0"),
+        ({"choose": "best"}, "expected one of first, random, balanced"),
+        ({"n": 500, "choose": "balanced"}, "takes 50 samples of class"),
+    ],
+)
+def test_a_wrong_request_is_refused(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        load_data(**({"name": "digits"} | arguments))

@@ -1,0 +1,261 @@
+"""Models of other packages, of the user's code and files: loaded, or refused in one clear line. No network."""
+
+import json
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+from urllib.error import URLError
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+import energylens.models.elsewhere as elsewhere
+from energylens.errors import InputError, RunError
+from energylens.models import ModelCard, card_of, load_model, weights_digest
+from energylens.models.architectures import ARCHITECTURES
+from energylens.models.robustbench import import_robustbench
+
+
+@pytest.fixture
+def factories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module of the user's in the current directory."""
+    (tmp_path / "my_nets.py").write_text(
+        "from torch import nn\n"
+        "def tiny(): return nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(12, 10))\n"
+        "def broken(): raise KeyError('depth')\n"
+        "def number(): return 3\n"
+        "def needs(depth): return nn.Identity()\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_nets", raising=False)
+
+
+@pytest.mark.usefixtures("factories")
+def test_a_factory_in_the_current_directory() -> None:
+    path = list(sys.path)
+    model = load_model("my_nets:tiny", mean=[0.5] * 3, std=[0.5] * 3, dataset="cifar10")
+    assert not model.training and model(torch.rand(2, 3, 2, 2)).shape == (2, 10)
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+    assert (model.card.source, model.card.dataset) == ("factory", "cifar10")
+    assert sys.path == path
+
+
+@pytest.mark.usefixtures("factories")
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("my_nets:broken", "KeyError: 'depth'"),
+        ("my_nets:number", r"number\(\) returned a int, expected a torch.nn.Module"),
+        ("my_nets:needs", "missing 1 required positional argument: 'depth'"),
+        ("my_nets:absent", "has no attribute 'absent'"),
+        ("no_such_package.nets:net", "No module named 'no_such_package'"),
+    ],
+)
+def test_a_bad_factory_is_told(address: str, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        load_model(address)
+
+
+def test_options_that_a_named_model_answers_itself_are_refused() -> None:
+    with pytest.raises(InputError, match="arch, mean cannot be given for timm:resnet18"):
+        load_model("timm:resnet18", arch="resnet18", mean=[0.5])
+    with pytest.raises(InputError, match="num_classes cannot be given for Carmon2019"):
+        load_model("Carmon2019", num_classes=10)
+
+
+def test_torchvision_comes_with_its_normalisation(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchvision import models
+
+    random = models.resnet18()
+    monkeypatch.setattr(models.WeightsEnum, "get_state_dict", lambda self, **_: random.state_dict())
+    model = load_model("torchvision:resnet18")
+    x = torch.rand(1, 3, 64, 64)
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    with torch.no_grad():
+        torch.testing.assert_close(model(x), random.eval()((x - mean) / std))
+    assert (model.card.dataset, model.card.preprocessing) == ("imagenet", "Res256Crop224")
+    assert model.card.clean == 69.758
+
+
+def test_torchvision_offline_and_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchvision import models
+
+    def offline(*_: Any, **__: Any) -> None:
+        raise URLError("no network")
+
+    monkeypatch.setattr(models.WeightsEnum, "get_state_dict", offline)
+    with pytest.raises(RunError, match=r"could not reach https://download.pytorch.org/models/resnet18-f37072fd.pth"):
+        load_model("torchvision:resnet18")
+    with pytest.raises(InputError, match=r"no classifier 'resnet81' \(did you mean resnet18"):
+        load_model("torchvision:resnet81")
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that stands for the Hugging Face hub: <owner>/<repo>/<file>."""
+
+    def from_hub(repo: str, file: str) -> str:
+        return str(tmp_path / repo / file)
+
+    monkeypatch.setattr(elsewhere, "_from_hub", from_hub)
+    return tmp_path
+
+
+def random_timm(name: str) -> Any:
+    import_robustbench()
+    import timm
+
+    return timm.create_model(name, pretrained=False)
+
+
+def test_timm_comes_with_its_weights_and_normalisation(hub: Path) -> None:
+    random = random_timm("resnet18.a1_in1k")
+    (hub / "timm/resnet18.a1_in1k").mkdir(parents=True)
+    save_file(random.state_dict(), hub / "timm/resnet18.a1_in1k/model.safetensors")
+    model = load_model("timm:resnet18.a1_in1k")
+    assert torch.equal(model.state_dict()["model.fc.weight"], random.fc.weight)
+    assert model.state_dict()["normalize.mean"].flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
+    assert (model.card.dataset, model.card.preprocessing) == ("imagenet", "BicubicRes235Crop224")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("resnet81", "no model 'resnet81' .did you mean resnet18"), ("test_vit9", "timm has no model")],
+)
+def test_a_model_that_timm_does_not_know(name: str, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        load_model(f"timm:{name}")
+
+
+def test_a_timm_repository_of_the_hub(hub: Path) -> None:
+    random = random_timm("resnet10t")
+    random.reset_classifier(5)
+    repo = hub / "me" / "mine"
+    repo.mkdir(parents=True)
+    save_file(random.state_dict(), repo / "model.safetensors")
+    config = {
+        "architecture": "resnet10t",
+        "num_classes": 5,
+        "pretrained_cfg": {"num_classes": 5, "mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "input_size": [3, 64, 64]}
+        | {"crop_pct": 1.0, "interpolation": "bilinear", "first_conv": "conv1.0", "classifier": "fc"},
+    }
+    (repo / "config.json").write_text(json.dumps(config))
+    model = load_model("hf:me/mine")
+    assert model(torch.rand(1, 3, 64, 64)).shape == (1, 5)
+    assert torch.equal(model.state_dict()["model.fc.weight"], random.fc.weight)
+    assert model.state_dict()["normalize.mean"].flatten().tolist() == pytest.approx([0.1, 0.2, 0.3])
+    assert model.card.dataset is None
+
+
+class FakeClassifier(nn.Module):
+    """Answers as transformers' image classifiers do."""
+
+    def forward(self, pixel_values: torch.Tensor) -> SimpleNamespace:
+        return SimpleNamespace(logits=pixel_values.mean((2, 3)))
+
+
+def test_a_transformers_repository_of_the_hub(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (hub / "me/vit").mkdir(parents=True)
+    (hub / "me/vit/config.json").write_text('{"architectures": ["ViTForImageClassification"]}')
+    monkeypatch.setitem(sys.modules, "transformers", None)  # not installed
+    with pytest.raises(InputError, match=r"pip install 'energylens\[transformers\]'"):
+        load_model("hf:me/vit")
+
+    fake: Any = ModuleType("transformers")
+    fake.AutoModelForImageClassification = SimpleNamespace(from_pretrained=lambda repo, **_: FakeClassifier())
+    fake.AutoImageProcessor = SimpleNamespace(
+        from_pretrained=lambda repo: SimpleNamespace(image_mean=[0.5] * 3, image_std=[0.25] * 3)
+    )
+    monkeypatch.setitem(sys.modules, "transformers", fake)
+    model = load_model("hf:me/vit")
+    assert torch.equal(model(torch.ones(1, 3, 4, 4)), torch.full((1, 3), 2.0))
+    assert model.card.architecture == "ViTForImageClassification"
+
+
+def test_the_hub_offline_and_a_bad_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    with pytest.raises(InputError, match="write hf:owner/name"):
+        load_model("hf:a/b/c")
+
+    def offline(repo: str, file: str) -> str:
+        raise LocalEntryNotFoundError("check your connection")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", offline)
+    with pytest.raises(RunError, match=r"could not reach https://huggingface.co/me/vit/config.json \(check your conn"):
+        load_model("hf:me/vit")
+    with pytest.raises(RunError, match=r"could not reach https://huggingface.co/timm/resnet18"):
+        load_model("timm:resnet18")
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """Our own weights: safetensors of a digits-cnn with 4 classes, and the JSON beside them."""
+    path = tmp_path / "mine.safetensors"
+    save_file(ARCHITECTURES["digits-cnn"].build(num_classes=4).state_dict(), path)
+    about = {"arch": "digits-cnn", "num_classes": 4, "in_channels": 1, "mean": [0.3], "std": [0.2], "dataset": "digits"}
+    about |= {"threat_model": "Linf", "eps": 0.1, "measured": {"clean": 98.5}}
+    path.with_suffix(".json").write_text(json.dumps(about))
+    return path
+
+
+def test_own_weights_are_described_by_the_json_beside_them(own: Path) -> None:
+    model = load_model(str(own))
+    assert model(torch.rand(1, 1, 8, 8)).shape == (1, 4)
+    assert model.state_dict()["normalize.mean"].item() == pytest.approx(0.3)
+    card = model.card
+    assert (card.architecture, card.dataset, card.threat_model, card.eps, card.clean) == (
+        "digits-cnn", "digits", "Linf", 0.1, 98.5,
+    )  # fmt: skip
+
+
+def test_without_the_json_the_architecture_is_asked_for(own: Path) -> None:
+    own.with_suffix(".json").unlink()
+    with pytest.raises(InputError, match=r"mine.json is not beside it: name one with --arch: resnet18, preactresnet18"):
+        load_model(str(own))
+    assert load_model(str(own), arch="digits-cnn")(torch.rand(1, 1, 8, 8)).shape == (1, 4)
+    with pytest.raises(InputError, match=r"does not fit digits-cnn: 2 of another shape \(fc2"):
+        load_model(str(own), arch="digits-cnn", num_classes=10)
+    with pytest.raises(InputError, match=r"does not fit resnet20"):
+        load_model(str(own), arch="resnet20")
+
+
+def test_a_broken_json_is_told(own: Path) -> None:
+    own.with_suffix(".json").write_text("{arch:")
+    with pytest.raises(InputError, match=r"mine.json is not valid JSON"):
+        load_model(str(own))
+
+
+def test_an_impossible_device_is_refused(own: Path) -> None:
+    with pytest.raises(InputError, match=r"cannot put .* on device 'abacus'"):
+        load_model(str(own), device="abacus")
+
+
+def test_the_digest_depends_on_the_weights_alone(own: Path, tmp_path: Path) -> None:
+    model = load_model(str(own))
+    torch.save(model.model.state_dict(), tmp_path / "again.pt")
+    again = load_model(str(tmp_path / "again.pt"), arch="digits-cnn", mean=[0.3], std=[0.2])
+    assert again.card.weights == model.card.weights == weights_digest(model)
+    changed = load_model(str(tmp_path / "again.pt"), arch="digits-cnn", mean=[0.3], std=[0.21])
+    assert changed.card.weights != model.card.weights
+
+
+def test_the_digest_sees_names_types_and_shapes() -> None:
+    zero = torch.zeros(4)
+    variants = [{"a": zero}, {"b": zero}, {"a": zero.int()}, {"a": zero.view(2, 2)}, {"a": zero.bfloat16()}, {}]
+    digests = set()
+    for state in variants:
+        module = nn.Module()
+        for name, value in state.items():
+            module.register_buffer(name, value)
+        digests.add(weights_digest(module))
+    assert len(digests) == len(variants)
+
+
+def test_a_users_own_module_gets_a_card() -> None:
+    module = nn.Linear(2, 2)
+    assert card_of(module) == ModelCard(name="Linear", source="module", weights=weights_digest(module))

@@ -1,0 +1,103 @@
+"""Names are found in the zoo, and only one way."""
+
+import subprocess
+import sys
+
+import pytest
+
+from energylens.errors import InputError
+from energylens.models import find_models
+from energylens.models.robustbench import import_robustbench
+from energylens.models.zoo import resolve, rows
+
+
+def test_robustbench_rows_are_exactly_the_models_of_robustbench() -> None:
+    ours = [(row.dataset, row.threat_model, row.name) for row in rows() if row.source == "robustbench"]
+    theirs = [
+        (dataset.value, threat_model.value, name)
+        for dataset, benchmarks in import_robustbench().all_models.items()
+        for threat_model, models in benchmarks.items()
+        for name in models
+    ]
+    assert len(theirs) == 206
+    assert ours == theirs
+
+
+def test_every_robustbench_row_has_its_published_numbers() -> None:
+    for row in rows():
+        if row.source == "robustbench":
+            published = row.corruptions if row.threat_model == "corruptions" else row.autoattack
+            assert row.clean and published is not None and row.architecture and row.link, row
+            assert (row.eps is None) == (row.threat_model == "corruptions"), row
+            assert (row.preprocessing is None) == (row.dataset != "imagenet"), row
+
+
+def test_labels_are_unique() -> None:
+    labels = [row.label.lower() for row in rows()]
+    assert len(set(labels)) == len(labels)
+
+
+def test_a_row_holds_the_published_facts() -> None:
+    row = resolve("Carmon2019Unlabeled")
+    assert (row.dataset, row.threat_model, row.eps) == ("cifar10", "Linf", 8 / 255)
+    assert (row.clean, row.autoattack, row.architecture) == (89.69, 59.53, "WideResNet-28-10")
+    assert row.extra_data and row.citation == "NeurIPS 2019"
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ({"name": "Carmon2019Unlabeled"}, "cifar10/Linf/Carmon2019Unlabeled"),
+        ({"name": "Carmon2019"}, "cifar10/Linf/Carmon2019Unlabeled"),
+        ({"name": "carmon2019unlabeled"}, "cifar10/Linf/Carmon2019Unlabeled"),
+        ({"name": "Standard"}, "cifar10/Linf/Standard"),  # exact, though Standard_R50 begins with it
+        ({"name": "Standard", "threat_model": "corruptions"}, "cifar10/corruptions/Standard"),
+        ({"name": "Standard", "dataset": "imagenet"}, "imagenet/Linf/Standard_R50"),
+        ({"name": "Rice2020", "dataset": "CIFAR-100"}, "cifar100/Linf/Rice2020Overfitting"),
+        ({"name": "Rice2020", "threat_model": "l2"}, "cifar10/L2/Rice2020Overfitting"),
+        ({"name": "Hendrycks2020AugMix_WRN", "dataset": "cifar100"}, "cifar100/corruptions/Hendrycks2020AugMix_WRN"),
+        ({"name": "Salman2020Do_R18"}, "imagenet/Linf/Salman2020Do_R18"),
+        ({"name": "digits-p"}, "digits/Linf/digits-pgd"),
+        ({"name": "autoattack"}, "cifar10/autoattack-resnet18"),
+    ],
+)
+def test_a_name_is_resolved(asked: dict[str, str], found: str) -> None:
+    assert resolve(**asked).label == found
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"name": "Gowal2020"}, "beginning of 8 names: Gowal2020Uncovering_70_16, "),
+        ({"name": "R"}, r"beginning of \d+ names: .*, and \d+ more"),
+        (
+            {"name": "Carmon2019", "dataset": "imagenet"},
+            "not in the zoo for imagenet, but as cifar10/Linf/Carmon2019Unl",
+        ),
+        ({"name": "Carmon2019Unlabelled"}, "Did you mean Carmon2019Unlabeled.*energylens models"),
+        ({"name": "no such thing at all"}, "unknown model 'no such thing at all'. `energylens models` lists them"),
+        ({"name": ""}, "unknown model ''"),
+    ],
+)
+def test_a_name_that_means_no_one_model_is_refused(asked: dict[str, str], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        resolve(**asked)
+
+
+def test_listing_takes_a_part_or_a_wildcard_in_any_case() -> None:
+    assert len(find_models(None)) == len(rows()) == 209
+    assert {row.name for row in find_models("DIGITS")} == {"digits-standard", "digits-pgd"}
+    assert (
+        {row.name for row in find_models("*_r18")} == {row.name for row in rows() if row.name.endswith("_R18")} != set()
+    )
+    assert {row.threat_model for row in find_models("cifar10/L2/*")} == {"L2"}
+    assert find_models("nothing like this") == []
+
+
+def test_listing_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, energylens.models as m; assert m.find_models('Carmon'); "
+        "print([x for x in ('torch', 'numpy', 'pandas', 'robustbench') if x in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.strip() == "[]"
