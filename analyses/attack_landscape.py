@@ -14,9 +14,7 @@ SERIES = {"natural": "clean", "adversarial": "adv"}  # the word in a figure, the
 FEWEST, MOST = 24, 200  # bins, where their number follows from the samples
 
 
-def landscape(
-    record: Record, *, bins: int | None = None, limits: tuple[float, float] | None = None
-) -> pd.DataFrame:
+def landscape(record: Record, *, bins: int | None = None, limits: tuple[float, float] | None = None) -> pd.DataFrame:
     """The binned energies of every attack in a record.
 
     bins: how many; by default Freedman and Diaconis' rule on the natural energies. limits: (low, high) of the

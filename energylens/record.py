@@ -38,6 +38,11 @@ COLUMNS: dict[str, str] = {
 TARGET_COLUMN = "target"  # int64, in the records of targeted attacks only
 
 
+def empty_rows() -> pd.DataFrame:
+    """No rows, in the schema of COLUMNS."""
+    return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in COLUMNS.items()})
+
+
 @torch.no_grad()
 def measure(
     indices: Tensor,
@@ -53,6 +58,7 @@ def measure(
     indices, y, target: (N,); x: (N, C, H, W) natural images; clean_logits, adv_logits: (N, K) float32.
     """
     delta = result.x_adv - x
+    size = linf_size(delta)
     predicted = adv_logits.argmax(dim=1)
     columns = {
         "index": indices,
@@ -65,10 +71,11 @@ def measure(
         "joint_adv": joint_energy(adv_logits, y),
         "cross_entropy_clean": cross_entropy(clean_logits, y),
         "cross_entropy_adv": cross_entropy(adv_logits, y),
-        "linf": linf_size(delta),
+        "linf": size,
         "l2": l2_size(delta),
         "success": predicted != y if target is None else predicted == target,
-        "abnormal": abnormal(clean_logits, adv_logits, y),
+        # an image that did not move has lowered nothing, however the last bits of two forwards differ
+        "abnormal": abnormal(clean_logits, adv_logits, y) & (size > 0),
         "steps": result.steps,
         "forwards": result.forwards,
         "backwards": result.backwards,

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from energylens.errors import InputError, RunError
-from energylens.record import COLUMNS
+from energylens.record import empty_rows
 
 MANIFEST = "manifest.json"
 SECONDS = b"energylens.seconds"  # in a part's Parquet metadata: what its rows took to compute
@@ -58,8 +58,8 @@ class RunFolder:
         """Every finished row, one a sample, in order of index."""
         tables = [_read_part(part).to_pandas() for part in self.parts()]
         if not tables:
-            return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in COLUMNS.items()})
-        table = pd.concat(tables, ignore_index=True)
+            return empty_rows()
+        table: pd.DataFrame = pd.concat(tables, ignore_index=True)
         return table.drop_duplicates("index").sort_values("index", ignore_index=True)
 
     def seconds(self) -> float:

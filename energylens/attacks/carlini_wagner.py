@@ -8,7 +8,7 @@ In w-space, with x' = (tanh(w) + 1) / 2, Adam minimises for each sample
 ``cw-search``  c by binary search, the smallest that still succeeds (Carlini's own setting).
 
 Each sample stops by itself once its objective no longer falls and leaves the batch; the smallest perturbation that
-succeeded is kept, and a sample on which none did comes back as it was.
+succeeded is kept. A sample on which none did comes back as it was, and so does one that needs none.
 """
 
 from __future__ import annotations
@@ -58,15 +58,28 @@ def carlini_wagner(
     target: Tensor | None = None,
     clean_logits: Tensor | None = None,
 ) -> AttackResult:
-    """Run the attack on a batch; it draws no noise and needs no clean logits.
+    """Run the attack on a batch; it draws no noise.
 
-    x: (N, C, H, W) in [0, 1]; y: (N,) labels; target: (N,) labels to move towards, or None.
+    x: (N, C, H, W) in [0, 1]; y: (N,) labels; target: (N,) labels to move towards, or None; clean_logits: (N, K)
+    logits of x where they are known (saves the forward that finds the samples which need no perturbation).
     """
     aim = Aim(y, +1) if target is None else Aim(target, -1)
+    logits = model(x) if clean_logits is None else clean_logits
+    standing = (aim.sign * margin(logits, aim.labels) >= -settings.kappa).nonzero().squeeze(1)
+    result = _search(model, x[standing], Aim(aim.labels[standing], aim.sign), settings)
+    x_adv, steps = x.clone(), counts(0, x)
+    x_adv[standing], steps[standing] = result.x_adv, result.steps
+    return AttackResult(x_adv, steps=steps, forwards=steps + int(clean_logits is None), backwards=steps)
+
+
+def _search(model: nn.Module, x: Tensor, aim: Aim, settings: CarliniWagner) -> AttackResult:
+    """The runs for one c after another, by bisection once a c has succeeded, tenfold until then."""
     best = _Best(x.clone(), torch.full((len(x),), torch.inf, device=x.device))
     steps = counts(0, x)
     c = torch.full((len(x),), settings.c, device=x.device)
     lower, upper = torch.zeros_like(c), torch.full_like(c, torch.inf)
+    if not len(x):
+        return AttackResult(x, steps, steps, steps)
     for _ in range(max(settings.search_steps, 1)):
         succeeded, used = _minimise(model, x, aim, c, best, settings)
         steps += used

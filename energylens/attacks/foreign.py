@@ -30,8 +30,10 @@ def run_foreign(attack: ForeignAttack, model: nn.Module, x: Tensor, y: Tensor, n
         raise InputError(f"attack {name} returned {came}; expected a tensor of images of shape {tuple(x.shape)}")
     x_adv = x_adv.detach().to(x)
     low, high = float(x_adv.min()), float(x_adv.max())
-    if not (-ROUNDING <= low and high <= 1 + ROUNDING):
-        raise InputError(f"attack {name} returned images in [{low:g}, {high:g}]; expected [0, 1]: clamp what it returns")
+    if not (low >= -ROUNDING and high <= 1 + ROUNDING):
+        raise InputError(
+            f"attack {name} returned images in [{low:g}, {high:g}]; expected [0, 1]: clamp what it returns"
+        )
     forwards, backwards = counter.per_sample(len(x))
     return AttackResult(
         x_adv.clamp(0, 1), steps=counts(backwards, x), forwards=counts(forwards, x), backwards=counts(backwards, x)
@@ -63,7 +65,7 @@ class PassCounter:
     def _seen(self, module: nn.Module, inputs: tuple[Tensor, ...], logits: Tensor) -> None:
         self._forwards += len(logits)
         if logits.requires_grad:
-            logits.register_hook(self._returned)
+            logits.register_hook(self._returned)  # type: ignore[no-untyped-call]  # torch has not typed it
 
     def _returned(self, gradient: Tensor) -> None:
         self._backwards += len(gradient)

@@ -44,11 +44,7 @@ class Noise:
         """The noise of the samples at these positions of the batch."""
         return Noise(self.seed, tuple(self.indices[i] for i in rows.tolist()))
 
-    def _draw(
-        self, purpose: str, like: Tensor, draw: Callable[[Sequence[int], torch.Generator], Tensor]
-    ) -> Tensor:
+    def _draw(self, purpose: str, like: Tensor, draw: Callable[[Sequence[int], torch.Generator], Tensor]) -> Tensor:
         generator = torch.Generator()
-        values = [
-            draw(like.shape[1:], generator.manual_seed(key(self.seed, purpose, index))) for index in self.indices
-        ]
+        values = [draw(like.shape[1:], generator.manual_seed(key(self.seed, purpose, index))) for index in self.indices]
         return torch.stack(values).to(like)

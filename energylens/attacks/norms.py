@@ -14,12 +14,14 @@ from energylens.attacks.noise import Noise
 
 def l2_size(delta: Tensor) -> Tensor:
     """Euclidean length of each perturbation, (N,)."""
-    return delta.flatten(1).norm(dim=1)
+    size: Tensor = torch.linalg.vector_norm(delta.flatten(1), dim=1)
+    return size
 
 
 def linf_size(delta: Tensor) -> Tensor:
     """Largest absolute entry of each perturbation, (N,)."""
-    return delta.flatten(1).abs().amax(dim=1)
+    size: Tensor = torch.linalg.vector_norm(delta.flatten(1), ord=torch.inf, dim=1)
+    return size
 
 
 def _column(values: Tensor, like: Tensor) -> Tensor:

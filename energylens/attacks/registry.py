@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -19,7 +19,6 @@ from energylens.attacks.radius import parse_radius, write_radius
 from energylens.attacks.result import AttackResult, counts
 from energylens.attacks.targets import check_target
 from energylens.errors import InputError
-
 
 
 @dataclass(frozen=True)
@@ -59,12 +58,11 @@ class AttackRow:
         return isinstance(self.defaults, Ascent)
 
     def free_settings(self) -> dict[str, str]:
-        """The settings a user may change, each with its default as text."""
+        """The settings a user may change beside eps and norm, each with its default as text."""
         shown = {f.name: str(getattr(self.defaults, f.name)) for f in fields(self.defaults) if f.name not in self.fixed}
         if isinstance(self.defaults, Ascent):
-            shown |= {"eps": "--eps", "norm": "--norm", "step_size": f"{self.defaults.relative_step:g} eps"}
-            shown.pop("relative_step", None)
-        return shown
+            shown["step_size"] = f"{self.defaults.relative_step:g} eps"
+        return {name: value for name, value in shown.items() if name not in ("eps", "norm")}
 
 
 def _stand(model: nn.Module, x: Tensor, y: Tensor, *, clean_logits: Tensor | None, **_: Any) -> AttackResult:
@@ -158,9 +156,7 @@ class Attack:
         clean_logits: Tensor | None = None,
     ) -> AttackResult:
         """Attack one batch; see ``ascend`` and ``carlini_wagner`` for the arguments."""
-        return self.row.run(
-            model, x, y, noise=noise, settings=self.settings, target=target, clean_logits=clean_logits
-        )
+        return self.row.run(model, x, y, noise=noise, settings=self.settings, target=target, clean_logits=clean_logits)
 
 
 NATURAL = Attack(
@@ -227,49 +223,52 @@ def configure(
 ) -> Attack:
     """An attack from its name and settings, ``"pgd"`` or ``"pgd,steps=50,restarts=10"``.
 
-    eps, norm and steps are the battery's; a setting in ``spec`` goes before them, and attacks that have no such
-    setting (FGSM's steps, C&W's eps) keep their own.
+    eps, norm, steps and target are the battery's; a setting in ``spec`` goes before them, and attacks that have no
+    such setting (FGSM's steps, C&W's eps) keep their own. Raises InputError.
     """
     name, *assignments = (part.strip() for part in spec.split(","))
     row = find_row(name)
-    kinds = {f.name: f.type for f in fields(row.defaults) if f.name not in row.fixed}
-    own = dict(_assignment(part, kinds, row) for part in assignments)
-    text = write_radius(own.pop("eps", eps))
-    chosen: dict[str, Any] = {}
-    if row.bounded:
-        chosen |= {"eps": parse_radius(text), "norm": norm}
-    if steps is not None and "steps" in kinds:
+    own = dict(_assignment(part, row) for part in assignments)
+    text = write_radius(own.get("eps", eps))
+    target = own.get("target", target)
+    chosen: dict[str, Any] = {"eps": parse_radius(text), "norm": norm} if row.bounded else {}
+    if steps is not None and "steps" in row.free_settings():
         chosen["steps"] = steps
-    settings = replace(row.defaults, **chosen | own)
+    chosen |= {name: _value(name, value, row) for name, value in own.items() if name not in ("eps", "target")}
+    settings = replace(row.defaults, **chosen)
     _check(row, settings, target)
-    shown = own if text == write_radius(eps) else {"eps": text, **own}
+    shown = own if target is None else {**own, "target": target}
     return Attack(row, settings, text if row.bounded else None, target, shown)
 
 
-def _assignment(part: str, kinds: dict[str, Any], row: AttackRow) -> tuple[str, Any]:
-    """``steps=50`` as a name and a value of the setting's type."""
+def _assignment(part: str, row: AttackRow) -> tuple[str, str]:
+    """``steps=50`` as the name of a setting and its text."""
     name, equals, value = (piece.strip() for piece in part.partition("="))
     name = name.replace("-", "_")
-    if not equals or name not in kinds:
-        raise InputError(
-            f"{row.name} has no setting {part!r}: write it as name=value with one of {', '.join(sorted(kinds))}"
-        )
+    known = [*row.free_settings(), *(("eps", "norm") if row.bounded else ()), "target"]
+    if not equals or name not in known:
+        raise InputError(f"{row.name} has no setting {part!r}: write it as name=value with one of {', '.join(known)}")
+    return name, value
+
+
+def _value(name: str, text: str, row: AttackRow) -> Any:
+    """The text as the setting's type."""
+    kind = {field.name: field.type for field in fields(row.defaults)}[name]
     try:
-        return name, _READERS[kinds[name]](value)
+        return _READERS[str(kind)](text)
     except ValueError as error:
-        raise InputError(f"{row.name}: {name}={value!r} is not a number ({kinds[name]} expected)") from error
-
-
-def _eps_or_float(text: str) -> float:
-    return parse_radius(text, what="step_size")
+        raise InputError(f"{row.name}: {name}={text!r} is not what was expected ({kind}): {error}") from error
 
 
 _READERS: dict[str, Callable[[str], Any]] = {
     "int": int,
     "float": float,
-    "float | None": _eps_or_float,
+    "float | None": lambda text: parse_radius(text, what="step_size"),
     "str": str,
 }
+
+
+_POSITIVE = ("c", "lr", "stop_ratio")
 
 
 def _check(row: AttackRow, settings: Settings, target: str | None) -> None:
@@ -282,9 +281,11 @@ def _check(row: AttackRow, settings: Settings, target: str | None) -> None:
         raise InputError(f"{row.name} needs at least one step, got steps={settings.steps}")
     if isinstance(settings, Ascent) and settings.restarts < 1:
         raise InputError(f"{row.name} needs at least one run, got restarts={settings.restarts}")
+    numbers = {name: value for name, value in asdict(settings).items() if isinstance(value, float)}
+    for name, value in numbers.items():
+        if not math.isfinite(value) or value < 0 or (value == 0 and name in _POSITIVE):
+            raise InputError(f"{row.name} cannot run with {name}={value:g}: a finite number above zero was expected")
     if target is not None:
         check_target(target)
         if not row.targetable:
             raise InputError(f"{row.name} looks at no label and cannot aim at a class: leave it out or drop --target")
-
-

@@ -28,11 +28,12 @@ RULES: dict[str, Callable[[Tensor, Tensor, Noise], Tensor]] = {
 }
 
 
-def check_target(target: str) -> str:
-    """The rule's name, or a class number as text; anything else is refused."""
-    if target in RULES or target.isdecimal():
-        return target
-    raise InputError(f"unknown target {target!r}: give one of {', '.join(RULES)} or a class number such as 3")
+def check_target(target: str, classes: int | None = None) -> None:
+    """Refuse what is neither a rule's name nor the number of one of the classes, where their count is known."""
+    if target not in RULES and not target.isdecimal():
+        raise InputError(f"unknown target {target!r}: give one of {', '.join(RULES)} or a class number such as 3")
+    if target not in RULES and classes is not None and int(target) >= classes:
+        raise InputError(f"target class {target} does not exist: the model has classes 0 to {classes - 1}")
 
 
 def choose_targets(target: str, clean_logits: Tensor, y: Tensor, noise: Noise) -> Tensor:
@@ -41,10 +42,9 @@ def choose_targets(target: str, clean_logits: Tensor, y: Tensor, noise: Noise) -
     target: a row of RULES or a class number; a sample that is of that class already aims at the next one.
     clean_logits: (N, K).
     """
+    classes = clean_logits.shape[1]
+    check_target(target, classes)
     if target in RULES:
         return RULES[target](clean_logits, y, noise)
-    classes = clean_logits.shape[1]
-    if int(target) >= classes:
-        raise InputError(f"target class {target} does not exist: the model has classes 0 to {classes - 1}")
     given = torch.full_like(y, int(target))
     return torch.where(given == y, (given + 1) % classes, given)

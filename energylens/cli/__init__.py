@@ -56,7 +56,9 @@ def main() -> None:
         click.echo(f"energylens: {error}", err=True)
         sys.exit(error.exit_status)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("\nenergylens: interrupted. Finished blocks are kept: the same command goes on from there.", err=True)
+        click.echo(
+            "\nenergylens: interrupted. Finished blocks are kept: the same command goes on from there.", err=True
+        )
         sys.exit(130)
     except BrokenPipeError:  # the reader, `head` say, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import click
-from rich.console import Console
-from rich.table import Table
+
+from energylens.cli.tables import new_table, show
 
 
 @click.command("attacks")
@@ -12,10 +12,11 @@ def command() -> None:
     """List the attacks with their settings and defaults."""
     from energylens.attacks.registry import ATTACKS
 
-    table = Table(caption="Set one with --attack NAME,SETTING=VALUE, as in pgd,steps=50,restarts=10", caption_justify="left")
-    for heading in ("attack", "what it does", "norms", "settings and defaults", "source"):
-        table.add_column(heading, no_wrap=heading == "attack")
+    table = new_table(caption="Set one with --attack NAME,SETTING=VALUE, as in pgd,steps=50,restarts=10")
+    for heading in ("attack", "what it does", "norms", "settings and defaults"):
+        table.add_column(heading, no_wrap=heading in ("attack", "norms"))
     for row in ATTACKS:
         settings = ", ".join(f"{name}={value}" for name, value in row.free_settings().items())
-        table.add_row(row.name, row.summary, ", ".join(row.norms), settings, row.source)
-    Console().print(table)
+        names = ", ".join((row.name, *row.aliases))
+        table.add_row(names, f"{row.summary} [dim]({row.source})[/dim]", " ".join(row.norms), settings)
+    show(table)

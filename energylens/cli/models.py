@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import click
-from rich.console import Console
-from rich.table import Table
 
+from energylens.attacks.radius import write_radius
+from energylens.cli.tables import new_table, show
+from energylens.errors import InputError
 from energylens.models.zoo import find_models
 
-
-def _percent(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
+OTHERS = "Others: a checkpoint's path with --arch, package.module:factory, timm:NAME, torchvision:NAME, hf:REPO"
 
 
 @click.command("models")
 @click.argument("pattern", required=False)
 def command(pattern: str | None) -> None:
-    """List the models, or those that match PATTERN: part of a name or a wildcard, as in '*R18*'."""
+    """List the models, or those that match PATTERN: a part of dataset/threat model/name, or a wildcard."""
     rows = find_models(pattern)
-    table = Table(
-        caption=f"{len(rows)} models. clean, AutoAttack: published accuracy in %. "
-        "Others: a checkpoint's path with --arch, package.module:factory, timm:NAME, torchvision:NAME, hf:REPO",
-        caption_justify="left",
-    )
-    for heading, justify in (("model", "left"), ("source", "left"), ("dataset", "left"), ("threat", "left"),
-                             ("eps", "right"), ("architecture", "left"), ("clean", "right"), ("AutoAttack", "right")):  # fmt: skip
-        table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    if not rows:
+        raise InputError(f"no model matches {pattern!r}: `energylens models` lists them all")
+    table = new_table(caption=f"{len(rows)} model{'s' * (len(rows) > 1)}; accuracies in %, as published. {OTHERS}")
+    for heading in ("model", "source", "dataset", "threat model", "architecture"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("clean", "AutoAttack"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
+        threat = " ".join((row.threat_model or "", write_radius(row.eps) if row.eps else ""))
         table.add_row(
-            row.name, row.source, row.dataset, row.threat_model or "", row.eps_text or "", row.architecture,
-            _percent(row.clean), _percent(row.autoattack),
-        )  # fmt: skip
-    Console().print(table)
+            row.name, row.source, row.dataset, threat, row.architecture, _percent(row.clean), _percent(row.autoattack)
+        )
+    show(table)
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"

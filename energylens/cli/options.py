@@ -34,7 +34,7 @@ _OPTIONS = (
     click.option("--dataset", "-d", metavar="NAME", help=f"Default: the model's own. One of {', '.join(DATA_SETS)}."),
     click.option(
         "--attack", "-a", "attacks", multiple=True, metavar="NAME[,SETTING=VALUE]...",
-        help="An attack, with settings if you like: pgd,steps=50. Repeat it for several; `energylens attacks` lists them.",
+        help="An attack, with settings if you like: pgd,steps=50. Repeatable; `energylens attacks` lists them.",
     ),
     click.option("--n", type=int, callback=positive, metavar="N", help="How many samples [default: 256]."),
     click.option(

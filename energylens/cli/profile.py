@@ -6,22 +6,21 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from energylens.cli.options import record_options, recording
 from energylens.cli.progress import progress
+from energylens.cli.tables import new_table, show
 
 if TYPE_CHECKING:
     from energylens.record import Record
-
-WIDTH = 100  # of a table that does not go to a terminal
 
 
 @click.command("profile")
 @click.option("--model", "-m", "models", multiple=True, metavar="NAME", help="Default: digits-standard. Repeatable.")
 @recording
-@click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON, and nothing else, to standard output.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the numbers as JSON, and nothing else, to standard output."
+)
 def command(models: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Attack a model and record every sample's energies.
 
@@ -73,13 +72,14 @@ _COLUMNS = (
 
 def _print(record: Record, out: str) -> None:
     """The summary as a table, natural first."""
-    title = f"{record.model} on {record.dataset}, {len(record)} samples, eps {record.eps} {record.norm}, seed {record.seed}"
-    table = Table(title=title, title_justify="left", caption=f"means over samples; recorded in {out}/", caption_justify="left")
-    table.add_column("attack")
-    for heading, *_ in _COLUMNS:
+    threat = f"eps {record.eps} {record.norm}, seed {record.seed}"
+    table = new_table(
+        title=f"{record.model} on {record.dataset}, {len(record)} samples, {threat}",
+        caption=f"Means over the samples; dE is natural minus adversarial. Recorded in {out}.",
+    )
+    table.add_column("attack", overflow="fold")
+    for heading in (*(heading for heading, *_ in _COLUMNS), "passes", "time"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("passes", justify="right", no_wrap=True)
-    table.add_column("time", justify="right", no_wrap=True)
     for row in record.summary():
         table.add_row(
             row["attack"],
@@ -87,5 +87,4 @@ def _print(record: Record, out: str) -> None:
             f"{row['forwards']:.0f}+{row['backwards']:.0f}",
             f"{row['seconds']:.1f} s",
         )
-    console = Console()
-    (console if console.is_terminal else Console(width=WIDTH)).print(table)
+    show(table)

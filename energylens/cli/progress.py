@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import click
 import rich.progress
 from rich.console import Console
 
@@ -58,8 +59,5 @@ class _Lines:
         self._said = now
         rate = step.done / (now - self._began)
         left = (step.total - step.done) / rate
-        print(
-            f"{self._title}: {100 * step.done / step.total:.0f} %, {step.attack}, {rate:,.0f} passes/s, ETA {left:.0f} s",
-            file=sys.stderr,
-            flush=True,
-        )
+        share = f"{100 * step.done / step.total:.0f} %"
+        click.echo(f"{self._title}: {share}, {step.attack}, {rate:,.0f} passes/s, ETA {left:.0f} s", err=True)

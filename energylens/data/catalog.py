@@ -85,6 +85,10 @@ IMAGENET_PREPROCESSINGS = {
     "BicubicRes256Crop224": Preprocessing(resize=256, crop=224, interpolation="bicubic"),
     "Crop288": Preprocessing(crop=288),
     "Res224": Preprocessing(resize=(224, 224)),
+    # RobustBench's models that timm builds, XCiT, DeiT and AlexNet, bring timm's own.
+    "BicubicRes224Crop224": Preprocessing(resize=224, crop=224, interpolation="bicubic"),
+    "BicubicRes248Crop224": Preprocessing(resize=248, crop=224, interpolation="bicubic"),
+    "Res224Crop224": Preprocessing(resize=224, crop=224),
     "None": Preprocessing(),
 }
 

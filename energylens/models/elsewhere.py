@@ -43,22 +43,19 @@ def load_factory(address: str) -> tuple[nn.Module, ModelCard]:
 
 
 def load_timm(name: str) -> tuple[nn.Module, ModelCard]:
-    """timm's model of that name with its pretrained weights.
+    """timm's model of that name with its pretrained weights from the Hugging Face hub, as safetensors only.
 
-    Raises InputError for a name that timm does not know or has no weights for; RunError if they cannot be had.
+    Raises InputError for a name that timm does not know or has no weights there for; RunError if they cannot be had.
     """
     timm = _imported("timm")
     if not timm.is_model(name):
         raise InputError(f"timm has no model {name!r}{_like(name, timm.list_models())}: timm.list_models() lists them")
     config = timm.get_pretrained_cfg(name)
-    if config is None or not config.has_weights:
+    if config is None or not config.hf_hub_id:
         tags = timm.list_pretrained(f"{name.split('.')[0]}*")
         raise InputError(f"timm has no pretrained weights for {name!r}{_like(name, tags)}")
-    # timm 1.0.9, which robustbench pins, does not find a current huggingface_hub: the file is fetched for it
-    file = {"file": _from_hub(config.hf_hub_id, "model.safetensors")} if config.hf_hub_id else None
-    with _reaching(f"the weights of timm:{name}"):
-        model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=file)
-    return _of_timm(model, ModelCard(f"timm:{name}", "timm", architecture=name, origin=config.hf_hub_id or config.url))
+    model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=_timm_file(config.hf_hub_id))
+    return _of_timm(model, ModelCard(f"timm:{name}", "timm", architecture=name, origin=_page(config.hf_hub_id)))
 
 
 def load_torchvision(name: str) -> tuple[nn.Module, ModelCard]:
@@ -115,7 +112,7 @@ def _hub_timm(repo: str, config: dict[str, Any]) -> tuple[nn.Module, ModelCard]:
     name = config["architecture"]
     if not timm.is_model(name):
         raise InputError(f"hf:{repo} is a timm model of architecture {name!r}, which this timm does not know")
-    cfg = config.get("pretrained_cfg", {}) | {"file": _from_hub(repo, "model.safetensors"), "hf_hub_id": None}
+    cfg = config.get("pretrained_cfg", {}) | _timm_file(repo)
     classes = config.get("num_classes", cfg.get("num_classes", 1000))
     model = timm.create_model(name, pretrained=True, pretrained_cfg=cfg, num_classes=classes)
     return _of_timm(model, ModelCard(f"hf:{repo}", "hf", architecture=name, origin=_page(repo)))
@@ -134,6 +131,15 @@ def _hub_transformers(repo: str, config: dict[str, Any]) -> tuple[nn.Module, Mod
     architecture = next(iter(config.get("architectures", [])), None)
     card = ModelCard(f"hf:{repo}", "hf", architecture=architecture, origin=_page(repo))
     return normalized(Logits(classifier), processor.image_mean, processor.image_std), card
+
+
+def _timm_file(repo: str) -> dict[str, Any]:
+    """What makes timm load a hub repository's safetensors from a local file.
+
+    timm 1.0.9, which robustbench pins, does not find a current huggingface_hub, and reads a pickle with its code. A
+    `custom_load` is for the formats of the original authors, not for safetensors.
+    """
+    return {"file": _from_hub(repo, "model.safetensors"), "custom_load": False}
 
 
 def _of_timm(model: nn.Module, card: ModelCard) -> tuple[nn.Module, ModelCard]:

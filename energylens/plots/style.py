@@ -9,7 +9,7 @@ ADVERSARIAL = "#D55E00"
 INK = "#222222"
 FAINT = "#8A8A8A"
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {  # matplotlib types the keys one by one
     "figure.dpi": 110,
     "savefig.dpi": 220,
     "figure.constrained_layout.use": True,

@@ -66,7 +66,7 @@ def train(recipe: Recipe, samples: Samples) -> nn.Module:
                 images = attack(network, images, labels, noise=noise).x_adv
             loss = cross_entropy(network(images), labels).mean()
             optimizer.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             optimizer.step()
             schedule.step()
     return network.eval()

@@ -111,19 +111,31 @@ def random_timm(name: str) -> Any:
     return timm.create_model(name, pretrained=False)
 
 
-def test_timm_comes_with_its_weights_and_normalisation(hub: Path) -> None:
-    random = random_timm("resnet18.a1_in1k")
-    (hub / "timm/resnet18.a1_in1k").mkdir(parents=True)
-    save_file(random.state_dict(), hub / "timm/resnet18.a1_in1k/model.safetensors")
-    model = load_model("timm:resnet18.a1_in1k")
-    assert torch.equal(model.state_dict()["model.fc.weight"], random.fc.weight)
-    assert model.state_dict()["normalize.mean"].flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
-    assert (model.card.dataset, model.card.preprocessing) == ("imagenet", "BicubicRes235Crop224")
+@pytest.mark.parametrize(
+    ("name", "head", "mean", "preprocessing"),
+    [
+        ("resnet18.a1_in1k", "fc", [0.485, 0.456, 0.406], "BicubicRes235Crop224"),
+        ("vit_tiny_patch16_224.augreg_in21k_ft_in1k", "head", [0.5] * 3, "BicubicRes248Crop224"),  # a custom_load
+    ],
+)
+def test_timm_comes_with_its_weights_and_normalisation(
+    name: str, head: str, mean: list[float], preprocessing: str, hub: Path
+) -> None:
+    random = random_timm(name)
+    (hub / "timm" / name).mkdir(parents=True)
+    save_file(random.state_dict(), hub / "timm" / name / "model.safetensors")
+    model = load_model(f"timm:{name}")
+    assert torch.equal(model.state_dict()[f"model.{head}.weight"], random.state_dict()[f"{head}.weight"])
+    assert model.state_dict()["normalize.mean"].flatten().tolist() == pytest.approx(mean)
+    assert (model.card.dataset, model.card.preprocessing) == ("imagenet", preprocessing)
 
 
 @pytest.mark.parametrize(
     ("name", "told"),
-    [("resnet81", "no model 'resnet81' .did you mean resnet18"), ("test_vit9", "timm has no model")],
+    [
+        ("resnet81", "no model 'resnet81' .did you mean resnet18"),
+        ("coatnet_0_224", "no pretrained weights for 'coatnet_0_224'"),
+    ],
 )
 def test_a_model_that_timm_does_not_know(name: str, told: str) -> None:
     with pytest.raises(InputError, match=told):

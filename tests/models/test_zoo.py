@@ -37,6 +37,11 @@ def test_labels_are_unique() -> None:
     assert len(set(labels)) == len(labels)
 
 
+def test_every_row_is_reached_by_its_name_and_benchmark() -> None:
+    for row in rows():
+        assert resolve(row.name, dataset=row.dataset, threat_model=row.threat_model) is row
+
+
 def test_a_row_holds_the_published_facts() -> None:
     row = resolve("Carmon2019Unlabeled")
     assert (row.dataset, row.threat_model, row.eps) == ("cifar10", "Linf", 8 / 255)

@@ -3,7 +3,6 @@
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -35,14 +34,20 @@ class Architecture:
     def build(
         self, *, num_classes: int | None = None, in_channels: int | None = None, width: int | None = None
     ) -> nn.Module:
-        """The network with random weights; what is not given is the row's default."""
-        settings: dict[str, Any] = {
-            "num_classes": num_classes or self.num_classes,
-            "in_channels": in_channels or self.in_channels,
+        """The network with random weights; what is not given is the row's default, a width that is fixed is ignored.
+
+        Raises InputError for a size that is not a positive integer.
+        """
+        sizes = {
+            "num_classes": self.num_classes if num_classes is None else num_classes,
+            "in_channels": self.in_channels if in_channels is None else in_channels,
         }
         if self.width is not None:
-            settings["width"] = width or self.width
-        return self.builder(**settings)
+            sizes["width"] = self.width if width is None else width
+        for size, value in sizes.items():
+            if not isinstance(value, int) or value < 1:
+                raise InputError(f"{size} is {value!r}, expected a positive integer")
+        return self.builder(**sizes)
 
     def settings_of(self, state: Mapping[str, Tensor]) -> dict[str, int]:
         """The arguments of `build` that the weights tell by their shapes; nothing where the keys are absent."""

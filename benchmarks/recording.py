@@ -1,0 +1,87 @@
+"""What does recording cost over the bare attack?
+
+    python benchmarks/recording.py --model autoattack-resnet18 --data-root DIR --n 128
+
+Runs both in turn in one process: the bare attack (the same function on the same batches, images thrown away) and
+``energylens.profile`` writing its record to disk (clean logits, the adversarial forward, every column, Parquet). Prints
+one line an attack with the seconds of each repeat and the ratio of the medians. `+accuracy` adds to the bare attack the
+two forwards that anybody needs who wants to know clean and robust accuracy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+import energylens as el
+from energylens.attacks.frozen import frozen
+from energylens.attacks.noise import Noise
+from energylens.attacks.registry import configure
+from energylens.profiling import BATCH_SIZES
+
+
+def bare(model: nn.Module, samples: el.Samples, spec: str, eps: str, accuracy: bool) -> None:
+    """The attack alone, batch by batch; with its accuracies where asked."""
+    attack, size = configure(spec, eps=eps), BATCH_SIZES["cpu"]
+    with frozen(model):
+        for start in range(0, len(samples), size):
+            x, y = samples.batch(start, start + size)
+            indices = tuple(samples.indices[start : start + size].tolist())
+            x_adv = attack(model, x, y, noise=Noise(0, indices)).x_adv
+            if accuracy:
+                with torch.no_grad():
+                    for images in (x, x_adv):
+                        (model(images).argmax(dim=1) == y).sum().item()
+
+
+def recorded(model: nn.Module, samples: el.Samples, spec: str, eps: str) -> None:
+    """The same attack through ``profile``, record on disk."""
+    with tempfile.TemporaryDirectory() as out:
+        el.profile(model, samples, [spec], eps=eps, out=Path(out))
+
+
+def seconds(work: Callable[[], None]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="digits-pgd")
+    parser.add_argument("--data-root")
+    parser.add_argument("--attack", action="append")
+    parser.add_argument("--n", type=int, default=128)
+    parser.add_argument("--eps", default="8/255")
+    parser.add_argument("--repeats", type=int, default=5)
+    args = parser.parse_args()
+    model = el.load_model(args.model)
+    samples = el.load_data(model.card.dataset, n=args.n, root=args.data_root)
+    print(f"{args.model}, n = {args.n}, {torch.get_num_threads()} threads; seconds, median of {args.repeats}")
+    for spec in args.attack or ["pgd", "cw"]:
+        ways: dict[str, Callable[[], None]] = {
+            "bare": lambda spec=spec: bare(model, samples, spec, args.eps, accuracy=False),
+            "bare+accuracy": lambda spec=spec: bare(model, samples, spec, args.eps, accuracy=True),
+            "recorded": lambda spec=spec: recorded(model, samples, spec, args.eps),
+        }
+        times: dict[str, list[float]] = {way: [] for way in ways}
+        for repeat in range(args.repeats):
+            for way in list(ways) if repeat % 2 else reversed(ways):
+                times[way].append(seconds(ways[way]))
+        middle = {way: statistics.median(values) for way, values in times.items()}
+        print(
+            f"{spec:12}", *(f"{way} {value:7.2f}" for way, value in middle.items()),
+            f"recorded/bare {middle['recorded'] / middle['bare']:.3f}",
+            f"recorded/bare+accuracy {middle['recorded'] / middle['bare+accuracy']:.3f}",
+        )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""Our attacks against torchattacks' and adv-lib's, recorded by benchmarks/peers/record_fixtures.py."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+
+import energylens as el
+from energylens.attacks.noise import Noise
+from energylens.attacks.registry import configure
+from energylens.models import weights_digest
+
+FIXTURES = Path(__file__).with_name("peers.safetensors")
+EPS = 0.2
+
+
+@pytest.fixture(scope="module")
+def model():
+    return el.load_model("digits-pgd")
+
+
+@pytest.fixture(scope="module")
+def peers(model):
+    with safe_open(FIXTURES, "pt") as file:
+        assert file.metadata()["weights"] == weights_digest(model), "digits-pgd has changed: record the fixtures again"
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, safe_open has no iterator
+
+
+class Start:
+    """Noise that was recorded: the peer's own start."""
+
+    def __init__(self, delta):
+        self.delta = delta
+
+    def take(self, rows):
+        return Start(self.delta[rows])
+
+    def uniform(self, purpose, like):
+        return self.delta / EPS
+
+    def normal(self, purpose, like):
+        return self.delta / 0.001
+
+
+def iterates(model, spec, x, y, start):
+    """Every batch our attack gives the model."""
+    seen = []
+    hook = model.register_forward_pre_hook(lambda module, args: seen.append(args[0].detach().clone()))
+    result = configure(spec, eps=EPS)(model, x, y, noise=start, clean_logits=model(x).detach())
+    hook.remove()
+    return torch.stack(seen[1:]), result.x_adv
+
+
+def test_fgsm_is_torchattacks(model, peers):
+    x, y = peers["x"], peers["y"]
+    result = configure("fgsm", eps=EPS)(model, x, y, noise=Noise(0, tuple(range(len(x)))))
+    torch.testing.assert_close(result.x_adv, peers["torchattacks.FGSM"], atol=1e-6, rtol=0)
+
+
+def test_pgd_is_torchattacks(model, peers):
+    x, y = peers["x"], peers["y"]
+    _, x_adv = iterates(model, "pgd,steps=10", x, y, Start(torch.zeros_like(x)))
+    torch.testing.assert_close(x_adv, peers["torchattacks.PGD"], atol=1e-6, rtol=0)
+
+
+def test_pgd_makes_adv_libs_iterates(model, peers):
+    x, y = peers["x"], peers["y"]
+    ours, _ = iterates(model, "pgd,steps=10", x, y, Start(torch.zeros_like(x)))
+    torch.testing.assert_close(ours, peers["adv_lib.pgd_linf.iterates"], atol=1e-6, rtol=0)
+
+
+def test_trades_makes_torchattacks_iterates(model, peers):
+    x, y, theirs = peers["x"], peers["y"], peers["torchattacks.TPGD.iterates"]
+    ours, _ = iterates(model, "trades,steps=10", x, y, Start(theirs[0] - x))
+    # their KL and ours round differently where p and q all but agree: a sign may flip in a pixel of gradient ~0
+    assert (ours - theirs).abs().gt(1e-5).float().mean() < 0.01
+
+
+def test_carlini_wagner_is_torchattacks_on_a_batch_of_one(model, peers):
+    """torchattacks stops a whole batch at once; alone, a sample stops there as it does here."""
+    x, y = 0.05 + 0.9 * peers["x"], peers["y"]
+    ours = configure("cw", eps=EPS)(model, x, y, noise=Noise(0, tuple(range(len(x))))).x_adv
+    torch.testing.assert_close(ours, peers["torchattacks.CW"], atol=2e-4, rtol=0)
+
+
+def test_carlini_wagner_search_is_no_worse_than_adv_libs(model, peers):
+    x, y = 0.05 + 0.9 * peers["x"], peers["y"]
+    ours = configure("cw-search", eps=EPS)(model, x, y, noise=Noise(0, tuple(range(len(x))))).x_adv
+    theirs = peers["adv_lib.carlini_wagner_l2"]
+    with torch.no_grad():
+        assert (model(ours).argmax(dim=1) != y).sum() >= (model(theirs).argmax(dim=1) != y).sum()
+    size, their_size = ((images - x).flatten(1).norm(dim=1).mean() for images in (ours, theirs))
+    assert size < 1.02 * their_size
