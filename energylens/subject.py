@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from energylens.data import Samples, data_set, load_data
 from energylens.errors import InputError, RunError
-from energylens.models import ModelCard, load_model
+from energylens.models import ModelCard, find_models, load_model
 
 DEFAULT_SAMPLES = 256
 NORMS_OF = {"Linf": "linf", "L2": "l2"}  # RobustBench's threat models as norms
@@ -23,8 +23,10 @@ def the_module(model: str | nn.Module, data: Data, device: str, options: dict[st
 
     device: ``auto`` or a torch device. options: of ``load_model``. Raises InputError.
     """
+    benchmark = data_set(data).name if isinstance(data, str) else None
     if isinstance(model, str):
-        known = {"dataset": data} if isinstance(data, str) else {}
+        # the data set tells which of a name's models is meant, where it is one that models are listed for
+        known = {"dataset": benchmark} if benchmark in {row.dataset for row in find_models()} else {}
         return load_model(model, device=_device(device), **known | options)
     if not isinstance(model, nn.Module):
         raise InputError(f"a model is a name or a torch.nn.Module, not a {type(model).__name__}")

@@ -26,6 +26,7 @@ def draw(table: pd.DataFrame) -> Figure:
                 _panel(axes, table[(table["attack"] == attack) & (table["energy"] == energy)])
                 axes.set_xlabel(f"{symbol}  [nats]")
             row[0].set_ylabel(f"density of {symbol}")
+            row[0].set_ylim(0, 1.05 * table.loc[table["energy"] == energy, "density"].max())
         for axes, attack in zip(grid[0], attacks, strict=True):
             axes.set_title(labels[attack])
         handles = [Patch(color=colour, alpha=0.7, label=series) for series, colour in COLOURS.items()]
@@ -43,4 +44,3 @@ def _panel(axes: Axes, bins: pd.DataFrame) -> None:
         axes.stairs(here["density"], edges, color=colour, linewidth=0.9)
         axes.axvline(here["mean"].iloc[0], color=colour, linestyle=(0, (4, 3)), linewidth=1.1)
     axes.margins(x=0.02)
-    axes.set_ylim(bottom=0)

@@ -53,7 +53,7 @@ def test_a_folder_of_other_settings_is_refused_and_kept(tmp_path):
     run = open_run(tmp_path, "m", "pgd", MANIFEST)
     run.write(rows(0), 0)
     (run.path / "manifest.json").write_text('{"identity": {"seed": 7}}')
-    with pytest.raises(InputError, match="seed is 7 there and 0 here.*--overwrite"):
+    with pytest.raises(InputError, match=r"seed is 7 there and 0 here.*--overwrite"):
         open_run(tmp_path, "m", "pgd", MANIFEST)
     assert len(run.parts()) == 1
     assert not open_run(tmp_path, "m", "pgd", MANIFEST, overwrite=True).parts()
@@ -78,7 +78,7 @@ def test_a_damaged_part_is_named(tmp_path, content):
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match="cannot write to .*--out"):
+    with pytest.raises(RunError, match=r"cannot write to .*--out"):
         open_run(tmp_path / "file", "m", "pgd", MANIFEST)
 
 
@@ -90,6 +90,6 @@ def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(pq, "write_table", full)
-    with pytest.raises(RunError, match="No space left on device.*finished blocks are kept"):
+    with pytest.raises(RunError, match=r"No space left on device.*finished blocks are kept"):
         run.write(rows(0), 0)
     assert [path.name for path in run.path.iterdir()] == ["manifest.json"]

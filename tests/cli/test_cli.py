@@ -1,0 +1,173 @@
+"""The command line as a user meets it: what it prints, where, and with which exit status."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from energylens.cli import main
+
+FAST = ["--n", "20", "--attack", "fgsm", "--attack", "cw,steps=10"]
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Type a command in a fresh folder: ``run("profile", ...) -> (status, standard output, standard error)``."""
+    monkeypatch.chdir(tmp_path)
+
+    def typed(*words):
+        monkeypatch.setattr(sys, "argv", ["energylens", *map(str, words)])
+        try:
+            main()
+            status = 0
+        except SystemExit as stop:
+            status = stop.code
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return typed
+
+
+def test_profile_prints_a_table_natural_first(run):
+    status, out, _ = run("profile", *FAST)
+    assert status == 0
+    assert "digits-standard on digits, 20 samples, eps 0.2 linf, seed 0" in out
+    first = [line.split()[0] for line in out.splitlines() if line.strip()]
+    assert first.index("natural") < first.index("fgsm") < first.index("cw,steps=10")
+
+
+def test_json_is_all_of_standard_output(run):
+    status, out, _ = run("profile", *FAST, "--json", "--eps", "8/255")
+    assert status == 0
+    told = json.loads(out)
+    assert list(told) == ["model", "dataset", "n", "eps", "norm", "seed", "rows"]
+    assert (told["model"], told["dataset"], told["n"], told["eps"]) == ("digits-standard", "digits", 20, 8 / 255)
+    assert [row["attack"] for row in told["rows"]] == ["natural", "fgsm", "cw,steps=10"]
+    assert list(told["rows"][0]) == [
+        "attack", "n", "accuracy", "marginal_mean", "joint_mean", "delta_marginal_mean", "delta_joint_mean",
+        "abnormal_share", "linf_mean", "l2_mean", "forwards", "backwards", "seconds",
+    ]  # fmt: skip
+
+
+def test_several_models_are_a_list(run):
+    _, out, _ = run("profile", *FAST, "--json", "--model", "digits-standard", "--model", "digits-pgd")
+    assert [told["model"] for told in json.loads(out)] == ["digits-standard", "digits-pgd"]
+
+
+def test_the_record_is_reused_and_overwritten(run, tmp_path):
+    run("profile", *FAST)
+    parts = {part: part.stat().st_mtime_ns for part in tmp_path.glob("runs/*/*/part-*.parquet")}
+    assert len(parts) == 3
+    run("profile", *FAST)
+    assert {part: part.stat().st_mtime_ns for part in parts} == parts
+    run("profile", *FAST, "--overwrite")
+    assert all(part.stat().st_mtime_ns > before for part, before in parts.items())
+
+
+def test_progress_goes_to_standard_error_in_plain_lines(run, monkeypatch):
+    monkeypatch.setattr("energylens.cli.progress.EVERY", 0)
+    _, out, err = run("profile", *FAST, "--json", "--batch-size", "10")
+    json.loads(out)
+    assert "100 %" in err and "passes/s, ETA 0 s" in err
+
+
+def test_histogram_draws_and_says_where(run, tmp_path):
+    status, out, _ = run("histogram", "--attack", "cw", "--n", "50")
+    assert status == 0
+    png, pdf, csv = (tmp_path / line for line in out.split())
+    with Image.open(png) as picture:
+        assert picture.size[0] > 800
+    assert pdf.read_bytes().startswith(b"%PDF")
+    bins = pd.read_csv(csv)
+    assert set(bins["attack"]) == {"cw"} and set(bins["energy"]) == {"marginal", "joint"}
+    assert (bins.groupby(["energy", "series"])["count"].sum() == 50).all()
+
+
+def test_histogram_uses_the_record_that_is_there(run, tmp_path):
+    run("profile", "--attack", "fgsm", "--n", "20")
+    before = {part: part.stat().st_mtime_ns for part in tmp_path.glob("runs/*/*/part-*.parquet")}
+    run("histogram", "--attack", "fgsm", "--n", "20", "--figure", "mine.png")
+    assert (tmp_path / "mine.csv").exists()
+    assert {part: part.stat().st_mtime_ns for part in tmp_path.glob("runs/*/*/part-*.parquet")} == before
+
+
+def test_attacks_and_models_are_listed(run):
+    _, out, _ = run("attacks")
+    assert all(name in out for name in ("fgsm", "n-fgsm", "trades", "he-pgd", "cw-search", "restarts=1"))
+    _, out, _ = run("models")
+    assert "209 models" in out and "digits-pgd" in out
+    _, out, _ = run("models", "carmon")
+    assert "Carmon2019Unlabeled" in out and "89.69" in out and "59.53" in out and "1 model;" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (["profil"], 2, "unknown command 'profil': did you mean profile"),
+        (["profile", "--model", "digit-standard"], 2, "unknown model 'digit-standard'.*digits-standard"),
+        (["profile", "--model", "Wang2023"], 2, "Wang2023Better_WRN-28-10"),
+        (["profile", "--attack", "pdg"], 2, "unknown attack 'pdg': did you mean pgd"),
+        (["profile", "--dataset", "cifar"], 2, "unknown data set 'cifar'.*cifar10"),
+        (["profile", "--n", "501"], 2, "501.*500"),
+        (["profile", "--n", "0"], 2, "0 is not positive"),
+        (["profile", "--n", "many"], 2, "many"),
+        (["profile", "--eps", "0"], 2, "eps must be positive"),
+        (["profile", "--eps", "8/2x"], 2, "write it as 8/255"),
+        (["profile", "--norm", "l1"], 2, "'linf', 'l2'"),
+        (["profile", "--nonsense"], 2, "--nonsense"),
+        (["profile", "--device", "cuda:77"], 2, "device 'cuda:77' cannot be used"),
+        (["profile", "--model", "missing.pt", "--arch", "resnet18"], 2, "missing.pt"),
+        (["profile", "--out", "file"], 1, "cannot write to file"),
+        (["histogram", "--n", "20", "--figure", "file/x.png"], 1, "cannot write the figure"),
+        (["models", "zzz"], 2, "no model matches 'zzz'"),
+    ],
+)
+def test_mistakes_get_one_clear_message(words, status, message, run, tmp_path):
+    (tmp_path / "file").write_text("")
+    came, out, err = run(*words)
+    assert came == status
+    assert re.search(message, err.replace("\n", " ")), err
+    assert "Traceback" not in err and not out
+
+
+def test_missing_data_is_explained(run, monkeypatch, tmp_path):
+    def offline(*args, **kwargs):
+        raise OSError("no network")
+
+    monkeypatch.setattr("torchvision.datasets.CIFAR10.download", offline)
+    status, _, err = run("profile", "--model", "autoattack-resnet18", "--data-root", tmp_path / "nowhere")
+    assert status == 1
+    assert str(tmp_path / "nowhere") in err and "test_batch" in err and "CIFAR10" in err and "--data-root" in err
+
+
+def test_ctrl_c_keeps_what_is_finished(run, monkeypatch, tmp_path):
+    from energylens.attacks.registry import Attack
+
+    original, calls = Attack.__call__, []
+
+    def interrupted(self, *args, **options):
+        calls.append(self.row.name)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return original(self, *args, **options)
+
+    monkeypatch.setattr(Attack, "__call__", interrupted)
+    words = ("profile", "--n", "20", "--attack", "fgsm", "--batch-size", "10")
+    status, _, err = run(*words)
+    assert status == 130 and "interrupted" in err and "Traceback" not in err
+    assert len(list(tmp_path.glob("runs/*/natural-*/part-*.parquet"))) == 2
+    assert len(list(tmp_path.glob("runs/*/fgsm-*/part-*.parquet"))) == 1
+    assert run(*words)[0] == 0
+    assert len(list(tmp_path.glob("runs/*/fgsm-*/part-*.parquet"))) == 2
+
+
+def test_help_needs_no_torch():
+    code = "import sys; from energylens.cli import root; root.main(['profile', '--help'], standalone_mode=False); "
+    code += "assert not {'torch', 'robustbench', 'matplotlib', 'pandas'} & set(sys.modules), 'heavy import'"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--attack" in done.stdout

@@ -1,0 +1,58 @@
+"""The landscape's table holds the record's numbers, and the figure draws all of the table."""
+
+import numpy as np
+import pytest
+
+import energylens as el
+from analyses.attack_landscape import landscape
+from figures.attack_landscape import draw
+
+
+@pytest.fixture(scope="module")
+def record():
+    return el.profile("digits-standard", "digits", ["fgsm", "cw"], n=60)
+
+
+def test_bins_are_the_records_histogram(record):
+    table = landscape(record, bins=30, limits=(-50, 20))
+    assert len(table) == 2 * 2 * 2 * 30  # attacks, energies, series, bins
+    bins = table.query("attack == 'cw' and energy == 'joint' and series == 'adversarial'")
+    values = record["cw"].rows["joint_adv"]
+    count, edges = np.histogram(values, np.linspace(-50, 20, 31))
+    assert bins["count"].tolist() == count.tolist()
+    np.testing.assert_allclose(bins["left"], edges[:-1])
+    assert (bins["density"] * (bins["right"] - bins["left"])).sum() == pytest.approx(1)
+    assert bins["mean"].iloc[0] == pytest.approx(values.mean())
+
+
+def test_bins_of_its_own_choice_hold_every_sample(record):
+    table = landscape(record)
+    assert (table.groupby(["attack", "energy", "series"])["count"].sum() == 60).all()
+    edges = table.groupby("energy")["left"].unique()
+    assert all(24 <= len(left) <= 200 for left in edges)
+
+
+def test_the_figure_has_a_panel_an_attack_and_energy_with_shared_axes(record):
+    table = landscape(record)
+    figure = draw(table)
+    assert len(figure.axes) == 4
+    assert [axes.get_title() for axes in figure.axes[:2]] == ["FGSM", "C&W"]
+    for row in (figure.axes[:2], figure.axes[2:]):
+        assert len({axes.get_xlim() for axes in row}) == len({axes.get_ylim() for axes in row}) == 1
+        highest = max(patch.get_data()[0].max() for axes in row for patch in axes.patches)
+        assert row[0].get_ylim()[1] >= highest
+    assert "n = 60, eps = 0.2 linf, seed 0" in figure.get_supxlabel()
+
+
+def test_a_model_of_one_energy_still_draws():
+    import torch
+    from torch import nn
+
+    class Constant(nn.Module):
+        def forward(self, x):
+            return 0 * x.flatten(1)[:, :10]
+
+    x, y = torch.rand(10, 1, 8, 8), torch.arange(10)
+    table = landscape(el.profile(Constant(), (x, y), ["fgsm"], eps=0.1))
+    assert (table.groupby(["energy", "series"])["count"].sum() == 10).all()
+    draw(table).savefig("/dev/null", format="png")
