@@ -3,10 +3,14 @@ column (arXiv 2407.06315, section 3)."""
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from energylens.errors import InputError
 from energylens.record import Record
 
 ENERGIES = ("marginal", "joint")
@@ -48,7 +52,7 @@ def landscape(record: Record, *, bins: int | None = None, limits: tuple[float, f
                 )
     table = pd.concat(tables, ignore_index=True)
     table.attrs["caption"] = (
-        f"{record.model} on {record.dataset}, n = {len(record)}, eps = {record.eps} {record.norm}, seed {record.seed}"
+        f"{Path(record.model).name} on {record.dataset}, n = {len(record)}, {record.threat}, seed {record.seed}"
     )
     return table
 
@@ -59,8 +63,14 @@ def _edges(
     """Bin edges shared by all attacks of one energy."""
     natural = frame.loc[frame["attack"] == "natural", f"{energy}_clean"].to_numpy("float64")
     values = np.concatenate([natural, frame[f"{energy}_adv"].to_numpy("float64")])
-    low, high = limits or (float(values.min()), float(values.max()))
-    if high <= low:
+    low, high = (float(values.min()), float(values.max())) if limits is None else limits
+    if limits is not None and not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise InputError(f"a range goes from a lower to a higher energy, such as -50 20; got {low:g} {high:g}")
+    if not ((values >= low) & (values <= high)).any():
+        raise InputError(
+            f"no {energy} energy lies from {low:g} to {high:g}: they go from {values.min():.1f} to {values.max():.1f}"
+        )
+    if low == high:  # one energy for all
         low, high = low - 0.5, low + 0.5
     if bins is None:
         quarter, three_quarters = np.quantile(natural, [0.25, 0.75])

@@ -21,9 +21,9 @@ import torch
 from torch import nn
 
 import energylens as el
+from energylens.attacks.battery import configure
 from energylens.attacks.frozen import frozen
 from energylens.attacks.noise import Noise
-from energylens.attacks.registry import configure
 from energylens.profiling import BATCH_SIZES
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import platform
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,17 +16,28 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from energylens.attacks.battery import NATURAL, Attack, AttackSpec, configure_battery
 from energylens.attacks.frozen import frozen
 from energylens.attacks.noise import Noise
-from energylens.attacks.radius import write_radius
-from energylens.attacks.registry import NATURAL, Attack, AttackSpec, configure_battery
+from energylens.attacks.radius import parse_radius, write_radius
+from energylens.attacks.settings import check_numbers
 from energylens.attacks.targets import check_target, choose_targets
 from energylens.data import Samples
-from energylens.models import ModelCard, card_of, weights_digest
+from energylens.errors import InputError, RunError
+from energylens.models import ModelCard, card_of, module_digest, weights_digest
 from energylens.record import SCHEMA_VERSION, AttackRecord, Record, measure
-from energylens.run_folder import open_run
+from energylens.run_folder import model_folder, open_run
 from energylens.store import Memory, Store
-from energylens.subject import Data, check_fit, device_of, float_logits, the_module, the_samples, usual_radius
+from energylens.subject import (
+    Data,
+    check_fit,
+    checked_logits,
+    device_of,
+    float_logits,
+    the_module,
+    the_samples,
+    usual_radius,
+)
 
 DEFAULT_MODEL = "digits-standard"
 DEFAULT_BATTERY = ("fgsm", "pgd", "trades", "cw")
@@ -49,7 +61,7 @@ Listener = Callable[[Progress], None]
 def profile(
     model: str | nn.Module = DEFAULT_MODEL,
     data: Data = None,
-    attacks: Sequence[AttackSpec] = DEFAULT_BATTERY,
+    attacks: AttackSpec | Sequence[AttackSpec] = DEFAULT_BATTERY,
     *,
     n: int | None = None,
     choose: str = "first",
@@ -83,21 +95,47 @@ def profile(
     Raises InputError for a request that cannot be met, RunError where disk, network or model fail.
     """
     module = the_module(model, data, device, model_options)
-    card = card_of(module)
-    samples = the_samples(data, card, n=n, choose=choose, split=split, seed=seed, root=data_root)
-    norm = norm or ("l2" if card.threat_model == "L2" else "linf")
+    card = replace(card_of(module), weights=weights_digest(module))
+    samples = the_samples(data, card, module, n=n, choose=choose, split=split, seed=seed, root=data_root)
+    norm = norm.lower() if norm else ("l2" if card.threat_model == "L2" else "linf")
     eps = usual_radius(card, samples, norm) if eps is None else eps
+    text = None if eps is None else write_radius(eps)
+    if text is not None:
+        parse_radius(text)
+    if not 0 <= seed < 2**63:
+        raise InputError(f"seed {seed} is not one: a whole number from 0 to 2^63 - 1 was expected")
     battery = (NATURAL, *configure_battery(attacks, eps=eps, norm=norm, steps=steps, target=target))
-    size = batch_size or BATCH_SIZES.get(device_of(module).type, BATCH_SIZES["cpu"])
+    size = BATCH_SIZES.get(device_of(module).type, BATCH_SIZES["cpu"]) if batch_size is None else batch_size
+    check_numbers({"batch size": size}, positive=("batch size",))
     with frozen(module, seed):
-        check_fit(module, samples)
-        for target in {attack.target for attack in battery if attack.target is not None}:
-            check_target(target, len(samples.classes))
-        identity = _identity(module, samples, seed)
-        runs = [_Run(attack, _open(attack, card, samples, identity, out, overwrite)) for attack in battery]
+        check_fit(module, card, samples)
+        for attack in battery:
+            _check_classes(attack, len(samples.classes))
+        common = _identity(module, samples, seed)
+        manifests = [_manifest(attack, card, samples, common) for attack in battery]
+        runs = [
+            _Run(attack, _store(attack, card, manifest, out, overwrite))
+            for attack, manifest in zip(battery, manifests, strict=True)
+        ]
         _fill(runs, module, samples, seed, size, listener)
+    for run in runs:
+        if out is not None and not run.attack.reusable:
+            _keep(run, card, out)
     wanted = samples.indices.tolist()
-    return Record(card.name, samples.name, write_radius(eps), norm, seed, tuple(run.record(wanted) for run in runs))
+    records = tuple(run.record(wanted) for run in runs)
+    folder = None if out is None else model_folder(Path(out), card.short_name)
+    return Record(card.name, samples.name, text, norm, seed, records, folder)
+
+
+def _check_classes(attack: Attack, classes: int) -> None:
+    """Refuse an attack that needs more classes than there are, or aims at one that is not there."""
+    if attack.target is not None:
+        check_target(attack.target, classes)
+    if attack.settings.min_classes > classes:
+        raise InputError(
+            f"{attack.name} needs {attack.settings.min_classes} classes, its DLR loss is undefined for {classes}: "
+            "take apgd-ce, fab-t or square instead"
+        )
 
 
 @dataclass
@@ -129,20 +167,53 @@ def _fill(
     """Compute what is missing, a batch at a time: its clean logits once, then every attack that lacks rows of it."""
     indices = samples.indices.tolist()
     total = sum(len(run.missing(indices)) * run.attack.settings.passes for run in runs)
-    pending = sorted(set().union(*(run.missing(indices) for run in runs)))
     done = 0
-    for start in range(0, len(pending), size):
+    for positions, waiting in _schedule(runs, indices, size):
         began = time.perf_counter()
-        batch = _Batch.load(model, samples.subset(pending[start : start + size]), seed)
-        for run in runs:
+        with _in_memory(len(positions)):
+            batch = _Batch.load(model, samples.subset(positions), seed)
+        for run in waiting:
             rows = run.missing(batch.noise.indices)
             if not rows:
                 continue
-            run.store.write(batch.take(rows).attacked_by(run.attack, model), time.perf_counter() - began)
+            with _in_memory(len(positions)):
+                table = batch.take(rows).attacked_by(run.attack, model)
+            run.store.write(table, time.perf_counter() - began)
             done += len(rows) * run.attack.settings.passes
             if listener:
                 listener(Progress(run.attack.name, len(rows), done, total))
             began = time.perf_counter()
+
+
+@contextmanager
+def _in_memory(images: int) -> Iterator[None]:
+    """Say in one line that a batch was too large for the device."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise RunError(
+            f"out of memory with {images} images at once: take a smaller --batch-size, or block=N for an attack that "
+            "runs in blocks; what is finished is kept"
+        ) from error
+
+
+def _schedule(
+    runs: Sequence[_Run], indices: Sequence[int], size: int
+) -> Iterator[tuple[Sequence[int], Sequence[_Run]]]:
+    """Positions to attack together, and the runs that lack rows of them.
+
+    Runs whose rows depend on nobody else share batches of what any of them lacks. A run whose rows depend on who is
+    attacked with them has its own fixed blocks of all positions, each wholly there or wholly missing.
+    """
+    keyed = [run for run in runs if run.attack.settings.block is None]
+    pending = sorted(set().union(*(run.missing(indices) for run in keyed)))
+    for start in range(0, len(pending), size):
+        yield pending[start : start + size], keyed
+    for run in runs:
+        if block := run.attack.settings.block:
+            for start in range(0, len(indices), block):
+                if run.missing(indices[start : start + block]):
+                    yield range(start, min(start + block, len(indices))), [run]
 
 
 @dataclass(frozen=True)
@@ -174,35 +245,47 @@ class _Batch:
         if attack.target is not None:
             target = choose_targets(attack.target, self.clean_logits, self.y, self.noise)
         result = attack(model, self.x, self.y, noise=self.noise, target=target, clean_logits=self.clean_logits)
-        logits = float_logits(model, result.x_adv, self.noise.indices) if result.logits is None else result.logits
+        if result.logits is None:
+            logits = float_logits(model, result.x_adv, self.noise.indices)
+        else:
+            logits = checked_logits(result.logits, self.noise.indices)
         return measure(torch.tensor(self.noise.indices), self.x, self.y, self.clean_logits, result, logits, target)
 
 
 def _identity(model: nn.Module, samples: Samples, seed: int) -> dict[str, Any]:
     """What every row depends on, whatever the attack."""
-    structure = hashlib.sha256(repr(model).encode()).hexdigest()
     return {
         "schema": SCHEMA_VERSION,
-        "model": {"weights": weights_digest(model), "structure": structure},
+        "model": module_digest(model),
         "dataset": {"name": samples.name, "split": samples.split, "digest": samples.digest},
         "seed": seed,
     }
 
 
-def _open(
-    attack: Attack, card: ModelCard, samples: Samples, common: dict[str, Any], out: str | Path | None, overwrite: bool
-) -> Store:
-    """The store of one attack's rows, with the manifest that says what they are."""
+def _manifest(attack: Attack, card: ModelCard, samples: Samples, common: dict[str, Any]) -> dict[str, Any]:
+    """What the rows of one attack are of; its ``identity`` is all that they depend on."""
     settings = asdict(attack.settings)
-    eps = None if attack.eps_text is None else {"text": attack.eps_text, "value": settings["eps"]}
-    manifest = {
-        "identity": {**common, "attack": {"name": attack.row.name, "settings": settings, "target": attack.target}},
+    own = {"name": attack.row.name, "revision": attack.row.revision, "settings": settings, "target": attack.target}
+    identity = {**common, "attack": own}
+    if attack.settings.block:  # its rows depend on who else was chosen
+        identity["selection"] = hashlib.sha256(samples.indices.numpy().tobytes()).hexdigest()
+    return {
+        "identity": identity,
         "model": asdict(card),
-        "eps": eps,
-        "versions": {name: version(name) for name in ("energylens", "torch", "torchvision", "robustbench")},
+        "eps": None if attack.eps_text is None else {"text": attack.eps_text, "value": settings["eps"]},
+        "versions": {name: version(name) for name in ("energylens", "torch", "torchvision", "pyautoattack")},
         "machine": platform.platform(),
     }
-    if out is None:
+
+
+def _store(attack: Attack, card: ModelCard, manifest: dict[str, Any], out: str | Path | None, overwrite: bool) -> Store:
+    """Where the rows of one attack go. A callable's stay in memory until they are whole: see ``_keep``."""
+    if out is None or not attack.reusable:
         return Memory(manifest)
-    folder = Path(card.name).name if card.source == "file" else card.name
-    return open_run(Path(out), folder, attack.name, manifest, overwrite=overwrite or not attack.reusable)
+    return open_run(Path(out), card.short_name, attack.row.name, manifest, overwrite=overwrite)
+
+
+def _keep(run: _Run, card: ModelCard, out: str | Path) -> None:
+    """Write a callable's finished rows in place of those of its last run: nobody can tell whether it has changed."""
+    folder = open_run(Path(out), card.short_name, run.attack.row.name, run.store.manifest, overwrite=True)
+    folder.write(run.store.rows(), run.store.seconds())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -36,6 +37,7 @@ COLUMNS: dict[str, str] = {
     "backwards": "int64",
 }
 TARGET_COLUMN = "target"  # int64, in the records of targeted attacks only
+BROKEN_BY_COLUMN = "broken_by"  # text, of AutoAttack's: the part that felled the sample, "natural", or "" if none did
 
 
 def empty_rows() -> pd.DataFrame:
@@ -82,8 +84,8 @@ def measure(
     }
     if target is not None:
         columns[TARGET_COLUMN] = target
-    table = pd.DataFrame({name: values.cpu().numpy() for name, values in columns.items()})
-    return table.astype(COLUMNS)
+    table = pd.DataFrame({name: values.cpu().numpy() for name, values in columns.items()}).astype(COLUMNS)
+    return table if result.broken_by is None else table.assign(**{BROKEN_BY_COLUMN: list(result.broken_by)})
 
 
 @dataclass(frozen=True)
@@ -101,18 +103,25 @@ class AttackRecord:
 class Record:
     """What one profile found: the natural samples first, then an attack each.
 
-    model, dataset, eps (as text), norm and seed are the profile's own.
+    model, dataset, eps (as text; None where no attack had one), norm and seed are the profile's own; folder is the
+    model's in the runs, None where nothing was kept.
     """
 
     model: str
     dataset: str
-    eps: str
+    eps: str | None
     norm: str
     seed: int
     attacks: tuple[AttackRecord, ...] = field(repr=False)
+    folder: Path | None = None
 
     def __len__(self) -> int:
         return len(self.attacks[0].rows)
+
+    @property
+    def threat(self) -> str:
+        """``eps 8/255 linf``, or the norm alone where no attack had a radius."""
+        return self.norm if self.eps is None else f"eps {self.eps} {self.norm}"
 
     def __getitem__(self, name: str) -> AttackRecord:
         for attack in self.attacks:
@@ -125,8 +134,10 @@ class Record:
         adversarial ``delta_marginal`` and ``delta_joint``."""
         tables = [attack.rows.assign(attack=attack.name) for attack in self.attacks]
         table = pd.concat(tables, ignore_index=True)
-        table = table[["attack", *table.columns.drop("attack")]]
-        return table.assign(
+        if TARGET_COLUMN in table:  # untargeted attacks have none
+            table[TARGET_COLUMN] = table[TARGET_COLUMN].astype("Int64")
+        extra = [name for name in (TARGET_COLUMN, BROKEN_BY_COLUMN) if name in table]
+        return table[["attack", *COLUMNS, *extra]].assign(
             delta_marginal=table["marginal_clean"] - table["marginal_adv"],
             delta_joint=table["joint_clean"] - table["joint_adv"],
         )

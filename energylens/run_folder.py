@@ -43,6 +43,11 @@ def safe_name(text: str) -> str:
     return re.sub(r"[^\w.]+", "-", text).strip("-.") or "model"
 
 
+def model_folder(out: Path, model: str) -> Path:
+    """Where everything about a model is kept."""
+    return out / safe_name(model)
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """The folder of one attack on one model and data set. Make it with ``open_run``."""
@@ -83,7 +88,7 @@ def open_run(out: Path, model: str, attack: str, manifest: Mapping[str, Any], *,
     manifest["identity"] is what the rows depend on. Raises InputError where the folder holds rows of other settings,
     RunError where it cannot be written or read.
     """
-    path = out / safe_name(model) / f"{safe_name(attack)}-{fingerprint(manifest['identity'])}"
+    path = model_folder(out, model) / f"{safe_name(attack)}-{fingerprint(manifest['identity'])}"
     with _writing(path):
         if overwrite and path.exists():
             shutil.rmtree(path)
@@ -92,7 +97,7 @@ def open_run(out: Path, model: str, attack: str, manifest: Mapping[str, Any], *,
             with _whole(path / MANIFEST) as temporary:
                 temporary.write_text(json.dumps(manifest, indent=2) + "\n")
     found = _read_manifest(path / MANIFEST)
-    _check_same(found["identity"], manifest["identity"], path)
+    _check_same(found["identity"], json.loads(json.dumps(manifest["identity"])), path)
     return RunFolder(path, found)
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from energylens.data import Samples, data_set, load_data
+from energylens.attacks.frozen import frozen
+from energylens.data import DATA_SETS, Samples, data_set, load_data
 from energylens.errors import InputError, RunError
 from energylens.models import ModelCard, find_models, load_model
 
@@ -27,11 +29,14 @@ def the_module(model: str | nn.Module, data: Data, device: str, options: dict[st
     if isinstance(model, str):
         # the data set tells which of a name's models is meant, where it is one that models are listed for
         known = {"dataset": benchmark} if benchmark in {row.dataset for row in find_models()} else {}
+        unknown = [name for name in options if name not in inspect.signature(load_model).parameters]
+        if unknown:
+            raise InputError(f"unknown argument {unknown[0]!r}: neither profile nor load_model has it")
         return load_model(model, device=_device(device), **known | options)
     if not isinstance(model, nn.Module):
         raise InputError(f"a model is a name or a torch.nn.Module, not a {type(model).__name__}")
     if options:
-        raise InputError(f"{', '.join(options)} go with a model given by name: this one is a {type(model).__name__}")
+        raise InputError(f"{', '.join(options)}: not for a model given as a module, only for one given by name")
     if device != "auto" and _device(device).type != device_of(model).type:
         raise InputError(f"the model lies on {device_of(model)}, not on {device}: move it there first")
     return model
@@ -54,64 +59,94 @@ def device_of(model: nn.Module) -> torch.device:
     return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
 
 
-def the_samples(data: Data, card: ModelCard, *, n: int | None, **choice: Any) -> Samples:
+def the_samples(data: Data, card: ModelCard, model: nn.Module, *, n: int | None, **choice: Any) -> Samples:
     """The samples themselves, or n of the data set of this name, by default of the model's own and DEFAULT_SAMPLES.
 
-    choice: the other arguments of ``load_data``. Raises InputError.
+    A pair of tensors has as many classes as the model. choice: choose, split, seed and root of ``load_data``.
+    Raises InputError.
     """
-    if isinstance(data, Samples):
-        return data
-    if isinstance(data, tuple):
-        return Samples.from_tensors(*data)
+    if isinstance(data, Samples | tuple):
+        if n is not None:
+            raise InputError("n goes with a data set given by name: choose among your own samples yourself")
+        return data if isinstance(data, Samples) else _from_tensors(data, model)
+    if data is not None and not isinstance(data, str):
+        raise InputError(f"data are a {type(data).__name__}; expected a name, Samples or a pair (x, y) of tensors")
     name = data or card.dataset
     if name is None:
         raise InputError(f"model {card.name} does not say which data set it was trained on: name one with --dataset")
     preprocessing = card.preprocessing if name == card.dataset else None
     everything = load_data(name, split=choice["split"], root=choice["root"], preprocessing=preprocessing)
     size = min(DEFAULT_SAMPLES, len(everything)) if n is None else n
-    return load_data(name, n=size, preprocessing=preprocessing, **choice)
+    return everything.choose(size, choice["choose"], choice["seed"])
 
 
-def usual_radius(card: ModelCard, samples: Samples, norm: str) -> float:
-    """The radius the model was made for, else its data set's usual one. Raises InputError where neither is known."""
+def _from_tensors(pair: tuple[Tensor, Tensor], model: nn.Module) -> Samples:
+    """A user's own images and labels, with a class a logit of the model."""
+    if len(pair) != 2:
+        raise InputError(f"data are {len(pair)} things; expected a pair (x, y) of images and labels")
+    x, y = pair
+    samples = Samples.from_tensors(x, y)
+    return Samples.from_tensors(x, y, classes=[str(label) for label in range(_logits_of(model, samples).shape[1])])
+
+
+def usual_radius(card: ModelCard, samples: Samples, norm: str) -> float | None:
+    """The radius the model was made for, else its data set's usual one, else None."""
     if card.eps is not None and NORMS_OF.get(card.threat_model or "") == norm:
         return card.eps
-    try:
-        return data_set(samples.name).default_eps[norm]
-    except (InputError, KeyError):
-        raise InputError(f"no usual eps is known for {samples.name} in {norm}: give one with --eps") from None
+    row = DATA_SETS.get(samples.name)
+    return None if row is None else row.default_eps.get(norm)
 
 
-def check_fit(model: nn.Module, samples: Samples) -> None:
+def check_fit(model: nn.Module, card: ModelCard, samples: Samples) -> None:
     """One image through the model before anything is written: does it take this shape, give these classes?
 
-    Raises InputError where they do not fit, RunError where the logits are not finite.
+    Raises InputError where they do not fit.
     """
+    made_for = DATA_SETS.get(card.dataset or "")
+    if made_for is not None and made_for.image_shape[0] != samples.image_shape[0]:
+        # the normalisation of many networks would broadcast one channel to three without a word
+        raise InputError(
+            f"{card.name} was made for {made_for.name}'s {made_for.image_shape[0]} channels, {samples.name} has "
+            f"{samples.image_shape[0]}: choose the data set it was trained on"
+        )
+    logits, classes = _logits_of(model, samples), len(samples.classes)
+    if logits.shape[1] != classes:
+        raise InputError(
+            f"the model gives {logits.shape[1]} logits, {samples.name} has {classes} classes: "
+            "choose the data set it was trained on"
+        )
+
+
+def _logits_of(model: nn.Module, samples: Samples) -> Tensor:
+    """The logits of the first sample, (1, K); InputError where the model cannot give them."""
     x, _ = samples.batch(0, 1)
     try:
-        with torch.no_grad():
+        with frozen(model), torch.no_grad():
             logits = model(x.to(device_of(model)))
-    except (RuntimeError, ValueError) as error:
+    except Exception as error:  # whatever a user's network raises at a shape it was not made for
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"the model does not take {samples.name}'s images of shape {samples.image_shape} "
-            f"({str(error).splitlines()[0]}): choose the data set it was trained on"
+            f"the model does not take {samples.name}'s images of shape {samples.image_shape} ({reason}): "
+            "choose the data set it was trained on"
         ) from error
-    classes = len(samples.classes)
-    if not isinstance(logits, Tensor) or logits.shape != (1, classes):
-        came = f"logits of shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
-        raise InputError(
-            f"the model gives {came} for one image, but {samples.name} has {classes} classes and (1, {classes}) was "
-            "expected: choose the data set it was trained on"
-        )
+    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != 1:
+        came = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
+        raise InputError(f"the model gives {came} for one image; expected logits of shape (1, classes)")
+    return logits
 
 
 @torch.no_grad()
 def float_logits(model: nn.Module, x: Tensor, indices: Sequence[int]) -> Tensor:
-    """Float32 logits (N, K), refused where they are not finite: an energy would mean nothing.
+    """Float32 logits (N, K) of images x; see ``checked_logits``."""
+    return checked_logits(model(x), indices)
+
+
+def checked_logits(logits: Tensor, indices: Sequence[int]) -> Tensor:
+    """The logits (N, K) as float32, refused where they are not finite: an energy would mean nothing.
 
     indices: the samples' own, to name the first bad one in the RunError.
     """
-    logits: Tensor = model(x).float()
+    logits = logits.float()
     bad = ~logits.isfinite().all(dim=1)
     if bad.any():
         sample = indices[int(bad.nonzero()[0])]

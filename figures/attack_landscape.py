@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
@@ -11,6 +13,7 @@ from matplotlib.patches import Patch
 from energylens.plots.style import ADVERSARIAL, FAINT, NATURAL, STYLE
 
 COLOURS = {"natural": NATURAL, "adversarial": ADVERSARIAL}
+TITLE_WIDTH = 24  # characters that fit above a panel
 ROWS = {"marginal": "$E(x)$", "joint": "$E(x, y)$"}
 
 
@@ -28,7 +31,7 @@ def draw(table: pd.DataFrame) -> Figure:
             row[0].set_ylabel(f"density of {symbol}")
             row[0].set_ylim(0, 1.05 * table.loc[table["energy"] == energy, "density"].max())
         for axes, attack in zip(grid[0], attacks, strict=True):
-            axes.set_title(labels[attack])
+            axes.set_title(textwrap.fill(labels[attack], TITLE_WIDTH))
         handles = [Patch(color=colour, alpha=0.7, label=series) for series, colour in COLOURS.items()]
         figure.legend(handles=handles, loc="outside upper center", ncols=2)
         figure.supxlabel(f"{table.attrs['caption']}. Dashed: means.", fontsize=8, color=FAINT)

@@ -1,11 +1,16 @@
 """The profile: its numbers, and that a row depends on model, settings, seed and sample alone."""
 
+import importlib.util
+import sys
+
 import pandas as pd
 import pytest
 import torch
 from torch import nn
 
 import energylens as el
+from energylens.attacks.battery import configure
+from energylens.attacks.noise import Noise
 from energylens.record import COLUMNS
 
 BATTERY = ["fgsm", "rs-fgsm", "n-fgsm", "pgd,restarts=2", "trades", "he-pgd", "cw"]
@@ -43,24 +48,59 @@ def test_the_rows_are_the_energies_of_the_images(robust, digits):
     assert rows["success"].tolist() == (adv.argmax(dim=1) != digits.labels).tolist()
 
 
-def test_the_summary_follows_from_the_frame(robust, digits):
-    record = el.profile(robust, digits, ["fgsm", "pgd"])
+def test_summary_and_frame_follow_from_the_rows(robust, digits):
+    """Every number by hand, on attacks whose means all differ from zero and from each other."""
+    record = el.profile(robust, digits, ["trades,steps=3", "n-fgsm"])
     frame = record.frame()
-    assert list(frame["attack"].unique()) == ["natural", "fgsm", "pgd"]
-    for row in record.summary():
-        rows = frame[frame["attack"] == row["attack"]].astype({"marginal_adv": float, "marginal_clean": float})
-        assert row["n"] == len(rows) == 40
-        assert row["accuracy"] == (rows["pred_adv"] == rows["label"]).mean()
-        assert row["marginal_mean"] == pytest.approx(rows["marginal_adv"].mean())
-        difference = rows["marginal_clean"].mean() - rows["marginal_adv"].mean()
-        assert row["delta_marginal_mean"] == pytest.approx(difference)
-    natural = record.summary()[0]
-    assert (natural["forwards"], natural["backwards"], natural["linf_mean"], natural["delta_joint_mean"]) == (
-        1,
-        0,
-        0,
-        0,
-    )
+    assert list(frame["attack"].unique()) == ["natural", "trades,steps=3", "n-fgsm"]
+    for row, attack in zip(record.summary(), record.attacks, strict=True):
+        rows = attack.rows.to_dict("list")
+
+        def mean(name, rows=rows):
+            return pytest.approx(sum(map(float, rows[name])) / 40)
+
+        def delta(kind, rows=rows):
+            return pytest.approx(sum(rows[f"{kind}_clean"]) / 40 - sum(rows[f"{kind}_adv"]) / 40, abs=1e-6)
+
+        expected = {
+            "attack": attack.name,
+            "n": 40,
+            "accuracy": sum(a == b for a, b in zip(rows["pred_adv"], rows["label"], strict=True)) / 40,
+            "marginal_mean": mean("marginal_adv"),
+            "joint_mean": mean("joint_adv"),
+            "delta_marginal_mean": delta("marginal"),
+            "delta_joint_mean": delta("joint"),
+            "abnormal_share": mean("abnormal"),
+            "linf_mean": mean("linf"),
+            "l2_mean": mean("l2"),
+            "forwards": mean("forwards"),
+            "backwards": mean("backwards"),
+            "seconds": pytest.approx(attack.seconds, abs=1e-3),
+        }
+        assert row == expected
+        assert row["seconds"] > 0
+        here = frame[frame["attack"] == attack.name]
+        for kind in ("marginal", "joint"):
+            difference = here[f"{kind}_clean"] - here[f"{kind}_adv"]
+            assert here[f"delta_{kind}"].tolist() == difference.tolist()
+    natural, trades, noisy = record.summary()
+    assert (natural["linf_mean"], natural["abnormal_share"], natural["delta_joint_mean"]) == (0, 0, 0)
+    assert trades["abnormal_share"] > 0 and noisy["delta_joint_mean"] < 0 < noisy["linf_mean"]
+
+
+def test_an_image_that_did_not_move_is_not_abnormal(digits):
+    """A model that answers twice differently by rounding must not make AAE of untouched images."""
+
+    class Trembling(nn.Module):
+        calls = 0
+
+        def forward(self, x):
+            self.calls += 1
+            return x.flatten(1)[:, :10] * (1 + 1e-4 * self.calls)
+
+    rows = el.profile(Trembling(), digits, [lambda m, x, y: x]).attacks[1].rows
+    assert (rows["cross_entropy_adv"] < rows["cross_entropy_clean"]).any()
+    assert not rows["abnormal"].any()
 
 
 def test_a_row_is_the_same_for_every_batch_size_and_selection(robust):
@@ -73,6 +113,16 @@ def test_a_row_is_the_same_for_every_batch_size_and_selection(robust):
     some = el.profile(robust, digits.subset([39, 3, 17]), BATTERY).frame()
     expected = reference[reference["index"].isin([3, 17, 39])].reset_index(drop=True)
     pd.testing.assert_frame_equal(expected, some, rtol=1e-4, atol=1e-5)
+
+
+def test_a_row_does_not_depend_on_the_order(robust, digits):
+    order = torch.tensor([31, 4, 17, 0, 22])
+    x, y = digits.images[order], digits.labels[order]
+    for spec in ("rs-fgsm", "pgd,restarts=2", "trades", "cw"):
+        attack = configure(spec, eps=0.2)
+        mixed = attack(robust, x, y, noise=Noise(0, tuple(order.tolist()))).x_adv
+        alone = attack(robust, digits.images[17:18], digits.labels[17:18], noise=Noise(0, (17,))).x_adv
+        torch.testing.assert_close(mixed[2:3], alone, atol=1e-6, rtol=0, msg=spec)
 
 
 def test_another_seed_draws_other_noise(robust, digits):
@@ -157,6 +207,124 @@ def test_only_what_is_missing_is_computed(robust, tmp_path):
     )
 
 
+BASE = {"data": "digits", "attacks": ["pgd,steps=2"], "n": 4, "eps": 0.2, "seed": 0}
+
+
+def pgd_folders(out, model="digits-pgd", **changes):
+    """The folders of PGD's records after one more profile with these settings."""
+    el.profile(model, out=out, **BASE | changes)
+    return {path.name for path in out.glob("*/pgd-*")}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"eps": 0.1},
+        {"seed": 1},
+        {"attacks": ["pgd,steps=3"]},
+        {"attacks": ["pgd,steps=2,restarts=2"]},
+        {"attacks": ["pgd,steps=2,loss=margin"]},
+        {"norm": "l2"},
+        {"target": "random"},
+        {"split": "train"},
+        {"model": "digits-standard"},
+    ],
+    ids=str,
+)
+def test_what_rows_depend_on_has_a_folder_of_its_own(changes, tmp_path):
+    pgd_folders(tmp_path)
+    assert len(pgd_folders(tmp_path, **changes)) == 2
+
+
+@pytest.mark.parametrize(
+    "changes", [{"n": 6}, {"choose": "random"}, {"batch_size": 1}, {"attacks": ["fgsm", "pgd"], "steps": 2}], ids=str
+)
+def test_what_rows_do_not_depend_on_shares_one(changes, tmp_path):
+    assert pgd_folders(tmp_path) == pgd_folders(tmp_path, **changes)
+
+
+def test_other_pixels_have_a_folder_of_their_own(robust, digits, tmp_path):
+    x, y = digits.images, digits.labels
+    moved = x.clone()
+    moved[0, 0, 0, 0] = 1 - moved[0, 0, 0, 0]
+    for images in (x, moved):
+        el.profile(robust, (images, y), ["fgsm"], eps=0.2, out=tmp_path)
+    assert len(list(tmp_path.glob("*/fgsm-*"))) == 2
+
+
+def test_a_model_that_differs_outside_its_weights_is_another(digits, tmp_path):
+    """A stale record must not stand for a model that has changed in a plain attribute."""
+
+    class Scaled(nn.Module):
+        def __init__(self, temperature):
+            super().__init__()
+            self.temperature, self.linear = temperature, nn.Linear(64, 10)
+            nn.init.constant_(self.linear.weight, 0.1)
+            nn.init.zeros_(self.linear.bias)
+
+        def forward(self, x):
+            return self.linear(x.flatten(1)) / self.temperature
+
+    one, two = (el.profile(Scaled(t), digits, ["fgsm"], out=tmp_path).summary()[0]["joint_mean"] for t in (1.0, 2.0))
+    assert one == pytest.approx(2 * two)
+
+
+def test_a_model_whose_code_has_changed_is_another(digits, tmp_path):
+    """The constant stands in the user's file, outside the class."""
+
+    def model(scale):
+        path = tmp_path / "mine.py"
+        path.write_text(
+            f"from torch import nn\nSCALE = {scale}\n\n"
+            "class Mine(nn.Module):\n    def forward(self, x):\n        return x.flatten(1)[:, :10] * SCALE\n"
+        )
+        spec = importlib.util.spec_from_file_location("mine", path)
+        sys.modules["mine"] = module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module.Mine()
+
+    one, two = (el.profile(model(s), digits, ["fgsm"], out=tmp_path).summary()[0]["joint_mean"] for s in ("1.0", "50."))
+    assert two == pytest.approx(50 * one)
+
+
+def test_a_callables_record_is_kept_whole_and_never_reused(robust, digits, tmp_path):
+    def natural(model, x, y):
+        return 1 - x
+
+    el.profile(robust, digits, [natural], out=tmp_path)
+    (folder,) = (m.parent for m in tmp_path.glob("*/natural-*/manifest.json") if '"kind"' in m.read_text())
+
+    def out_of_ideas(model, x, y):
+        raise RuntimeError("out of ideas")
+
+    out_of_ideas.__name__, out_of_ideas.__qualname__ = natural.__name__, natural.__qualname__
+    with pytest.raises(RuntimeError, match="out of ideas"):
+        el.profile(robust, digits, [out_of_ideas], out=tmp_path)
+    assert len(pd.read_parquet(next(folder.glob("part-*")))) == 40
+    assert el.profile(robust, digits, ["fgsm"], out=tmp_path).summary()[0]["linf_mean"] == 0
+
+
+def test_a_callable_that_trains_the_model_spoils_nothing(digits):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Dropout(0.9), nn.Linear(64, 10))
+    alone = el.profile(model, digits, ["fgsm"])["fgsm"].rows
+
+    def careless(model, x, y):
+        model.train()
+        return x
+
+    record = el.profile(model, digits, [careless, "fgsm"])
+    pd.testing.assert_frame_equal(alone, record["fgsm"].rows)
+    assert (record["careless"].rows["marginal_adv"] == record["careless"].rows["marginal_clean"]).all()
+
+
+def test_autocast_of_the_caller_does_not_reach_the_record(robust, digits):
+    plain = el.profile(robust, digits, ["pgd,restarts=2"]).frame()
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.inference_mode():
+        mixed = el.profile(robust, digits, ["pgd,restarts=2"]).frame()
+    pd.testing.assert_frame_equal(plain, mixed)
+
+
 def test_an_interrupted_run_goes_on_to_the_same_table(robust, tmp_path):
     options = {"n": 30, "batch_size": 10}
     whole = el.profile(robust, "digits", ["pgd"], **options).frame()
@@ -201,20 +369,29 @@ def test_tensors_stand_in_for_a_data_set(robust, digits):
     [
         ({"data": (torch.full((4, 1, 8, 8), 2.0), torch.arange(4))}, r"range over \[2, 2\]"),
         ({"data": (torch.rand(4, 3, 32, 32), torch.arange(4)), "eps": 0.1}, r"does not take .*\(3, 32, 32\)"),
-        ({"data": (torch.rand(4, 1, 8, 8), torch.arange(4)), "eps": 0.1}, "has 4 classes"),
+        ({"data": (torch.rand(4, 1, 8, 8), torch.tensor([0, 1, 2, 10])), "eps": 0.1}, r"\[0, 9\]"),
+        ({"data": el.load_data("digits", n=5), "n": 3}, "choose among your own samples"),
+        ({"data": "digits", "batch_size": 0}, "batch size=0"),
+        ({"data": "digits", "seed": -1}, "seed -1"),
+        ({"data": "digits", "seed": 10**20}, "seed 1000"),
+        ({"data": "digits", "eps": "0", "attacks": ["cw"]}, "eps must be positive"),
+        (
+            {"data": "digits", "attacks": [lambda m, x, y: x], "target": "random"},
+            "target cannot be given to a callable",
+        ),
         (
             {
                 "data": (torch.rand(10, 1, 8, 8), torch.arange(10)),
                 "model": nn.Sequential(nn.Flatten(), nn.Linear(64, 10)),
             },
-            "no usual eps",
+            "fgsm needs a radius",
         ),
         ({"data": "digits", "n": 501}, "501"),
         ({"data": "digits", "device": "warp"}, "device 'warp' cannot be used"),
         ({"data": "digits", "attacks": ["pgd"], "target": "77"}, "classes 0 to 9"),
         ({"model": 3}, "a name or a torch.nn.Module"),
         ({"model": nn.Sequential(nn.Flatten(), nn.Linear(64, 10))}, "does not say which data set"),
-        ({"data": "digits", "arch": "resnet18"}, "go with a model given by name"),
+        ({"data": "digits", "arch": "resnet18"}, "not for a model given as a module"),
     ],
 )
 def test_what_cannot_be_profiled_is_refused_before_anything_is_written(asked, message, robust, tmp_path):
@@ -232,3 +409,55 @@ def test_logits_that_are_not_finite_are_refused(digits):
 
     with pytest.raises(el.RunError, match="NaN or infinite logits for sample 3"):
         el.profile(Broken(), digits, ["fgsm"])
+
+
+@pytest.mark.parametrize("restarts", [1, 2])
+def test_logits_that_stop_being_finite_under_attack_are_refused(restarts, digits):
+    class Fragile(nn.Module):
+        def forward(self, x):
+            grey = (x * 16 - (x * 16).round()).abs().flatten(1).amax(dim=1) < 1e-4  # no digit that was attacked
+            return torch.where(grey[:, None], x.flatten(1)[:, :10], torch.nan)
+
+    with pytest.raises(el.RunError, match="NaN or infinite logits"):
+        el.profile(Fragile(), digits, [f"pgd,steps=1,restarts={restarts}"], eps=0.1)
+
+
+def test_out_of_memory_is_explained(robust, digits, monkeypatch):
+    def full(*args, **options):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("energylens.attacks.battery.Attack.__call__", full)
+    with pytest.raises(el.RunError, match="40 images at once: take a smaller --batch-size"):
+        el.profile(robust, digits, ["fgsm"])
+
+
+def test_a_pair_of_tensors_need_not_hold_the_last_class(robust, digits):
+    few = (digits.labels < 3).nonzero().squeeze(1)
+    record = el.profile(robust, (digits.images[few], digits.labels[few]), ["cw,steps=5"])
+    assert record.summary()[0]["accuracy"] == 1
+
+
+class TestAttackAlone:
+    """``el.attack``."""
+
+    def test_settings_reach_it_from_either_side(self, robust, digits):
+        x, y = digits.images, digits.labels
+        by_name = el.attack("pgd,target=least-likely", robust, x, y, eps=0.2)
+        assert torch.equal(by_name, el.attack("pgd", robust, x, y, eps=0.2, target="least-likely"))
+        assert not torch.equal(by_name, el.attack("pgd", robust, x, y, eps=0.2))
+
+    def test_given_targets(self, robust, digits):
+        x, y = digits.images, digits.labels
+        with torch.no_grad():
+            least = robust(x).scatter(1, y[:, None], torch.inf).argmin(dim=1)
+        given = el.attack("pgd", robust, x, y, eps=0.2, target=least)
+        assert torch.equal(given, el.attack("pgd", robust, x, y, eps=0.2, target="least-likely"))
+
+    def test_doubles_are_taken_and_bad_labels_refused(self, robust, digits):
+        x, y = digits.images, digits.labels
+        single = el.attack("fgsm", robust, x, y, eps=0.2)
+        assert torch.equal(el.attack("fgsm", robust, x.double(), y, eps=0.2), single)
+        with pytest.raises(el.InputError, match="there are 10 classes"):
+            el.attack("fgsm", robust, x, y + 8, eps=0.2)
+        with pytest.raises(el.InputError, match="Divide grey levels by 255"):
+            el.attack("fgsm", robust, x * 255, y)

@@ -10,15 +10,18 @@ of the norm (the sign for Linf). The rows that fill in these four words stand in
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from energylens.attacks.losses import LOSSES, Aim
 from energylens.attacks.noise import Noise
 from energylens.attacks.norms import NORMS
 from energylens.attacks.result import AttackResult, counts
-from energylens.energy import cross_entropy, kl_divergence, marginal_energy
+from energylens.attacks.settings import check_norm, check_numbers, check_radius
+from energylens.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Ascent:
 
     start: a row of STARTS, scaled by start_scale. loss: a row of LOSSES. clip: project on the eps-ball after a step.
     restarts: runs from fresh noise; a sample that fell rests, the others keep their highest loss. gamma: weight of
-    the energy in the HE loss.
+    the energy in the high-energy loss.
     """
 
     eps: float
@@ -37,10 +40,14 @@ class Ascent:
     step_size: float | None = None
     start: str = "zero"
     start_scale: float = 1.0
-    loss: str = "cross-entropy"
+    loss: str = "ce"
     clip: bool = True
     restarts: int = 1
     gamma: float = 1.5
+
+    recipe: ClassVar[frozenset[str]] = frozenset({"start", "start_scale", "relative_step", "clip"})
+    bounded: ClassVar[bool] = True
+    block: ClassVar[None] = None
 
     @property
     def step(self) -> float:
@@ -51,6 +58,24 @@ class Ascent:
     def passes(self) -> int:
         """Forward-backward passes a sample makes at most."""
         return self.steps * self.restarts
+
+    @property
+    def targetable(self) -> bool:
+        """Whether its loss can be turned towards a class."""
+        return LOSSES[self.loss].targeted
+
+    @property
+    def min_classes(self) -> int:
+        """Classes that its loss needs."""
+        return LOSSES[self.loss].min_classes
+
+    def check(self) -> None:
+        """Refuse settings that cannot be run."""
+        check_norm(self.norm, list(NORMS))
+        check_radius(self.eps, self.norm)
+        check_numbers(asdict(self), positive=("eps", "steps", "step_size", "restarts"))
+        if self.loss not in LOSSES:
+            raise InputError(f"unknown loss {self.loss!r}: give one of {', '.join(LOSSES)}")
 
 
 def _zero(noise: Noise, purpose: str, x: Tensor, s: Ascent) -> Tensor:
@@ -69,56 +94,6 @@ STARTS: dict[str, Callable[[Noise, str, Tensor, Ascent], Tensor]] = {
     "zero": _zero,
     "uniform": _uniform,  # uniform in the ball of radius start_scale * eps
     "gaussian": _gaussian,  # N(0, start_scale^2), whatever eps is
-}
-
-
-@dataclass(frozen=True)
-class Aim:
-    """Where the labelled part of a loss pulls: away from ``labels`` (sign +1) or, targeted, towards them (sign -1)."""
-
-    labels: Tensor
-    sign: int
-
-    def cross_entropy(self, logits: Tensor) -> Tensor:
-        """The cross-entropy to ascend, (N,)."""
-        return self.sign * cross_entropy(logits, self.labels)
-
-    def reached(self, logits: Tensor) -> Tensor:
-        """Mask of the samples for which the attack has succeeded, (N,)."""
-        hit = logits.argmax(dim=1) == self.labels
-        return hit if self.sign < 0 else ~hit
-
-
-@dataclass(frozen=True)
-class Loss:
-    """A per-sample loss ``of(logits, aim, reference, settings) -> (N,)`` to ascend.
-
-    ``reference`` are the clean logits, computed only where ``needs_reference``; losses without ``targeted`` look at
-    no label and cannot be turned towards a target.
-    """
-
-    of: Callable[[Tensor, Aim, Tensor | None, Ascent], Tensor]
-    targeted: bool = True
-    needs_reference: bool = False
-
-
-def _cross_entropy(logits: Tensor, aim: Aim, reference: Tensor | None, s: Ascent) -> Tensor:
-    return aim.cross_entropy(logits)
-
-
-def _kl(logits: Tensor, aim: Aim, reference: Tensor | None, s: Ascent) -> Tensor:
-    assert reference is not None
-    return kl_divergence(reference, logits)
-
-
-def _high_energy(logits: Tensor, aim: Aim, reference: Tensor | None, s: Ascent) -> Tensor:
-    return aim.cross_entropy(logits) + s.gamma * marginal_energy(logits)
-
-
-LOSSES: dict[str, Loss] = {
-    "cross-entropy": Loss(_cross_entropy),
-    "kl": Loss(_kl, targeted=False, needs_reference=True),  # KL(p(.|x) || p(.|x'))
-    "high-energy": Loss(_high_energy),  # CE + gamma E(x'), arXiv 2304.04033
 }
 
 
@@ -143,7 +118,7 @@ class _Problem:
         )
 
     def objective(self, logits: Tensor) -> Tensor:
-        return LOSSES[self.settings.loss].of(logits, self.aim, self.reference, self.settings)
+        return LOSSES[self.settings.loss].of(logits, self.aim, self.reference, self.settings.gamma)
 
 
 @torch.no_grad()
@@ -190,31 +165,44 @@ def _climb(problem: _Problem, purpose: str) -> Tensor:
 def _with_restarts(problem: _Problem) -> AttackResult:
     """Runs from fresh starts: a sample that fell rests with the images that felled it, the others keep those of
     their highest loss."""
-    x = problem.x
-    best, best_loss = x.clone(), torch.full((len(x),), -torch.inf, device=x.device)
-    best_logits = torch.empty(0)
-    runs, rows = counts(0, x), torch.arange(len(x), device=x.device)
-    for restart in range(problem.settings.restarts):
+    best = _climb(problem, "start/0")
+    best_logits = problem.model(best).float()
+    best_loss = problem.objective(best_logits)
+    runs = counts(1, best)
+    rows = (~problem.aim.reached(best_logits)).nonzero().squeeze(1)
+    for restart in range(1, problem.settings.restarts):
+        if not len(rows):
+            break
         standing = problem.take(rows)
         x_adv = _climb(standing, f"start/{restart}")
-        logits = problem.model(x_adv)
-        if restart == 0:
-            best_logits = torch.empty_like(logits)
+        logits = problem.model(x_adv).float()
         fell, loss = standing.aim.reached(logits), standing.objective(logits)
         better = fell | (loss > best_loss[rows])
         kept = rows[better]
         best[kept], best_logits[kept], best_loss[kept] = x_adv[better], logits[better], loss[better]
         runs[rows] += 1
         rows = rows[~fell]
-        if not len(rows):
-            break
     steps = runs * problem.settings.steps
     return AttackResult(best, steps=steps, forwards=steps + runs, backwards=steps, logits=best_logits)
 
 
 def input_gradient(model: nn.Module, x: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
-    """``grad_x sum_i loss(f(x))_i``; only the input's gradient is computed, the model's own are left alone."""
+    """``grad_x sum_i loss(f(x))_i``; only the input's gradient is computed, the model's own are left alone.
+
+    Raises InputError for a model that has none.
+    """
     x = x.detach().requires_grad_(True)
     with torch.enable_grad():
-        (gradient,) = torch.autograd.grad(loss(model(x)).sum(), x)
+        try:
+            logits = model(x)
+        except RuntimeError as error:
+            if "leaf Variable" not in str(error):
+                raise
+            raise InputError("the model changes its input in place: give it a copy, as in x = x - mean") from error
+        if not logits.requires_grad:
+            raise InputError(
+                "the model's logits carry no gradient (torch.no_grad or detach inside?): gradient attacks cannot run "
+                "on it, square can"
+            )
+        (gradient,) = torch.autograd.grad(loss(logits).sum(), x)
     return gradient

@@ -13,15 +13,17 @@ succeeded is kept. A sample on which none did comes back as it was, and so does 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from energylens.attacks.ascent import Aim
+from energylens.attacks.losses import Aim, margin
 from energylens.attacks.noise import Noise
 from energylens.attacks.norms import l2_size
 from energylens.attacks.result import AttackResult, counts
+from energylens.attacks.settings import check_norm, check_numbers
 
 INSIDE = 1 - 1e-6  # pixels of exactly 0 or 1 are drawn in, or their w would be infinite and never move
 CHECKS = 10  # how often in a run a sample asks whether its objective still falls
@@ -41,10 +43,21 @@ class CarliniWagner:
     stop_ratio: float = 1.0
     norm: str = "l2"
 
+    recipe: ClassVar[frozenset[str]] = frozenset({"norm"})
+    bounded: ClassVar[bool] = False
+    targetable: ClassVar[bool] = True
+    min_classes: ClassVar[int] = 2
+    block: ClassVar[None] = None
+
     @property
     def passes(self) -> int:
         """Forward-backward passes a sample makes at most."""
         return self.steps * max(self.search_steps, 1)
+
+    def check(self) -> None:
+        """Refuse settings that cannot be run."""
+        check_norm(self.norm, ["l2"])
+        check_numbers(asdict(self), positive=("c", "steps", "lr", "stop_ratio"))
 
 
 @torch.no_grad()
@@ -100,13 +113,6 @@ class _Best:
         better = success & (size < self.size[rows])
         self.x_adv[rows[better]] = x_adv[better]
         self.size[rows[better]] = size[better]
-
-
-def margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """``f_y(x) - max_{k != y} f_k(x)``, (N,): positive where the label wins."""
-    own = logits.gather(1, labels[:, None])
-    others = logits.scatter(1, labels[:, None], -torch.inf)
-    return own.squeeze(1) - others.amax(dim=1)
 
 
 def _minimise(

@@ -3,41 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from energylens.attacks.frozen import random_state
 from energylens.attacks.noise import Noise, key
+from energylens.attacks.passes import PassCounter
 from energylens.attacks.result import AttackResult, counts
+from energylens.attacks.settings import check_numbers
 from energylens.errors import InputError
 
 ForeignAttack = Callable[[nn.Module, Tensor, Tensor], Tensor]
 ROUNDING = 1e-5  # how far outside [0, 1] float32 arithmetic may leave a pixel
 
 
-def run_foreign(attack: ForeignAttack, model: nn.Module, x: Tensor, y: Tensor, noise: Noise) -> AttackResult:
-    """Call it under a random state keyed by the batch's first sample, and check what it gives back.
+@dataclass(frozen=True)
+class Foreign:
+    """A foreign attack's settings are its own business; ``kind`` says where it is defined. It may look at the whole
+    batch and draw from the global random state, so it runs in fixed blocks."""
 
-    Its passes are counted at the model. Raises InputError where it does not return images of x's shape in [0, 1].
-    """
-    name = foreign_name(attack)
-    counter = PassCounter(model)
-    with torch.enable_grad(), counter:
-        torch.manual_seed(key(noise.seed, name, noise.indices[0]))
-        x_adv = attack(model, x.clone(), y.clone())
-    if not isinstance(x_adv, Tensor) or x_adv.shape != x.shape:
-        came = tuple(x_adv.shape) if isinstance(x_adv, Tensor) else type(x_adv).__name__
-        raise InputError(f"attack {name} returned {came}; expected a tensor of images of shape {tuple(x.shape)}")
-    x_adv = x_adv.detach().to(x)
-    low, high = float(x_adv.min()), float(x_adv.max())
-    if not (low >= -ROUNDING and high <= 1 + ROUNDING):
-        raise InputError(
-            f"attack {name} returned images in [{low:g}, {high:g}]; expected [0, 1]: clamp what it returns"
-        )
-    forwards, backwards = counter.per_sample(len(x))
-    return AttackResult(
-        x_adv.clamp(0, 1), steps=counts(backwards, x), forwards=counts(forwards, x), backwards=counts(backwards, x)
-    )
+    kind: str
+    block: int = 50
+    norm: str = "linf"
+
+    recipe: ClassVar[frozenset[str]] = frozenset({"kind"})
+    passes: ClassVar[int] = 20  # nobody knows; only the time left is reckoned with it
+    bounded: ClassVar[bool] = False
+    targetable: ClassVar[bool] = False
+    min_classes: ClassVar[int] = 2
+
+    def check(self) -> None:
+        """Refuse settings that cannot be run."""
+        check_numbers({"block": self.block}, positive=("block",))
+
+
+def foreign_settings(attack: ForeignAttack) -> Foreign:
+    """What can be told of a callable: the module and name of the function, or of the object's class."""
+    where = attack if hasattr(attack, "__qualname__") else type(attack)
+    return Foreign(f"{where.__module__}:{where.__qualname__}")
 
 
 def foreign_name(attack: ForeignAttack) -> str:
@@ -45,27 +51,23 @@ def foreign_name(attack: ForeignAttack) -> str:
     return getattr(attack, "__name__", type(attack).__name__)
 
 
-class PassCounter:
-    """Counts the samples that go through a model, forwards and backwards, while it is entered."""
+def run_foreign(attack: ForeignAttack, model: nn.Module, x: Tensor, y: Tensor, noise: Noise) -> AttackResult:
+    """Call it under random states keyed by the block's first sample, and check what it gives back.
 
-    def __init__(self, model: nn.Module) -> None:
-        self._model, self._forwards, self._backwards = model, 0, 0
-
-    def __enter__(self) -> PassCounter:
-        self._handle = self._model.register_forward_hook(self._seen)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._handle.remove()
-
-    def per_sample(self, samples: int) -> tuple[int, int]:
-        """Mean passes a sample, rounded: (forwards, backwards)."""
-        return round(self._forwards / samples), round(self._backwards / samples)
-
-    def _seen(self, module: nn.Module, inputs: tuple[Tensor, ...], logits: Tensor) -> None:
-        self._forwards += len(logits)
-        if logits.requires_grad:
-            logits.register_hook(self._returned)  # type: ignore[no-untyped-call]  # torch has not typed it
-
-    def _returned(self, gradient: Tensor) -> None:
-        self._backwards += len(gradient)
+    Its passes are counted at the model. Raises InputError where it does not return images of x's shape in [0, 1].
+    """
+    name = foreign_name(attack)
+    with torch.enable_grad(), PassCounter(model) as counter, random_state(key(noise.seed, name, noise.indices[0])):
+        x_adv = attack(model, x.clone(), y.clone())
+    model.eval()  # some leave it in train mode
+    if not isinstance(x_adv, Tensor) or x_adv.shape != x.shape:
+        came = tuple(x_adv.shape) if isinstance(x_adv, Tensor) else type(x_adv).__name__
+        raise InputError(f"attack {name} returned {came}; expected a tensor of images of shape {tuple(x.shape)}")
+    x_adv = x_adv.detach().to(x)
+    low, high = float(x_adv.min()), float(x_adv.max())
+    if not (low >= -ROUNDING and high <= 1 + ROUNDING):
+        raise InputError(f"attack {name} returned images in [{low:g}, {high:g}]; expected [0, 1]: clamp them")
+    forwards, backwards = counter.per_sample(len(x))
+    return AttackResult(
+        x_adv.clamp(0, 1), steps=counts(backwards, x), forwards=counts(forwards, x), backwards=counts(backwards, x)
+    )

@@ -47,12 +47,11 @@ def _uniform_l2(noise: Noise, purpose: str, like: Tensor) -> Tensor:
 @dataclass(frozen=True)
 class Norm:
     """One row: ``steepest(g)`` maximises <g, d> over the unit ball; ``project(delta, eps)`` is the nearest point of
-    the ball; ``uniform(noise, purpose, like)`` a uniform point of the unit ball; ``size(delta)`` the norm itself."""
+    the ball; ``uniform(noise, purpose, like)`` a uniform point of the unit ball."""
 
     steepest: Callable[[Tensor], Tensor]
     project: Callable[[Tensor, float], Tensor]
     uniform: Callable[[Noise, str, Tensor], Tensor]
-    size: Callable[[Tensor], Tensor]
 
 
 NORMS: dict[str, Norm] = {
@@ -60,7 +59,6 @@ NORMS: dict[str, Norm] = {
         steepest=torch.sign,
         project=lambda delta, eps: delta.clamp(-eps, eps),
         uniform=lambda noise, purpose, like: noise.uniform(purpose, like),
-        size=linf_size,
     ),
-    "l2": Norm(steepest=_unit, project=_project_l2, uniform=_uniform_l2, size=l2_size),
+    "l2": Norm(steepest=_unit, project=_project_l2, uniform=_uniform_l2),
 }

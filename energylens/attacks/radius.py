@@ -26,12 +26,11 @@ def parse_radius(text: str | float, what: str = "eps") -> float:
 def write_radius(value: str | float) -> str:
     """The radius as a person would write it; text stays as it came.
 
-    >>> write_radius(8 / 255), write_radius(0.2), write_radius("4/255")
-    ('8/255', '0.2', '4/255')
+    >>> write_radius(8 / 255), write_radius(0.2), write_radius("4/255"), write_radius(0.5 / 255)
+    ('8/255', '0.2', '4/255', '0.00196078431372549')
     """
     if isinstance(value, str):
         return value
-    levels = Fraction(value * 255).limit_denominator(8)
-    if f"{value:.4g}" == repr(value) or float(levels / 255) != value:
-        return repr(value)
-    return f"{levels}/255"
+    number = float(value)
+    levels = round(number * 255) if math.isfinite(number) else 0
+    return f"{levels}/255" if levels / 255 == number and f"{number:.4g}" != repr(number) else repr(number)

@@ -14,7 +14,7 @@ class AttackResult:
 
     x_adv: (N, C, H, W) in [0, 1]. steps, forwards, backwards: (N,) int64, the iterations and the network passes each
     sample took part in. logits: the float32 logits of ``x_adv`` where the attack has computed them on its way, so
-    that nobody runs that forward again; otherwise None.
+    that nobody runs that forward again; otherwise None. broken_by: of an ensemble, the part each sample fell to.
     """
 
     x_adv: Tensor
@@ -22,6 +22,7 @@ class AttackResult:
     forwards: Tensor
     backwards: Tensor
     logits: Tensor | None = None
+    broken_by: tuple[str, ...] | None = None
 
 
 def counts(value: int, like: Tensor) -> Tensor:

@@ -57,9 +57,13 @@ def main() -> None:
         sys.exit(error.exit_status)
     except (KeyboardInterrupt, click.Abort):
         click.echo(
-            "\nenergylens: interrupted. Finished blocks are kept: the same command goes on from there.", err=True
+            "\nenergylens: interrupted. Finished blocks are kept: the same command without --overwrite goes on.",
+            err=True,
         )
         sys.exit(130)
     except BrokenPipeError:  # the reader, `head` say, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except OSError as error:
+        click.echo(f"energylens: {error}", err=True)
+        sys.exit(1)

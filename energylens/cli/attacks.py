@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import click
 
-from energylens.cli.tables import new_table, show
+from energylens.cli.tables import Column, show
+
+COLUMNS = (
+    Column("attack"),
+    Column("what it does", wrap=True),
+    Column("settings and defaults", wrap=True),
+    Column("norms", wrap=True, optional=1),
+    Column("source", wrap=True, optional=2),
+)
 
 
 @click.command("attacks")
@@ -12,11 +20,14 @@ def command() -> None:
     """List the attacks with their settings and defaults."""
     from energylens.attacks.registry import ATTACKS
 
-    table = new_table(caption="Set one with --attack NAME,SETTING=VALUE, as in pgd,steps=50,restarts=10")
-    for heading in ("attack", "what it does", "norms", "settings and defaults"):
-        table.add_column(heading, no_wrap=heading in ("attack", "norms"))
-    for row in ATTACKS:
-        settings = ", ".join(f"{name}={value}" for name, value in row.free_settings().items())
-        names = ", ".join((row.name, *row.aliases))
-        table.add_row(names, f"{row.summary} [dim]({row.source})[/dim]", " ".join(row.norms), settings)
-    show(table)
+    rows = [
+        (
+            row.name,
+            row.summary,
+            ", ".join(f"{name}={value}" for name, value in row.free_settings().items()),
+            " ".join(row.norms),
+            row.source,
+        )
+        for row in ATTACKS
+    ]
+    show(COLUMNS, rows, caption="Set one with --attack NAME,SETTING=VALUE, as in pgd,steps=50,restarts=10")

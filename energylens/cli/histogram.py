@@ -9,10 +9,11 @@ import click
 
 from energylens.cli.options import positive, record_options, recording
 from energylens.cli.progress import progress
+from energylens.errors import InputError
 
 
 @click.command("histogram")
-@click.option("--model", "-m", metavar="NAME", help="Default: digits-standard.")
+@click.option("--model", "-m", "models", multiple=True, metavar="NAME", help="Default: digits-standard.")
 @recording
 @click.option("--bins", type=int, callback=positive, metavar="B", help="How many; default: from the number of samples.")
 @click.option("--range", "limits", type=float, nargs=2, metavar="LOW HIGH", help="Of the energies; the papers: -50 20.")
@@ -21,7 +22,7 @@ from energylens.cli.progress import progress
     help="Where to draw; PNG, PDF and CSV share the name [default: OUT/MODEL/landscape-ATTACKS.png].",
 )  # fmt: skip
 def command(
-    model: str | None, bins: int | None, limits: tuple[float, float] | None, figure: Path | None, **options: Any
+    models: tuple[str, ...], bins: int | None, limits: tuple[float, float] | None, figure: Path | None, **options: Any
 ) -> None:
     """Draw the energy landscape of attacks: E(x) and E(x,y), natural and adversarial, a column an attack.
 
@@ -35,11 +36,13 @@ def command(
     from energylens.run_folder import safe_name
     from figures.attack_landscape import draw
 
-    model = model or DEFAULT_MODEL
+    if len(models) > 1:
+        raise InputError(f"a landscape is of one model, {len(models)} were named: draw them one after another")
+    model = models[0] if models else DEFAULT_MODEL
     with progress(model) as listener:
         record = profile(model, listener=listener, **record_options(options))
     table = landscape(record, bins=bins, limits=limits)
     attacks = "-".join(attack.name for attack in record.attacks[1:])
-    default = options["out"] / safe_name(record.model) / f"landscape-{safe_name(attacks)}.png"
+    default = (record.folder or options["out"]) / f"landscape-{safe_name(attacks)}.png"
     for path in save_figure(draw(table), figure or default, table):
         click.echo(path)

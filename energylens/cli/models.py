@@ -5,9 +5,20 @@ from __future__ import annotations
 import click
 
 from energylens.attacks.radius import write_radius
-from energylens.cli.tables import new_table, show
+from energylens.cli.tables import Column, show
 from energylens.errors import InputError
-from energylens.models.zoo import find_models
+from energylens.models.zoo import ZooRow, find_models
+
+COLUMNS = (
+    Column("model", wrap=True),
+    Column("source", optional=2),
+    Column("dataset"),
+    Column("threat model"),
+    Column("architecture", wrap=True, optional=1),
+    Column("clean", right=True),
+    Column("AutoAttack", right=True),
+)
+CORRUPTIONS = Column("corruptions", right=True)
 
 OTHERS = "Others: a checkpoint's path with --arch, package.module:factory, timm:NAME, torchvision:NAME, hf:REPO"
 
@@ -19,17 +30,17 @@ def command(pattern: str | None) -> None:
     rows = find_models(pattern)
     if not rows:
         raise InputError(f"no model matches {pattern!r}: `energylens models` lists them all")
-    table = new_table(caption=f"{len(rows)} model{'s' * (len(rows) > 1)}; accuracies in %, as published. {OTHERS}")
-    for heading in ("model", "source", "dataset", "threat model", "architecture"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("clean", "AutoAttack"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for row in rows:
-        threat = " ".join((row.threat_model or "", write_radius(row.eps) if row.eps else ""))
-        table.add_row(
-            row.name, row.source, row.dataset, threat, row.architecture, _percent(row.clean), _percent(row.autoattack)
-        )
-    show(table)
+    corrupted = any(row.corruptions is not None for row in rows)
+    columns = (*COLUMNS, CORRUPTIONS) if corrupted else COLUMNS
+    counted = f"{len(rows)} model{'s' * (len(rows) > 1)}"
+    caption = f"{counted}; accuracies in %, as published, of our own as measured. {OTHERS}"
+    show(columns, [_cells(row)[: len(columns)] for row in rows], caption=caption)
+
+
+def _cells(row: ZooRow) -> tuple[str | None, ...]:
+    threat = " ".join((row.threat_model or "", write_radius(row.eps) if row.eps else ""))
+    accuracies = map(_percent, (row.clean, row.autoattack, row.corruptions))
+    return (row.name, row.source, row.dataset, threat, row.architecture, *accuracies)
 
 
 def _percent(value: float | None) -> str:

@@ -43,7 +43,7 @@ _OPTIONS = (
     ),
     click.option("--split", default="test", show_default=True, help="Which part of the data set: test or train."),
     click.option("--eps", metavar="R", help="Radius, as 8/255 or 0.03 [default: the model's or the data set's]."),
-    click.option("--norm", type=click.Choice(["linf", "l2"]), help="Default: the model's, else linf."),
+    click.option("--norm", type=click.Choice(["linf", "l2", "l1"]), help="Default: the model's, else linf."),
     click.option("--steps", type=int, callback=positive, metavar="K", help="Iterations of the attacks that iterate."),
     click.option(
         "--target", metavar="RULE", help="Aim at a class: random, least-likely, second-best or a class number."
@@ -83,8 +83,6 @@ def record_options(options: dict[str, Any]) -> dict[str, Any]:
     """The options as ``energylens.profile`` takes them: what was not given is left to its defaults."""
     renamed = {"dataset": "data"}
     given = {renamed.get(name, name): value for name, value in options.items() if value is not None}
-    for name in ("attacks",):
-        given[name] = list(given[name])
-        if not given[name]:
-            del given[name]
+    if not given["attacks"]:
+        del given["attacks"]
     return given

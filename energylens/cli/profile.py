@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from energylens.cli.options import record_options, recording
 from energylens.cli.progress import progress
-from energylens.cli.tables import new_table, show
+from energylens.cli.tables import Column, show
 
 if TYPE_CHECKING:
     from energylens.record import Record
@@ -50,41 +51,32 @@ def as_numbers(record: Record) -> dict[str, Any]:
         "model": record.model,
         "dataset": record.dataset,
         "n": len(record),
-        "eps": parse_radius(record.eps),
+        "eps": None if record.eps is None else parse_radius(record.eps),
         "norm": record.norm,
         "seed": record.seed,
         "rows": record.summary(),
     }
 
 
-_COLUMNS = (
-    # heading, column of the summary, format
-    ("accuracy", "accuracy", lambda share: f"{100 * share:.1f} %"),
-    ("E(x)", "marginal_mean", "{:.2f}".format),
-    ("E(x,y)", "joint_mean", "{:.2f}".format),
-    ("dE(x)", "delta_marginal_mean", "{:+.2f}".format),
-    ("dE(x,y)", "delta_joint_mean", "{:+.2f}".format),
-    ("AAE", "abnormal_share", lambda share: f"{100 * share:.1f} %"),
-    ("Linf", "linf_mean", "{:.3f}".format),
-    ("L2", "l2_mean", "{:.3f}".format),
+# heading, how a row of the summary shows it, and what may go on a narrow terminal
+_COLUMNS: tuple[tuple[Column, Callable[[dict[str, Any]], str]], ...] = (
+    (Column("attack"), lambda row: row["attack"]),
+    (Column("accuracy", right=True), lambda row: f"{100 * row['accuracy']:.1f} %"),
+    (Column("E(x)", right=True), lambda row: f"{row['marginal_mean']:.2f}"),
+    (Column("E(x,y)", right=True), lambda row: f"{row['joint_mean']:.2f}"),
+    (Column("dE(x)", right=True), lambda row: f"{row['delta_marginal_mean']:+.2f}"),
+    (Column("dE(x,y)", right=True), lambda row: f"{row['delta_joint_mean']:+.2f}"),
+    (Column("AAE", right=True), lambda row: f"{100 * row['abnormal_share']:.1f} %"),
+    (Column("Linf", right=True, optional=1), lambda row: f"{row['linf_mean']:.3f}"),
+    (Column("L2", right=True, optional=2), lambda row: f"{row['l2_mean']:.3f}"),
+    (Column("passes", right=True, optional=3), lambda row: f"{row['forwards']:.0f}+{row['backwards']:.0f}"),
+    (Column("time", right=True, optional=4), lambda row: f"{row['seconds']:.1f} s"),
 )
 
 
 def _print(record: Record, out: str) -> None:
     """The summary as a table, natural first."""
-    threat = f"eps {record.eps} {record.norm}, seed {record.seed}"
-    table = new_table(
-        title=f"{record.model} on {record.dataset}, {len(record)} samples, {threat}",
-        caption=f"Means over the samples; dE is natural minus adversarial. Recorded in {out}.",
-    )
-    table.add_column("attack", overflow="fold")
-    for heading in (*(heading for heading, *_ in _COLUMNS), "passes", "time"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for row in record.summary():
-        table.add_row(
-            row["attack"],
-            *(form(row[column]) for _, column, form in _COLUMNS),
-            f"{row['forwards']:.0f}+{row['backwards']:.0f}",
-            f"{row['seconds']:.1f} s",
-        )
-    show(table)
+    columns = [column for column, _ in _COLUMNS]
+    rows = [[form(row) for _, form in _COLUMNS] for row in record.summary()]
+    title = f"{record.model} on {record.dataset}, {len(record)} samples, {record.threat}, seed {record.seed}"
+    show(columns, rows, title=title, caption=f"Means over the samples; dE is natural minus adversarial. Kept in {out}.")

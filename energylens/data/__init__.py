@@ -7,13 +7,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from energylens.data.catalog import DATA_SETS, DataSet, data_set
+from energylens.data.preprocessing import Preprocessing, preprocessing_named
 
 if TYPE_CHECKING:
     from energylens.data.images import check_images, check_labels
     from energylens.data.load import load_data
     from energylens.data.samples import Samples
 
-__all__ = ["DATA_SETS", "DataSet", "Samples", "check_images", "check_labels", "data_set", "load_data"]
+__all__ = [
+    "DATA_SETS",
+    "DataSet",
+    "Preprocessing",
+    "Samples",
+    "check_images",
+    "check_labels",
+    "data_set",
+    "load_data",
+    "preprocessing_named",
+]
 
 _HOMES = {
     "Samples": "energylens.data.samples",

@@ -6,7 +6,7 @@ Facts only: nothing here imports torch, torchvision or scikit-learn.
 import json
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -25,18 +25,6 @@ class DataFile:
 
 
 @dataclass(frozen=True)
-class Preprocessing:
-    """What happens to a decoded image before it becomes a tensor: resize (shorter side, or height x width), then crop.
-
-    Sizes are in pixels; None leaves the step out.
-    """
-
-    resize: int | tuple[int, int] | None = None
-    crop: int | None = None
-    interpolation: str = "bilinear"
-
-
-@dataclass(frozen=True)
 class DataSet:
     """One row: what a data set is, where its files lie, who reads them and how they are fetched.
 
@@ -44,7 +32,7 @@ class DataSet:
     loader: "module:function", called with a `Request`, answers a `Source`.
     folder: where below the data root `files` lie.
     fetch: Python that fetches the files, with {root} for the data root; `before_fetch` is what a person must do first.
-    preprocessings: the names the caller may choose from; the first is the default.
+    preprocessing: the name of the default; another (see `preprocessing_named`) is taken only if `resizable`.
     """
 
     name: str
@@ -58,7 +46,8 @@ class DataSet:
     files: tuple[DataFile, ...] = ()
     fetch: str = ""
     before_fetch: str = ""
-    preprocessings: Mapping[str, Preprocessing] = field(default_factory=lambda: {"None": Preprocessing()})
+    preprocessing: str = "None"
+    resizable: bool = False
 
     def files_of(self, split: str) -> tuple[DataFile, ...]:
         """The files that reading one split takes."""
@@ -78,19 +67,6 @@ class Request:
     root: Path
     preprocessing: str
 
-
-# As RobustBench names and defines them (robustbench/data.py).
-IMAGENET_PREPROCESSINGS = {
-    "Res256Crop224": Preprocessing(resize=256, crop=224),
-    "BicubicRes256Crop224": Preprocessing(resize=256, crop=224, interpolation="bicubic"),
-    "Crop288": Preprocessing(crop=288),
-    "Res224": Preprocessing(resize=(224, 224)),
-    # RobustBench's models that timm builds, XCiT, DeiT and AlexNet, bring timm's own.
-    "BicubicRes224Crop224": Preprocessing(resize=224, crop=224, interpolation="bicubic"),
-    "BicubicRes248Crop224": Preprocessing(resize=248, crop=224, interpolation="bicubic"),
-    "Res224Crop224": Preprocessing(resize=224, crop=224),
-    "None": Preprocessing(),
-}
 
 _ROWS = (
     DataSet(
@@ -178,6 +154,7 @@ _ROWS = (
         ),
         fetch="from torchvision.datasets.utils import download_and_extract_archive as fetch; "
         'fetch("http://cs231n.stanford.edu/tiny-imagenet-200.zip", {root})',
+        resizable=True,
     ),
     DataSet(
         name="imagenet",
@@ -193,7 +170,8 @@ _ROWS = (
         fetch='from torchvision.datasets import ImageNet; ImageNet({root} + "/imagenet", split="val")',
         before_fetch="put ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz (from image-net.org, which wants you "
         "to register) into the folder imagenet of the data root",
-        preprocessings=IMAGENET_PREPROCESSINGS,
+        preprocessing="Res256Crop224",
+        resizable=True,
     ),
 )
 

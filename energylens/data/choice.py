@@ -1,4 +1,4 @@
-"""Which n of a split's samples: three rules, one table. Each answers sorted positions in the whole split."""
+"""Which n of a split's samples: three rules, one table. Each answers sorted positions among them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -59,5 +59,5 @@ def choose_indices(labels: Tensor, num_classes: int, n: int | None, choose: str,
     size = len(labels)
     n = size if n is None else n
     if not 1 <= n <= size:
-        raise InputError(f"n={n} samples asked for; expected 1 to {size}, the size of the split.")
+        raise InputError(f"n={n} samples asked for; expected 1 to {size}, as many as there are.")
     return CHOICES[choose](Wish(labels, num_classes, n, seed))

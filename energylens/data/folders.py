@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from energylens.data.catalog import DataSet, Preprocessing, Request
+from energylens.data.catalog import DataSet, Request
+from energylens.data.preprocessing import Preprocessing, preprocessing_named
 from energylens.data.sources import Files
 from energylens.errors import RunError
 
@@ -46,7 +47,7 @@ def _load(request: Request, list_split: Callable[[Path, str], tuple[set[str], li
         labels=torch.tensor([label[wnid] for _, wnid in entries]),
         folder=folder,
         paths=tuple(path for path, _ in entries),
-        transform=_transform(row.preprocessings[request.preprocessing]),
+        transform=_transform(preprocessing_named(request.preprocessing)),
         preprocessing=request.preprocessing,
     )
 

@@ -4,11 +4,13 @@ import os
 from pathlib import Path
 from pkgutil import resolve_name
 
+import torch
+
 from energylens.data.catalog import DataSet, Request, data_set
-from energylens.data.choice import choose_indices
+from energylens.data.preprocessing import preprocessing_named
 from energylens.data.samples import Samples
 from energylens.data.sources import Source
-from energylens.errors import InputError
+from energylens.errors import InputError, RunError
 
 
 def load_data(
@@ -25,8 +27,8 @@ def load_data(
 
     n: how many, 1 to the split's size; None for all. choose: "first", "random" (keyed by seed: a larger n contains
     a smaller one) or "balanced" (the first of each class, counts differing by at most 1). split: "train" or "test".
-    root: where the files lie, else ENERGYLENS_DATA, else ~/.cache/energylens/data. preprocessing: one of the data
-    set's names, None for its default.
+    root: where the files lie, else ENERGYLENS_DATA, else ~/.cache/energylens/data. preprocessing: a name as
+    `preprocessing_named` reads it, for data sets of image files; None for the data set's default.
 
     Raises InputError for a wrong request, RunError when the files are missing, corrupt and cannot be fetched.
 
@@ -39,7 +41,7 @@ def load_data(
     if split not in row.splits:
         raise InputError(f"{name} has no split {split!r}; expected one of {', '.join(row.splits)}.")
     source = _read(Request(row, split, _data_root(root), _preprocessing(row, preprocessing)))
-    return Samples(name, split, choose_indices(source.labels, row.num_classes, n, choose, seed), source)
+    return Samples(name, split, torch.arange(len(source.labels)), source).choose(n, choose, seed)
 
 
 def _data_root(root: str | Path | None) -> Path:
@@ -47,14 +49,22 @@ def _data_root(root: str | Path | None) -> Path:
 
 
 def _preprocessing(row: DataSet, preprocessing: str | None) -> str:
-    chosen = next(iter(row.preprocessings)) if preprocessing is None else preprocessing
-    if chosen not in row.preprocessings:
-        raise InputError(
-            f"{row.name} has no preprocessing {chosen!r}; expected one of {', '.join(row.preprocessings)}."
-        )
+    chosen = row.preprocessing if preprocessing is None else preprocessing
+    if not row.resizable and chosen != row.preprocessing:
+        raise InputError(f"{row.name} has no preprocessing {chosen!r}; expected {row.preprocessing}.")
+    preprocessing_named(chosen)  # refused here, before files are looked for
     return chosen
 
 
 def _read(request: Request) -> Source:
-    source: Source = resolve_name(request.data_set.loader)(request)
+    """What the row's loader answers; RunError where the operating system refuses to look."""
+    load = resolve_name(request.data_set.loader)
+    try:
+        source: Source = load(request)
+    except OSError as error:
+        raise RunError(
+            f"{request.data_set.name} ({request.split}) could not be looked for in {request.root} "
+            f"({' '.join(str(error).split())}): mend that, or point --data-root (ENERGYLENS_DATA) to a folder that you "
+            "can read."
+        ) from error
     return source

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from energylens.data.choice import choose_indices
 from energylens.data.images import check_images, check_labels
 from energylens.data.sources import Memory, Source
 from energylens.errors import InputError
@@ -74,6 +75,17 @@ class Samples:
         """
         indices = self.indices[start:stop]
         return self.source.images(indices), self.source.labels[indices]
+
+    def choose(self, n: int | None, how: str, seed: int = 0) -> Samples:
+        """n of the selection's samples, or all for None, by the rules of `load_data`.
+
+        how: "first", "random" or "balanced". Raises InputError for another, or an n that cannot be had.
+
+        >>> from energylens.data import load_data
+        >>> load_data("digits").choose(20, "balanced").choose(2, "first").indices.tolist()
+        [0, 1]
+        """
+        return self.subset(choose_indices(self.labels, len(self.classes), n, how, seed))
 
     def subset(self, positions: Sequence[int] | Tensor) -> Samples:
         """The samples at these positions of the selection, whatever their order.

@@ -86,9 +86,9 @@ class Files:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of the preprocessing's name and, sorted by path, every file's relative path, size and label."""
+        """sha256 of the preprocessing's name and, in the order of the indices, every file's path, size and label."""
         sha = hashlib.sha256(f"{self.preprocessing}\n".encode())
-        for path, label in sorted(zip(self.paths, self.labels.tolist(), strict=True)):
+        for path, label in zip(self.paths, self.labels.tolist(), strict=True):
             try:
                 size = (self.folder / path).stat().st_size
             except OSError as error:

@@ -12,12 +12,18 @@ from typing import TYPE_CHECKING, Any
 from energylens.models.zoo import ZooRow, find_models
 
 if TYPE_CHECKING:
-    from energylens.models.card import ModelCard, card_of, weights_digest
+    from energylens.models.card import ModelCard, card_of, module_digest, weights_digest
     from energylens.models.loading import load_model
 
-__all__ = ["ModelCard", "ZooRow", "card_of", "find_models", "load_model", "weights_digest"]
+__all__ = ["ModelCard", "ZooRow", "card_of", "find_models", "load_model", "module_digest", "weights_digest"]
 
-_HOMES = {"ModelCard": "card", "card_of": "card", "weights_digest": "card", "load_model": "loading"}
+_HOMES = {
+    "ModelCard": "card",
+    "card_of": "card",
+    "load_model": "loading",
+    "module_digest": "card",
+    "weights_digest": "card",
+}
 
 
 def __getattr__(name: str) -> Any:

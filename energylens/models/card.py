@@ -1,10 +1,17 @@
 """What a loaded model is: where it came from, what was published about it, and the digest of its weights."""
 
 import hashlib
+import inspect
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from numbers import Number
+from operator import itemgetter
+from pathlib import Path
+from types import BuiltinFunctionType, FunctionType
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,11 @@ class ModelCard:
     weights: str | None = None
     origin: str | None = None
 
+    @property
+    def short_name(self) -> str:
+        """The name, of a weights file without its folder."""
+        return Path(self.name).name if self.source == "file" else self.name
+
 
 def weights_digest(module: nn.Module) -> str:
     """sha256, in hex, over the module's state: sorted names, dtypes, shapes and bytes.
@@ -40,8 +52,70 @@ def weights_digest(module: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):
         digest.update(f"{name}:{value.dtype}:{tuple(value.shape)};".encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        digest.update(_bytes(value))
     return digest.hexdigest()
+
+
+def module_digest(module: nn.Module) -> str:
+    """sha256, in hex, over what the module computes with: the state, and what no state dict holds.
+
+    For every submodule, in order and once a place it stands at: its class; its parameters and buffers, saved or not;
+    its plain attributes, which are numbers, texts, None, functions by name, tensors, and tuples or lists of these; and
+    the source file of a class that is of no installed package, for a user's own `forward` may change any day.
+    Independent of the device, the mode, `requires_grad` and the process; attributes that begin with _ are left out.
+    """
+    digest = hashlib.sha256()
+    for name, part in module.named_modules(remove_duplicate=False):
+        digest.update(f"module {name!r} {type(part).__module__}.{type(part).__qualname__}\n".encode())
+        digest.update(_own_source(type(part)))
+        tensors = dict(part.named_parameters(recurse=False, remove_duplicate=False))
+        tensors |= part.named_buffers(recurse=False, remove_duplicate=False)
+        plain = {key: value for key, value in vars(part).items() if _counts(key, value)}
+        for key, value in sorted((tensors | plain).items(), key=itemgetter(0)):
+            digest.update(f"{key!r} ".encode())
+            for piece in _pieces(value):
+                digest.update(piece)
+    return digest.hexdigest()
+
+
+def _own_source(kind: type) -> bytes:
+    """The file that defines a class of the user's own; nothing for a package's, or where there is no file."""
+    if kind.__module__.partition(".")[0] in {"energylens", "torch"}:
+        return b""
+    try:
+        file = Path(inspect.getsourcefile(kind) or "")
+        return b"" if "site-packages" in file.parts else file.read_bytes()
+    except (OSError, TypeError):  # typed at a prompt
+        return b""
+
+
+def _counts(key: str, value: Any) -> bool:
+    return key != "training" and not key.startswith("_") and _is_plain(value)
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, tuple | list):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, Number | str | Tensor | FunctionType | BuiltinFunctionType)
+
+
+def _pieces(value: Any) -> Iterator[Any]:
+    """A plain value as bytes that no other has."""
+    if isinstance(value, tuple | list):
+        yield f"{len(value)} of ".encode()
+        for one in value:
+            yield from _pieces(one)
+    elif isinstance(value, Tensor):
+        yield f"{value.dtype} {tuple(value.shape)}\n".encode()
+        yield _bytes(value)
+    elif isinstance(value, FunctionType | BuiltinFunctionType):
+        yield f"{value.__module__}.{value.__qualname__}\n".encode()  # its repr holds an address
+    else:
+        yield f"{value!r}\n".encode()
+
+
+def _bytes(value: Tensor) -> Any:
+    return value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 def card_of(module: nn.Module) -> ModelCard:

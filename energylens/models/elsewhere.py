@@ -145,17 +145,19 @@ def _timm_file(repo: str) -> dict[str, Any]:
 def _of_timm(model: nn.Module, card: ModelCard) -> tuple[nn.Module, ModelCard]:
     cfg: Any = model.pretrained_cfg
     size = cfg["input_size"][-1]
+    resize, squash = int(size / cfg["crop_pct"]), cfg["crop_mode"] == "squash"
     card = replace(
         card,
         dataset="imagenet" if cfg["num_classes"] == 1000 else None,
-        preprocessing=_preprocessing(cfg["interpolation"], int(size / cfg["crop_pct"]), size),
+        preprocessing=_preprocessing(cfg["interpolation"], resize, size, squash=squash),
     )
     return normalized(model, cfg["mean"], cfg["std"]), card
 
 
-def _preprocessing(interpolation: str, resize: int, crop: int) -> str:
+def _preprocessing(interpolation: str, resize: int, crop: int, *, squash: bool = False) -> str:
+    """`[Kind]Res<n>Crop<m>`, or `[Kind]Res<n>x<n>Crop<m>` where both sides are resized whatever the aspect."""
     kind = "" if interpolation == "bilinear" else interpolation.capitalize()
-    return f"{kind}Res{resize}Crop{crop}"
+    return f"{kind}Res{resize}{f'x{resize}' * squash}Crop{crop}"
 
 
 def _imported(package: str) -> Any:

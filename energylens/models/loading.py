@@ -14,8 +14,9 @@ from energylens.models.architectures import normalized
 from energylens.models.card import ModelCard, with_card
 from energylens.models.elsewhere import load_factory, load_hub, load_timm, load_torchvision
 from energylens.models.robustbench import load_robustbench
+from energylens.models.threat_models import threat_model_named
 from energylens.models.weights_file import SUFFIXES, load_weights_file
-from energylens.models.zoo import ZooRow, resolve
+from energylens.models.zoo import ZooRow, resolve, shipped_weights
 
 Loaded = tuple[nn.Module, ModelCard]
 
@@ -64,13 +65,15 @@ def load_model(
       - the path of a weights file (.safetensors, .pt, .pth, .th, .ckpt)
       - `package.module:factory`, a callable of yours
       - `timm:NAME`, `torchvision:NAME`, `hf:OWNER/REPO`
-    dataset, threat_model: narrow a zoo name; for the other kinds, what to write on the card.
+    dataset, threat_model: narrow a zoo name; for the other kinds, what to write on the card. threat_model: Linf, L2 or
+    corruptions, in any case.
     model_dir: where weights lie and downloads go; else $ENERGYLENS_MODELS, else ~/.cache/energylens/models.
     arch, num_classes: for a weights file without a JSON beside it.
     mean, std: one float a channel, for a weights file or a factory whose model expects normalised images.
     trust_pickle: let a checkpoint run the code it carries.
     Raises InputError for a request that cannot be met, RunError if disk or network fail.
     """
+    threat_model = None if threat_model is None else threat_model_named(threat_model)
     request = Request(name, dataset, threat_model, _model_dir(model_dir), arch, mean, std, num_classes, trust_pickle)
     module, card = _loader(name)(request)
     module = module.eval().requires_grad_(False)
@@ -115,7 +118,7 @@ def _from_zoo(request: Request) -> Loaded:
 
 
 def _shipped(row: ZooRow, request: Request) -> Loaded:
-    path = Path(__file__).parent / "weights" / f"{row.name}.safetensors"
+    path = shipped_weights(row)
     if not path.is_file():
         raise RunError(
             f"{path} is missing from this installation: reinstall energylens to get the weights of {row.name}"
@@ -171,13 +174,14 @@ def _annotated(card: ModelCard, request: Request) -> ModelCard:
 
 
 def _with_row(card: ModelCard, row: ZooRow) -> ModelCard:
-    """A weights file's card with the name and facts of its zoo row; what is measured beside the file goes first."""
+    """A weights file's card with the name and facts of its zoo row."""
     return replace(
         card,
         name=row.name,
         source=row.source,
         dataset=row.dataset,
         threat_model=row.threat_model,
-        eps=card.eps if card.eps is not None else row.eps,
-        clean=card.clean if card.clean is not None else row.clean,
+        eps=row.eps,
+        clean=row.clean,
+        autoattack=row.autoattack,
     )

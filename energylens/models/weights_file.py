@@ -1,9 +1,7 @@
 """A user's own weights file -> a module: the architecture from `arch` or from the JSON beside the file."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
@@ -11,6 +9,7 @@ from energylens.errors import InputError
 from energylens.models.architectures import ARCHITECTURES, architecture, normalized
 from energylens.models.card import ModelCard
 from energylens.models.checkpoints import check_file, fit, read_checkpoint, state_of
+from energylens.models.description import description_beside
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".th", ".ckpt")
 
@@ -27,13 +26,14 @@ def load_weights_file(
     """The architecture filled with the file's weights, behind its normalisation.
 
     What is not given is read from `path` with the suffix .json: {"arch", "num_classes", "in_channels", "width", "mean",
-    "std", "dataset", "threat_model", "eps", "measured": {"clean", "autoattack"}} (in %), all optional but the first;
-    sizes told by neither are read off the weights' shapes.
-    Raises InputError for a file that is no checkpoint, no known architecture, or weights that do not fit it.
+    "std", "dataset", "threat_model", "eps" (a number or "8/255"), "measured": {"clean", "autoattack"}} (in %), all
+    optional but the first; sizes told by neither are read off the weights' shapes.
+    Raises InputError for a file that is no checkpoint, no known architecture, a field of the wrong type, or weights
+    that do not fit.
     """
     check_file(path)  # before the missing JSON is complained about
-    about = _json_beside(path)
-    arch = arch or about.get("arch")
+    about = description_beside(path)
+    arch = arch or about.arch
     if arch is None:
         raise InputError(
             f"{path} does not say its architecture and {path.with_suffix('.json').name} is not beside it: "
@@ -41,35 +41,25 @@ def load_weights_file(
         )
     row = architecture(arch)
     state = state_of(read_checkpoint(path, trust_pickle=trust_pickle), where=str(path))
-    told = {key: about[key] for key in ("num_classes", "in_channels", "width") if key in about}
-    asked = {} if num_classes is None else {"num_classes": num_classes}
-    module = row.build(**(row.settings_of(state) | told | asked))
+    asked = {
+        "num_classes": about.num_classes if num_classes is None else num_classes,
+        "in_channels": about.in_channels,
+        "width": about.width,
+    }
+    told = {size: value for size, value in asked.items() if value is not None}
+    module = row.build(**(row.settings_of(state) | told))
     fit(module, state, where=str(path), into=arch)
     if mean is None and std is None:
-        mean, std = about.get("mean"), about.get("std")
-    measured = about.get("measured", {})
+        mean, std = about.mean, about.std
     card = ModelCard(
         name=str(path),
         source="file",
-        dataset=about.get("dataset"),
-        threat_model=about.get("threat_model"),
-        eps=about.get("eps"),
+        dataset=about.dataset,
+        threat_model=about.threat_model,
+        eps=about.eps,
         architecture=arch,
-        clean=measured.get("clean"),
-        autoattack=measured.get("autoattack"),
+        clean=about.clean,
+        autoattack=about.autoattack,
         origin=str(path),
     )
     return normalized(module, mean, std), card
-
-
-def _json_beside(path: Path) -> dict[str, Any]:
-    beside = path.with_suffix(".json")
-    if not beside.is_file():
-        return {}
-    try:
-        about = json.loads(beside.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{beside} is not valid JSON ({error}): mend it, or remove it and pass --arch") from error
-    if not isinstance(about, dict):
-        raise InputError(f'{beside} holds a {type(about).__name__}, expected an object with at least "arch"')
-    return about

@@ -4,18 +4,20 @@ import csv
 import difflib
 import functools
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from fractions import Fraction
 from importlib.resources import files
+from pathlib import Path
 
 from energylens.errors import InputError
+from energylens.models.description import description_beside
+from energylens.models.threat_models import THREAT_MODELS, plain
 
 _SHOWN = 8  # candidates named in a message
 
 #: RobustBench's own defaults: which benchmark is meant where a name stands in several.
 _DATASETS = ("digits", "cifar10", "cifar100", "imagenet")
-_THREAT_MODELS = ("Linf", "L2", "corruptions")
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class ZooRow:
     source: `energylens` (shipped), `pyautoattack` (an example in its wheel) or `robustbench`.
     threat_model: `Linf`, `L2`, `corruptions`, or None for a natural model of no benchmark.
     eps: the radius of the threat model, in units of images in [0, 1].
-    clean, autoattack, corruptions: test accuracies in %.
+    clean, autoattack, corruptions: test accuracies in %, published, or measured for our own.
     citation: venue and year. preprocessing: resize and crop, in RobustBench's words (`Res256Crop224`).
     """
 
@@ -49,6 +51,7 @@ class ZooRow:
         return "/".join(part for part in (self.dataset, self.threat_model, self.name) if part)
 
 
+#: Without a RobustBench model; what was measured of a shipped one stands in the JSON beside its weights.
 _OWN = (
     ZooRow("digits-standard", "energylens", "digits", architecture="digits-cnn"),
     ZooRow("digits-pgd", "energylens", "digits", threat_model="Linf", architecture="digits-cnn"),
@@ -66,10 +69,10 @@ _OWN = (
 
 @functools.cache
 def rows() -> tuple[ZooRow, ...]:
-    """Every model of the zoo: our own rows, then RobustBench's from `robustbench.csv`."""
+    """Every model of the zoo: the shipped ones and the example, then RobustBench's from `robustbench.csv`."""
     text = files("energylens.models").joinpath("robustbench.csv").read_text(encoding="utf-8")
     table = csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))
-    return _OWN + tuple(
+    return tuple(map(_as_measured, _OWN)) + tuple(
         ZooRow(
             name=row["model"],
             source="robustbench",
@@ -133,6 +136,18 @@ def resolve(name: str, *, dataset: str | None = None, threat_model: str | None =
     return min(fitting, key=_preference)
 
 
+def shipped_weights(row: ZooRow) -> Path:
+    """Where the weights of a row of source `energylens` lie."""
+    return Path(__file__).parent / "weights" / f"{row.name}.safetensors"
+
+
+def _as_measured(row: ZooRow) -> ZooRow:
+    if row.source != "energylens":
+        return row
+    about = description_beside(shipped_weights(row))
+    return replace(row, eps=about.eps, clean=about.clean, autoattack=about.autoattack)
+
+
 def _named(name: str, among: Iterable[ZooRow]) -> list[ZooRow]:
     """The rows of that name, else those whose name begins so."""
     wanted = name.lower()
@@ -141,16 +156,12 @@ def _named(name: str, among: Iterable[ZooRow]) -> list[ZooRow]:
 
 
 def _preference(row: ZooRow) -> tuple[int, int]:
-    threat = _THREAT_MODELS.index(row.threat_model) if row.threat_model else len(_THREAT_MODELS)
+    threat = THREAT_MODELS.index(row.threat_model) if row.threat_model else len(THREAT_MODELS)
     return _DATASETS.index(row.dataset), threat
 
 
 def _is(have: str | None, wanted: str | None) -> bool:
-    return wanted is None or (have is not None and _plain(have) == _plain(wanted))
-
-
-def _plain(word: str) -> str:
-    return word.lower().replace("-", "").replace("_", "")
+    return wanted is None or (have is not None and plain(have) == plain(wanted))
 
 
 def _percent(text: str) -> float | None:

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from energylens.errors import RunError
+from energylens.errors import InputError, RunError
 from energylens.plots.style import STYLE
 
 
 def save_figure(figure: Figure, path: Path, table: pd.DataFrame) -> list[Path]:
     """Write ``path`` as PNG and PDF, and the table that was drawn as CSV, all under its name; returns the three paths.
 
-    Raises RunError where the folder cannot be written.
+    path: ends in .png, .pdf, .csv or in nothing known. Raises InputError for a picture of another kind, RunError where
+    the folder cannot be written; a file is whole or not there.
     """
-    png, pdf, csv = (path.with_suffix(suffix) for suffix in (".png", ".pdf", ".csv"))
+    writers: dict[str, Callable[[Path], object]] = {
+        ".png": lambda to: figure.savefig(to, format="png", dpi=STYLE["savefig.dpi"]),
+        ".pdf": lambda to: figure.savefig(to, format="pdf"),
+        ".csv": lambda to: table.to_csv(to, index=False),
+    }
+    if path.suffix and path.suffix.lower() not in writers:
+        raise InputError(f"figures come as PNG and PDF, not as {path.suffix}: name it {path.with_suffix('.png')}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for picture in (png, pdf):
-            figure.savefig(picture, dpi=STYLE["savefig.dpi"])
-        table.to_csv(csv, index=False)
+        for suffix, write in writers.items():
+            temporary = path.with_name(f".{path.stem}.tmp")
+            write(temporary)
+            temporary.replace(path.with_suffix(suffix))
     except OSError as error:
         raise RunError(f"cannot write the figure to {path} ({error.strerror or error}): give another name") from error
-    return [png, pdf, csv]
+    return [path.with_suffix(suffix) for suffix in writers]

@@ -18,8 +18,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from energylens.attacks.battery import configure
 from energylens.attacks.noise import Noise
-from energylens.attacks.registry import configure
 from energylens.data import Samples, load_data
 from energylens.energy import cross_entropy
 from energylens.models.architectures import architecture

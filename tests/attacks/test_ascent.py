@@ -4,9 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from energylens.attacks.ascent import input_gradient
+from energylens.attacks.ascent import Ascent, input_gradient
+from energylens.attacks.battery import configure
+from energylens.attacks.carlini_wagner import CarliniWagner
+from energylens.attacks.losses import margin
 from energylens.attacks.noise import Noise
-from energylens.attacks.registry import ATTACKS, configure
+from energylens.attacks.norms import NORMS
+from energylens.attacks.registry import ATTACKS
 from energylens.attacks.targets import choose_targets
 from energylens.energy import cross_entropy, marginal_energy
 
@@ -76,6 +80,52 @@ def test_targeted_goes_the_other_way(spec, linear, images, labels, noise):
     torch.testing.assert_close(towards, away)
 
 
+def test_every_restart_starts_elsewhere(linear, images, labels, noise):
+    seen = []
+    linear.register_forward_pre_hook(lambda module, args: seen.append(args[0].detach().clone()))
+    configure("pgd,steps=1,restarts=3", eps=1e-6)(linear, images, labels, noise=noise)
+    first, second, third = seen[0], seen[2], seen[4]  # each followed by where its run ended
+    assert len(first) == len(second) == len(third) == 32, "no sample falls to so small a radius"
+    assert not torch.equal(first, second) and not torch.equal(second, third)
+
+
+def test_l2_starts_fill_the_ball():
+    """The radius of a uniform point of a d-ball has the distribution P(r < t) = t^d."""
+    like = torch.empty(2000, 1, 1, 3)
+    points = NORMS["l2"].uniform(Noise(0, tuple(range(2000))), "start/0", like)
+    radius = points.flatten(1).norm(dim=1)
+    assert radius.max() <= 1 + 1e-6
+    for t in (0.4, 0.7, 0.9):
+        assert (radius < t).float().mean().item() == pytest.approx(t**3, abs=0.03)
+
+
+def test_defaults_are_the_sources():
+    pgd, trades, he = (configure(name, eps="8/255").settings for name in ("pgd", "trades", "he-pgd"))
+    assert [s.step for s in (pgd, trades, he)] == pytest.approx([2 / 255] * 3)
+    assert (trades.start, trades.start_scale, trades.loss) == ("gaussian", 0.001, "kl")
+    assert (he.gamma, he.loss) == (1.5, "high-energy")
+    assert configure("n-fgsm", eps=0.1).settings.start_scale == 2
+    assert configure("cw", eps=0.1).settings == CarliniWagner(c=1, kappa=0, steps=50, lr=0.01)
+
+
+@pytest.mark.parametrize("loss", ["margin", "dlr"])
+def test_pgd_on_other_losses_lowers_the_margin(loss, images, noise):
+    """To the exact optimum of a linear model over the ball, for the margin loss."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 4)).eval()
+    with torch.no_grad():
+        logits, weight = model(images), model[1].weight
+        y = logits.argmax(dim=1)
+        x_adv = attack(f"pgd,loss={loss},steps=40", model, images, y, noise).x_adv
+        after = margin(model(x_adv), y)
+        gaps = logits.gather(1, y[:, None]) - logits - EPS * (weight[y][:, None, :] - weight[None]).abs().sum(dim=2)
+        optimum = gaps.scatter(1, y[:, None], torch.inf).amin(dim=1)
+    assert (after < margin(logits, y)).all()
+    assert (after >= optimum - 1e-5).all()
+    if loss == "margin":
+        assert (after <= optimum + 1e-3).float().mean() > 0.9
+
+
 def test_targets_follow_their_rules(noise):
     logits = torch.tensor([[5.0, 3.0, -1.0, 0.0]] * 32)
     y = torch.zeros(32, dtype=torch.int64)
@@ -105,7 +155,7 @@ def test_restarts_fell_at_least_as_many_and_stop_with_the_fallen(noise):
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-@pytest.mark.parametrize("row", [row for row in ATTACKS if row.bounded], ids=lambda row: row.name)
+@pytest.mark.parametrize("row", [row for row in ATTACKS if isinstance(row.defaults, Ascent)], ids=lambda row: row.name)
 def test_perturbations_stay_in_the_ball_and_in_the_box(row, norm, noise):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(12, 5)).eval()

@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from energylens.attacks.carlini_wagner import margin
-from energylens.attacks.registry import configure
+from energylens.attacks.battery import configure
+from energylens.attacks.losses import margin
 
 
 def distance(linear, images):
@@ -30,6 +30,15 @@ def test_fixed_c_ends_beyond_the_boundary_or_where_it_began(linear, images, labe
     size = (result.x_adv - images).flatten(1).norm(dim=1)
     assert torch.equal(size > 0, fell)
     assert (size[fell] >= distance(linear, images)[fell] - 1e-4).all()
+
+
+def test_search_halves_towards_the_smallest_c_that_succeeds(linear, images, labels, noise):
+    """Tenfold steps alone overshoot c, and with it the perturbation."""
+    few, many = (
+        configure(f"cw-search,steps=100,search_steps={k}", eps=1)(linear, images, labels, noise=noise) for k in (4, 9)
+    )
+    large, small = ((r.x_adv - images).flatten(1).norm(dim=1) for r in (few, many))
+    assert (small <= large + 1e-6).all() and small.mean() < large.mean()
 
 
 def test_kappa_is_reached(linear, images, labels, noise):

@@ -7,8 +7,8 @@ import torch
 from safetensors import safe_open
 
 import energylens as el
+from energylens.attacks.battery import configure
 from energylens.attacks.noise import Noise
-from energylens.attacks.registry import configure
 from energylens.models import weights_digest
 
 FIXTURES = Path(__file__).with_name("peers.safetensors")

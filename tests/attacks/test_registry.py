@@ -2,7 +2,9 @@
 
 import pytest
 
-from energylens.attacks.registry import ATTACKS, configure, configure_battery
+from energylens.attacks.battery import configure, configure_battery
+from energylens.attacks.radius import parse_radius, write_radius
+from energylens.attacks.registry import ATTACKS
 from energylens.errors import InputError
 
 
@@ -21,7 +23,8 @@ def test_the_papers_step_follows_from_eps():
 def test_steps_are_for_attacks_that_iterate():
     steps = {row.name: configure(row.name, eps=0.1, steps=7).settings.steps for row in ATTACKS}
     assert {name for name, count in steps.items() if count == 1} == {"fgsm", "rs-fgsm", "n-fgsm"}
-    assert all(count == 7 for name, count in steps.items() if "fgsm" not in name)
+    assert {name for name, count in steps.items() if count == 7} >= {"pgd", "trades", "he-pgd", "cw", "apgd-ce", "fab"}
+    assert steps["autoattack"] == 100  # an ensemble of that name is that ensemble
 
 
 def test_aliases():
@@ -31,7 +34,7 @@ def test_aliases():
 @pytest.mark.parametrize("row", ATTACKS, ids=lambda row: row.name)
 def test_every_setting_a_row_shows_can_be_set(row):
     for name, default in row.free_settings().items():
-        value = "1/255" if name == "step_size" else default
+        value = {"step_size": "1/255", "restarts": "2", "targets": "3"}.get(name, default)
         assert configure(f"{row.name},{name}={value}", eps=0.1).row is row
 
 
@@ -39,11 +42,18 @@ def test_every_setting_a_row_shows_can_be_set(row):
     ("spec", "options", "message"),
     [
         ("pdg", {}, "unknown attack 'pdg': did you mean pgd"),
-        ("pgd,steps", {}, "no setting 'steps'.*steps, step_size"),
+        ("pgd,steps", {}, "'steps' lacks a value"),
+        ("pgd,foo=3", {}, "no setting 'foo=3': it has steps, step_size"),
+        ("pgd,steps=5,steps=6", {}, "steps is set twice"),
+        ("pgd", {"eps": 8}, "did you mean 8/255"),
+        ("pgd,steps=99999999999999999999", {}, "steps=1e"),
         ("fgsm,steps=3", {}, "fgsm has no setting"),
         ("pgd,steps=many", {}, "steps='many'"),
-        ("pgd,steps=0", {}, "at least one step"),
+        ("pgd,steps=0", {}, "steps=0"),
         ("pgd,restarts=0", {}, "restarts=0"),
+        ("cw-search,search_steps=-3", {}, "search_steps=-3"),
+        ("pgd,loss=foo", {}, "unknown loss 'foo': give one of ce, margin, dlr"),
+        ("pgd", {"eps": None}, "pgd needs a radius"),
         ("cw,c=0", {}, "c=0"),
         ("cw,lr=nan", {}, "lr=nan"),
         ("cw,norm=linf", {}, "cw has no setting"),
@@ -60,6 +70,11 @@ def test_every_setting_a_row_shows_can_be_set(row):
 def test_what_cannot_be_run_is_refused(spec, options, message):
     with pytest.raises(InputError, match=message):
         configure(spec, **{"eps": "8/255"} | options)
+
+
+@pytest.mark.parametrize("value", [0.5 / 255, 2.5 / 255, 8 / 255, 0.2, 0.031, 1.0, 12, 1e-3, 100 / 255, 51 / 255])
+def test_a_radius_is_written_so_that_it_can_be_read(value):
+    assert parse_radius(write_radius(value)) == value
 
 
 def test_a_battery_names_each_attack_once():

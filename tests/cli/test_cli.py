@@ -99,7 +99,7 @@ def test_attacks_and_models_are_listed(run):
     _, out, _ = run("attacks")
     assert all(name in out for name in ("fgsm", "n-fgsm", "trades", "he-pgd", "cw-search", "restarts=1"))
     _, out, _ = run("models")
-    assert "209 models" in out and "digits-pgd" in out
+    assert "209 models;" in out and "digits-pgd" in out
     _, out, _ = run("models", "carmon")
     assert "Carmon2019Unlabeled" in out and "89.69" in out and "59.53" in out and "1 model;" in out
 
@@ -117,7 +117,14 @@ def test_attacks_and_models_are_listed(run):
         (["profile", "--n", "many"], 2, "many"),
         (["profile", "--eps", "0"], 2, "eps must be positive"),
         (["profile", "--eps", "8/2x"], 2, "write it as 8/255"),
-        (["profile", "--norm", "l1"], 2, "'linf', 'l2'"),
+        (["profile", "--norm", "l3"], 2, "'linf', 'l2', 'l1'"),
+        (["profile", "--norm", "l1", "--eps", "5", "--attack", "pgd"], 2, "unknown norm 'l1': give one of linf, l2"),
+        (["profile", "--eps", "8"], 2, "did you mean 8/255"),
+        (["profile", "--seed", "99999999999999999999"], 2, "seed 99999999999999999999"),
+        (["histogram", "--n", "20", "--range", "20", "-50"], 2, "from a lower to a higher energy"),
+        (["histogram", "--n", "20", "--range", "500", "600"], 2, "no marginal energy lies from 500 to 600"),
+        (["histogram", "--n", "20", "--figure", "x.svg"], 2, "not as .svg"),
+        (["histogram", "--model", "digits-pgd", "--model", "digits-standard"], 2, "of one model, 2 were named"),
         (["profile", "--nonsense"], 2, "--nonsense"),
         (["profile", "--device", "cuda:77"], 2, "device 'cuda:77' cannot be used"),
         (["profile", "--model", "missing.pt", "--arch", "resnet18"], 2, "missing.pt"),
@@ -145,7 +152,7 @@ def test_missing_data_is_explained(run, monkeypatch, tmp_path):
 
 
 def test_ctrl_c_keeps_what_is_finished(run, monkeypatch, tmp_path):
-    from energylens.attacks.registry import Attack
+    from energylens.attacks.battery import Attack
 
     original, calls = Attack.__call__, []
 

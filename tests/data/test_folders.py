@@ -57,7 +57,7 @@ def test_imagenet_from_the_data_root_or_its_own_folder(imagenet: Path, below: st
 
 @pytest.mark.parametrize(
     ("preprocessing", "side"),
-    [("Res256Crop224", 224), ("BicubicRes256Crop224", 224), ("Crop288", 288), ("Res224", 224)],
+    [("Res256Crop224", 224), ("BicubicRes256Crop224", 224), ("Crop288", 288), ("Res224", 224), ("Res72x72Crop64", 64)],
 )
 def test_imagenet_preprocessings(imagenet: Path, preprocessing: str, side: int) -> None:
     samples = load_data("imagenet", root=imagenet, preprocessing=preprocessing)
@@ -73,6 +73,27 @@ def test_the_preprocessing_is_part_of_the_digest(imagenet: Path) -> None:
     assert default == same != other
 
 
+def test_the_order_of_the_indices_is_part_of_the_digest(tinyimagenet: Path) -> None:
+    before = load_data("tinyimagenet", root=tinyimagenet).digest
+    annotations = tinyimagenet / "tiny-imagenet-200" / "val" / "val_annotations.txt"
+    annotations.write_text("\n".join(reversed(annotations.read_text().splitlines())))
+    assert load_data("tinyimagenet", root=tinyimagenet).digest != before
+
+
+def test_tinyimagenet_in_another_size(tinyimagenet: Path) -> None:
+    samples = load_data("tinyimagenet", root=tinyimagenet, preprocessing="BicubicRes36Crop32")
+    assert samples.batch(0, 1)[0].shape == (1, 3, 32, 32)
+
+
+def test_a_folder_that_may_not_be_read_is_told(imagenet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_dir", refused)
+    with pytest.raises(RunError, match=r"^imagenet \(test\) .*Permission denied.*--data-root \(ENERGYLENS_DATA\).*$"):
+        load_data("imagenet", root=imagenet)
+
+
 def test_sizes_left_as_they_are_do_not_make_a_batch(imagenet: Path) -> None:
     samples = load_data("imagenet", root=imagenet, preprocessing="None")
     assert samples.batch(0, 1)[0].shape == (1, 3, 350, 500)
@@ -80,8 +101,8 @@ def test_sizes_left_as_they_are_do_not_make_a_batch(imagenet: Path) -> None:
         samples.batch(0, 2)
 
 
-def test_an_unknown_preprocessing_is_answered_with_the_list(imagenet: Path) -> None:
-    with pytest.raises(InputError, match=r"imagenet has no preprocessing 'Res999'; expected one of Res256Crop224, Bic"):
+def test_an_unknown_preprocessing_is_answered_with_the_pattern(imagenet: Path) -> None:
+    with pytest.raises(InputError, match=r"unknown preprocessing 'Res999'; expected \[Kind\]Res<n>Crop<m>"):
         load_data("imagenet", root=imagenet, preprocessing="Res999")
 
 

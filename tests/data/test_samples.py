@@ -72,6 +72,34 @@ def test_subset_refuses_wrong_positions(positions: list[int], message: str) -> N
         Samples.from_tensors(X, Y).subset(positions)
 
 
+@pytest.mark.parametrize("how", ["first", "random", "balanced"])
+def test_choosing_of_a_whole_split_is_loading_that_choice(how: str) -> None:
+    chosen, loaded = load_data("digits").choose(30, how, 3), load_data("digits", n=30, choose=how, seed=3)
+    assert torch.equal(chosen.indices, loaded.indices) and torch.equal(chosen.images, loaded.images)
+
+
+def test_choosing_counts_within_the_selection() -> None:
+    digits = load_data("digits", n=50, choose="balanced")
+    few = digits.choose(7, "random", 1)
+    assert len(few) == 7 and set(few.indices.tolist()) < set(digits.indices.tolist())
+    assert torch.equal(digits.choose(3, "first").indices, digits.indices[:3])
+    assert torch.equal(digits.choose(None, "random").indices, digits.indices)
+    assert Samples.from_tensors(X, Y).choose(4, "balanced").labels.tolist() == [0, 1, 2, 0]
+
+
+@pytest.mark.parametrize(
+    ("n", "how", "message"),
+    [
+        (51, "first", "n=51 samples asked for; expected 1 to 50"),
+        (0, "first", "n=0"),
+        (3, "last", "choose='last' is unknown; expected one of first, random, balanced"),
+    ],
+)
+def test_a_choice_that_cannot_be_had_is_refused(n: int, how: str, message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        load_data("digits", n=50).choose(n, how)
+
+
 def test_your_own_tensors() -> None:
     samples = Samples.from_tensors(X.double(), Y.int())
     assert (samples.name, samples.split, len(samples), samples.classes) == ("tensors", "all", 6, ("0", "1", "2"))
@@ -110,7 +138,7 @@ def test_the_repr_is_short() -> None:
     [
         ({"name": "digit"}, "did you mean digits?"),
         ({"split": "val"}, "digits has no split 'val'; expected one of train, test"),
-        ({"preprocessing": "Res224"}, "digits has no preprocessing 'Res224'; expected one of None"),
+        ({"preprocessing": "Res224"}, "digits has no preprocessing 'Res224'; expected None"),
         ({"n": 501}, "n=501 samples asked for; expected 1 to 500"),
         ({"n": 0}, "n=0"),
         ({"choose": "best"}, "expected one of first, random, balanced"),

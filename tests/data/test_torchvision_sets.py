@@ -122,6 +122,25 @@ def test_a_root_that_cannot_be_written_is_an_error_with_a_message(tmp_path: Path
         load_data("svhn", root=tmp_path / "file")
 
 
+@pytest.mark.parametrize("name", ["mnist", "cifar10", "svhn"])
+def test_a_root_that_may_not_be_read_is_an_error_with_a_message(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_in, is_file = tmp_path, Path.is_file
+
+    def refused(path: Path) -> bool:
+        if path.is_relative_to(looked_in):
+            raise PermissionError(13, "Permission denied", str(path))
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", refused)
+    with pytest.raises(RunError) as caught:
+        load_data(name, root=tmp_path)
+    message = str(caught.value)
+    assert "Permission denied" in message and str(tmp_path) in message and "\n" not in message
+    assert "--data-root (ENERGYLENS_DATA)" in message
+
+
 def test_cifar100_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "cifar-100-python"
     folder.mkdir()

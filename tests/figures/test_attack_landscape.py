@@ -41,7 +41,7 @@ def test_the_figure_has_a_panel_an_attack_and_energy_with_shared_axes(record):
         assert len({axes.get_xlim() for axes in row}) == len({axes.get_ylim() for axes in row}) == 1
         highest = max(patch.get_data()[0].max() for axes in row for patch in axes.patches)
         assert row[0].get_ylim()[1] >= highest
-    assert "n = 60, eps = 0.2 linf, seed 0" in figure.get_supxlabel()
+    assert "n = 60, eps 0.2 linf, seed 0" in figure.get_supxlabel()
 
 
 def test_a_model_of_one_energy_still_draws():

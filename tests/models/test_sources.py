@@ -116,6 +116,7 @@ def random_timm(name: str) -> Any:
     [
         ("resnet18.a1_in1k", "fc", [0.485, 0.456, 0.406], "BicubicRes235Crop224"),
         ("vit_tiny_patch16_224.augreg_in21k_ft_in1k", "head", [0.5] * 3, "BicubicRes248Crop224"),  # a custom_load
+        ("convnextv2_nano.fcmae_ft_in22k_in1k_384", "head.fc", [0.485, 0.456, 0.406], "BicubicRes384x384Crop384"),
     ],
 )
 def test_timm_comes_with_its_weights_and_normalisation(
@@ -240,6 +241,58 @@ def test_a_broken_json_is_told(own: Path) -> None:
     own.with_suffix(".json").write_text("{arch:")
     with pytest.raises(InputError, match=r"mine.json is not valid JSON"):
         load_model(str(own))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("arch", 3, r'"arch" is 3, expected the name of an architecture'),
+        ("num_classes", "ten", r'"num_classes" is \'ten\', expected a positive integer'),
+        ("num_classes", True, r'"num_classes" is True'),
+        ("width", 0, r'"width" is 0, expected a positive integer'),
+        ("mean", "x", r'"mean" is \'x\', expected a list of numbers, one a channel'),
+        ("std", [0.2, None], r'"std" is \[0.2, None\]'),
+        ("dataset", ["digits"], r'"dataset" is \[\'digits\'\], expected a text'),
+        ("threat_model", "linfty", r'"threat_model" is \'linfty\', expected one of Linf, L2, corruptions'),
+        ("eps", "8/0", r'"eps" is \'8/0\', expected a positive radius .* "8/255"'),
+        ("eps", -1, r'"eps" is -1'),
+        ("eps", float("nan"), r'"eps" is nan'),
+        ("eps", 10**400, r'"eps" is 1000'),
+        ("measured", 3, r'"measured" is 3, expected an object of accuracies in %'),
+        ("measured", {"clean": "98"}, r'"measured.clean" is \'98\', expected a number of percent'),
+        ("measured", {"autoattack": 101}, r'"measured.autoattack" is 101, expected a number of percent, 0 to 100'),
+    ],
+)
+def test_a_field_of_the_wrong_type_is_told(own: Path, field: str, value: Any, told: str) -> None:
+    beside = own.with_suffix(".json")
+    beside.write_text(json.dumps(json.loads(beside.read_text()) | {field: value}))
+    with pytest.raises(InputError, match=rf"^.*mine\.json: {told}.*$"):
+        load_model(str(own))
+
+
+def test_eps_may_be_a_fraction_and_null_is_nothing(own: Path) -> None:
+    about = json.loads(own.with_suffix(".json").read_text())
+    about |= {"eps": "8/255", "threat_model": "l-inf", "width": None, "measured": None, "notes": [1]}
+    own.with_suffix(".json").write_text(json.dumps(about))
+    card = load_model(str(own)).card
+    assert (card.eps, card.threat_model, card.clean) == (8 / 255, "Linf", None)
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("linf", "Linf"), ("L_2", "L2"), ("Corruptions", "corruptions")])
+def test_the_threat_model_of_ones_own_file_is_spelled_in_one_way(own: Path, typed: str, meant: str) -> None:
+    assert load_model(str(own), threat_model=typed).card.threat_model == meant
+
+
+@pytest.mark.parametrize("name", ["mine.safetensors", "Carmon2019"])
+def test_an_unknown_threat_model_is_refused(own: Path, name: str) -> None:
+    with pytest.raises(InputError, match="threat model 'L3' is unknown; expected one of Linf, L2, corruptions"):
+        load_model(str(own.parent / name) if "." in name else name, threat_model="L3")
+
+
+def test_the_short_name_of_a_file_has_no_folder(own: Path) -> None:
+    card = load_model(str(own)).card
+    assert (card.name, card.short_name) == (str(own), "mine.safetensors")
+    assert ModelCard("hf:me/vit", "hf").short_name == "hf:me/vit"
 
 
 def test_an_impossible_device_is_refused(own: Path) -> None:

@@ -32,6 +32,31 @@ def test_every_robustbench_row_has_its_published_numbers() -> None:
             assert (row.preprocessing is None) == (row.dataset != "imagenet"), row
 
 
+def test_shipped_rows_say_what_stands_beside_their_weights() -> None:
+    standard, robust = resolve("digits-standard"), resolve("digits-pgd")
+    assert (standard.clean, standard.eps, robust.clean, robust.eps) == (99.0, None, 98.4, 0.2)
+    assert standard.autoattack is robust.autoattack is None  # what was measured is no AutoAttack
+
+
+def listing(pattern: str) -> str:
+    from click.testing import CliRunner
+
+    from energylens.cli.models import command
+
+    return CliRunner().invoke(command, [pattern], catch_exceptions=False).output
+
+
+def test_the_listing_shows_corruptions_where_there_are_any() -> None:
+    shown = listing("cifar10/*/Standard")
+    assert "corruptions" in shown.splitlines()[1] and "73.46" in shown
+    assert "corruptions" not in listing("cifar10/linf/*")
+
+
+def test_the_listing_shows_what_was_measured_of_the_shipped_models() -> None:
+    robust = next(line.split() for line in listing("digits*").splitlines() if "digits-pgd" in line)
+    assert robust[-4:] == ["Linf", "0.2", "digits-cnn", "98.40"]
+
+
 def test_labels_are_unique() -> None:
     labels = [row.label.lower() for row in rows()]
     assert len(set(labels)) == len(labels)

@@ -1,0 +1,198 @@
+"""The attacks of one record: rows of the table with their settings filled in, from what a user wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from energylens.attacks.foreign import Foreign, ForeignAttack, foreign_name, foreign_settings, run_foreign
+from energylens.attacks.noise import Noise
+from energylens.attacks.radius import parse_radius, write_radius
+from energylens.attacks.registry import ATTACKS, AttackRow, find_row
+from energylens.attacks.result import AttackResult, counts
+from energylens.attacks.settings import Settings, Still
+from energylens.attacks.targets import check_target
+from energylens.errors import InputError
+
+
+@dataclass(frozen=True)
+class Attack:
+    """A row with its settings filled in: ready to run, and all that a record needs to name it.
+
+    label names it among the attacks of one record. eps_text: the radius as the user wrote it ("8/255"). overrides:
+    what was set beyond the row's defaults. target: None, a rule of targets.RULES or a class number.
+    """
+
+    row: AttackRow
+    settings: Settings
+    eps_text: str | None
+    target: str | None = None
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def reusable(self) -> bool:
+        """Whether rows on disk can be told to be this attack's: not for a callable, whose settings nobody knows."""
+        return not isinstance(self.settings, Foreign)
+
+    @property
+    def name(self) -> str:
+        """The row's name and what was set beyond its defaults: ``pgd,steps=50``."""
+        return ",".join([self.row.name, *(f"{k}={v}" for k, v in self.overrides.items())])
+
+    @property
+    def label(self) -> str:
+        """The same as a figure would title it."""
+        return ", ".join([self.row.label, *(f"{k} {v}" for k, v in self.overrides.items())])
+
+    def __call__(
+        self,
+        model: nn.Module,
+        x: Tensor,
+        y: Tensor,
+        *,
+        noise: Noise,
+        target: Tensor | None = None,
+        clean_logits: Tensor | None = None,
+    ) -> AttackResult:
+        """Attack one batch; see ``ascend`` and ``carlini_wagner`` for the arguments."""
+        return self.row.run(model, x, y, noise=noise, settings=self.settings, target=target, clean_logits=clean_logits)
+
+
+def _stand(model: nn.Module, x: Tensor, y: Tensor, *, clean_logits: Tensor | None, **_: Any) -> AttackResult:
+    """Leave the images as they are: the natural row of every record."""
+    return AttackResult(x, steps=counts(0, x), forwards=counts(1, x), backwards=counts(0, x), logits=clean_logits)
+
+
+NATURAL = Attack(
+    AttackRow("natural", "natural", _stand, Still(), "the images as they are", "", aliases=()), Still(), None
+)
+
+AttackSpec = str | Attack | ForeignAttack
+
+
+def configure_battery(
+    specs: AttackSpec | Sequence[AttackSpec],
+    *,
+    eps: str | float | None,
+    norm: str = "linf",
+    steps: int | None = None,
+    target: str | None = None,
+) -> tuple[Attack, ...]:
+    """Every attack of a record, from names, configured attacks and callables; see ``configure``."""
+    if isinstance(specs, str) or callable(specs):
+        specs = [specs]
+    if not specs:
+        raise InputError(f"no attack given: name at least one of {', '.join(row.name for row in ATTACKS)}")
+    battery = tuple(_configured(spec, eps=eps, norm=norm, steps=steps, target=target) for spec in specs)
+    names = [attack.name for attack in battery]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise InputError(f"attack {twice} is named twice: give each its own settings, such as {twice},steps=50")
+    return battery
+
+
+def _configured(spec: AttackSpec, **battery: Any) -> Attack:
+    if isinstance(spec, Attack):
+        return spec
+    if isinstance(spec, str):
+        return configure(spec, **battery)
+    if battery["target"] is not None:
+        raise InputError("a target cannot be given to a callable: bind it there, or leave the callable out")
+    return _foreign(spec)
+
+
+def _foreign(attack: ForeignAttack) -> Attack:
+    """A callable as a row of its own."""
+    if not callable(attack):
+        raise InputError(f"an attack is a name or a callable f(model, x, y) -> x_adv, not a {type(attack).__name__}")
+
+    def run(model: nn.Module, x: Tensor, y: Tensor, *, noise: Noise, **_: Any) -> AttackResult:
+        return run_foreign(attack, model, x, y, noise)
+
+    name, settings = foreign_name(attack), foreign_settings(attack)
+    return Attack(AttackRow(name, name, run, settings, "a foreign attack", settings.kind), settings, None)
+
+
+def configure(
+    spec: str,
+    *,
+    eps: str | float | None,
+    norm: str = "linf",
+    steps: int | None = None,
+    target: str | None = None,
+) -> Attack:
+    """An attack from its name and settings, ``"pgd"`` or ``"pgd,steps=50,restarts=10"``.
+
+    eps, norm, steps and target are the battery's; a setting in ``spec`` goes before them, and attacks that have no
+    such setting (FGSM's steps, C&W's eps) keep their own. Raises InputError.
+    """
+    name, *parts = (part.strip() for part in spec.split(","))
+    row = find_row(name)
+    own = _assignments(parts, row)
+    radius = own.get("eps", eps)
+    if radius is None and row.defaults.bounded:
+        raise InputError(f"{row.name} needs a radius and no usual one is known here: give one with eps, such as 8/255")
+    text = None if radius is None else write_radius(radius)
+    target = own.get("target", target)
+    chosen: dict[str, Any] = {}
+    if text is not None and row.defaults.bounded:
+        chosen |= {"eps": parse_radius(text), "norm": norm}
+    if steps is not None and "steps" in row.free_settings():
+        chosen["steps"] = steps
+    chosen |= {name: _value(name, value, row) for name, value in own.items() if name not in ("eps", "target")}
+    settings = replace(row.defaults, **chosen)
+    _check(row, settings, target)
+    shown = own if target is None else {**own, "target": target}
+    return Attack(row, settings, text if row.defaults.bounded else None, target, shown)
+
+
+def _assignments(parts: Sequence[str], row: AttackRow) -> dict[str, str]:
+    """``["steps=50"]`` as the names of settings and their texts."""
+    known = [*row.free_settings(), *(("eps", "norm") if row.defaults.bounded else ()), "target"]
+    own: dict[str, str] = {}
+    for part in parts:
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        name = name.replace("-", "_")
+        if name not in known:
+            raise InputError(f"{row.name} has no setting {part!r}: it has {', '.join(known)}")
+        if not equals or not value:
+            raise InputError(f"{row.name}: {part!r} lacks a value: write {name}=...")
+        if name in own:
+            raise InputError(f"{row.name}: {name} is set twice")
+        own[name] = value
+    return own
+
+
+def _value(name: str, text: str, row: AttackRow) -> Any:
+    """The text as the setting's type."""
+    kind = {field.name: field.type for field in fields(row.defaults)}[name]
+    try:
+        return _READERS[str(kind)](text)
+    except ValueError as error:
+        raise InputError(f"{row.name}: {name}={text!r} is not what was expected ({kind}): {error}") from error
+
+
+_READERS: dict[str, Callable[[str], Any]] = {
+    "int": int,
+    "int | None": int,
+    "float": float,
+    "float | None": lambda text: parse_radius(text, what="step_size"),
+    "str": str,
+}
+
+
+def _check(row: AttackRow, settings: Settings, target: str | None) -> None:
+    """Refuse settings that cannot be run."""
+    try:
+        settings.check()
+    except InputError as error:
+        raise InputError(f"{row.name}: {error}") from None
+    if settings.norm not in row.norms:
+        raise InputError(f"{row.name} works in {', '.join(row.norms)}, not in {settings.norm}")
+    if target is not None:
+        check_target(target)
+        if not settings.targetable:
+            raise InputError(f"{row.name} looks at no label and cannot aim at a class: leave it out or drop --target")

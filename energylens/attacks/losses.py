@@ -1,0 +1,86 @@
+"""What the gradient attacks ascend: per-sample losses of the logits, as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from energylens.energy import cross_entropy, kl_divergence, marginal_energy
+
+
+def margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """``f_y(x) - max_{k != y} f_k(x)``, (N,): positive where the label wins.
+
+    >>> margin(torch.tensor([[-1.0, -3.0, -5.0]]), torch.tensor([2]))
+    tensor([-4.])
+    """
+    own = logits.gather(1, labels[:, None])
+    others = logits.scatter(1, labels[:, None], -torch.inf)
+    return own.squeeze(1) - others.amax(dim=1)
+
+
+def lead_of_others(logits: Tensor, labels: Tensor) -> Tensor:
+    """``max_{k != y} f_k(x) - f_y(x)``, (N,): the margin turned round, a loss."""
+    return -margin(logits, labels)
+
+
+def logit_ratio(logits: Tensor, labels: Tensor) -> Tensor:
+    """The difference of logits ratio ``DLR = -margin / (f_(1) - f_(3))``, (N,), f sorted from above; arXiv 2003.01690.
+
+    It does not change when the logits are shifted or scaled. Needs three classes.
+
+    >>> logit_ratio(torch.tensor([[3.0, 1.0, 0.0]]), torch.tensor([0]))
+    tensor([-0.6667])
+    """
+    first, _, third = logits.topk(3, dim=1).values.unbind(dim=1)
+    return -margin(logits, labels) / (first - third + 1e-12)
+
+
+@dataclass(frozen=True)
+class Aim:
+    """Where the labelled part of a loss pulls: away from ``labels`` (sign +1) or, targeted, towards them (sign -1)."""
+
+    labels: Tensor
+    sign: int
+
+    def away(self, loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor) -> Tensor:
+        """A loss of (logits, labels) that grows as the label loses, turned to where this aim wants it, (N,)."""
+        return self.sign * loss(logits, self.labels)
+
+    def reached(self, logits: Tensor) -> Tensor:
+        """Mask of the samples for which the attack has succeeded, (N,)."""
+        hit = logits.argmax(dim=1) == self.labels
+        return hit if self.sign < 0 else ~hit
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A per-sample loss ``of(logits, aim, reference, gamma) -> (N,)`` to ascend.
+
+    ``reference`` are the clean logits, computed only where ``needs_reference``; losses without ``targeted`` look at
+    no label and cannot be turned towards a target.
+    """
+
+    of: Callable[[Tensor, Aim, Tensor | None, float], Tensor]
+    targeted: bool = True
+    needs_reference: bool = False
+    min_classes: int = 2
+
+
+def _kl(logits: Tensor, aim: Aim, reference: Tensor | None, gamma: float) -> Tensor:
+    assert reference is not None
+    return kl_divergence(reference, logits)
+
+
+LOSSES: dict[str, Loss] = {
+    "ce": Loss(lambda logits, aim, reference, gamma: aim.away(cross_entropy, logits)),
+    "margin": Loss(lambda logits, aim, reference, gamma: aim.away(lead_of_others, logits)),  # arXiv 1608.04644
+    "dlr": Loss(lambda logits, aim, reference, gamma: aim.away(logit_ratio, logits), min_classes=3),
+    "kl": Loss(_kl, targeted=False, needs_reference=True),  # KL(p(.|x) || p(.|x')), arXiv 1901.08573
+    "high-energy": Loss(  # CE + gamma E(x'), arXiv 2304.04033
+        lambda logits, aim, reference, gamma: aim.away(cross_entropy, logits) + gamma * marginal_energy(logits)
+    ),
+}

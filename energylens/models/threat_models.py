@@ -1,0 +1,22 @@
+"""The threat models, as RobustBench calls them. Imports nothing heavy."""
+
+from energylens.errors import InputError
+
+THREAT_MODELS = ("Linf", "L2", "corruptions")
+
+
+def threat_model_named(text: str) -> str:
+    """The threat model that a spelling means: case, - and _ are ignored. InputError for anything else.
+
+    >>> threat_model_named("l_inf"), threat_model_named("L2")
+    ('Linf', 'L2')
+    """
+    for name in THREAT_MODELS:
+        if plain(text) == plain(name):
+            return name
+    raise InputError(f"threat model {text!r} is unknown; expected one of {', '.join(THREAT_MODELS)}")
+
+
+def plain(word: str) -> str:
+    """The word without what people spell differently."""
+    return word.lower().replace("-", "").replace("_", "")
