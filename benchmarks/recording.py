@@ -27,24 +27,24 @@ from energylens.attacks.noise import Noise
 from energylens.profiling import BATCH_SIZES
 
 
-def bare(model: nn.Module, samples: el.Samples, spec: str, eps: str, accuracy: bool) -> None:
-    """The attack alone, batch by batch; with its accuracies where asked."""
-    attack, size = configure(spec, eps=eps), BATCH_SIZES["cpu"]
+def bare(model: nn.Module, samples: el.Samples, specs: list[str], eps: str, accuracy: bool) -> None:
+    """The attacks alone, batch by batch; with their accuracies where asked."""
+    attacks, size = [configure(spec, eps=eps) for spec in specs], BATCH_SIZES["cpu"]
     with frozen(model):
         for start in range(0, len(samples), size):
             x, y = samples.batch(start, start + size)
             indices = tuple(samples.indices[start : start + size].tolist())
-            x_adv = attack(model, x, y, noise=Noise(0, indices)).x_adv
+            images = [x, *(attack(model, x, y, noise=Noise(0, indices)).x_adv for attack in attacks)]
             if accuracy:
                 with torch.no_grad():
-                    for images in (x, x_adv):
-                        (model(images).argmax(dim=1) == y).sum().item()
+                    for some in images:
+                        (model(some).argmax(dim=1) == y).sum().item()
 
 
-def recorded(model: nn.Module, samples: el.Samples, spec: str, eps: str) -> None:
-    """The same attack through ``profile``, record on disk."""
+def recorded(model: nn.Module, samples: el.Samples, specs: list[str], eps: str) -> None:
+    """The same attacks through ``profile``, record on disk."""
     with tempfile.TemporaryDirectory() as out:
-        el.profile(model, samples, [spec], eps=eps, out=Path(out))
+        el.profile(model, samples, specs, eps=eps, out=Path(out))
 
 
 def seconds(work: Callable[[], None]) -> float:
@@ -57,7 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="digits-pgd")
     parser.add_argument("--data-root")
-    parser.add_argument("--attack", action="append")
+    parser.add_argument("--attack", action="append", help="one attack, or several in one battery: 'pgd cw'")
     parser.add_argument("--n", type=int, default=128)
     parser.add_argument("--eps", default="8/255")
     parser.add_argument("--repeats", type=int, default=5)
@@ -65,11 +65,12 @@ def main() -> None:
     model = el.load_model(args.model)
     samples = el.load_data(model.card.dataset, n=args.n, root=args.data_root)
     print(f"{args.model}, n = {args.n}, {torch.get_num_threads()} threads; seconds, median of {args.repeats}")
-    for spec in args.attack or ["pgd", "cw"]:
+    for battery in args.attack or ["pgd", "pgd cw"]:
+        specs = battery.split()
         ways: dict[str, Callable[[], None]] = {
-            "bare": lambda spec=spec: bare(model, samples, spec, args.eps, accuracy=False),
-            "bare+accuracy": lambda spec=spec: bare(model, samples, spec, args.eps, accuracy=True),
-            "recorded": lambda spec=spec: recorded(model, samples, spec, args.eps),
+            "bare": lambda specs=specs: bare(model, samples, specs, args.eps, accuracy=False),
+            "bare+accuracy": lambda specs=specs: bare(model, samples, specs, args.eps, accuracy=True),
+            "recorded": lambda specs=specs: recorded(model, samples, specs, args.eps),
         }
         times: dict[str, list[float]] = {way: [] for way in ways}
         for repeat in range(args.repeats):
@@ -77,7 +78,7 @@ def main() -> None:
                 times[way].append(seconds(ways[way]))
         middle = {way: statistics.median(values) for way, values in times.items()}
         print(
-            f"{spec:12}", *(f"{way} {value:7.2f}" for way, value in middle.items()),
+            f"{battery:12}", *(f"{way} {value:7.2f}" for way, value in middle.items()),
             f"recorded/bare {middle['recorded'] / middle['bare']:.3f}",
             f"recorded/bare+accuracy {middle['recorded'] / middle['bare+accuracy']:.3f}",
         )  # fmt: skip

@@ -77,42 +77,45 @@ def carlini_wagner(
     logits of x where they are known (saves the forward that finds the samples which need no perturbation).
     """
     aim = Aim(y, +1) if target is None else Aim(target, -1)
-    logits = model(x) if clean_logits is None else clean_logits
-    standing = (aim.sign * margin(logits, aim.labels) >= -settings.kappa).nonzero().squeeze(1)
-    result = _search(model, x[standing], Aim(aim.labels[standing], aim.sign), settings)
-    x_adv, steps = x.clone(), counts(0, x)
-    x_adv[standing], steps[standing] = result.x_adv, result.steps
-    return AttackResult(x_adv, steps=steps, forwards=steps + int(clean_logits is None), backwards=steps)
+    logits = (model(x) if clean_logits is None else clean_logits).float()
+    rows = (aim.sign * margin(logits, aim.labels) >= -settings.kappa).nonzero().squeeze(1)
+    best = _Best(x[rows], torch.full_like(rows, torch.inf, dtype=torch.float32), logits[rows])
+    x_adv, logits, steps = x.clone(), logits.clone(), counts(0, x)
+    if len(rows):
+        steps[rows] = _search(model, x[rows], Aim(aim.labels[rows], aim.sign), best, settings)
+    x_adv[rows], logits[rows] = best.x_adv, best.logits
+    forwards = steps + int(clean_logits is None)
+    return AttackResult(x_adv, steps=steps, forwards=forwards, backwards=steps, logits=logits)
 
 
-def _search(model: nn.Module, x: Tensor, aim: Aim, settings: CarliniWagner) -> AttackResult:
-    """The runs for one c after another, by bisection once a c has succeeded, tenfold until then."""
-    best = _Best(x.clone(), torch.full((len(x),), torch.inf, device=x.device))
+def _search(model: nn.Module, x: Tensor, aim: Aim, best: _Best, settings: CarliniWagner) -> Tensor:
+    """The runs for one c after another, by bisection once a c has succeeded, tenfold until then; improves ``best``.
+    Returns the steps each sample took, (N,)."""
     steps = counts(0, x)
     c = torch.full((len(x),), settings.c, device=x.device)
     lower, upper = torch.zeros_like(c), torch.full_like(c, torch.inf)
-    if not len(x):
-        return AttackResult(x, steps, steps, steps)
     for _ in range(max(settings.search_steps, 1)):
         succeeded, used = _minimise(model, x, aim, c, best, settings)
         steps += used
         upper = torch.where(succeeded, c, upper)
         lower = torch.where(succeeded, lower, c)
         c = torch.where(upper.isfinite(), (lower + upper) / 2, c * 10)
-    return AttackResult(best.x_adv, steps=steps, forwards=steps, backwards=steps)
+    return steps
 
 
 @dataclass
 class _Best:
-    """The smallest successful perturbation so far: its images (N, C, H, W) and their L2 distance (N,)."""
+    """The smallest successful perturbation so far: its images (N, C, H, W), their L2 distance (N,) and the logits
+    (N, K) that were seen on the way, so that nobody runs that forward again."""
 
     x_adv: Tensor
     size: Tensor
+    logits: Tensor
 
-    def keep(self, rows: Tensor, x_adv: Tensor, size: Tensor, success: Tensor) -> None:
+    def keep(self, rows: Tensor, x_adv: Tensor, size: Tensor, logits: Tensor, success: Tensor) -> None:
         better = success & (size < self.size[rows])
-        self.x_adv[rows[better]] = x_adv[better]
-        self.size[rows[better]] = size[better]
+        kept = rows[better]
+        self.x_adv[kept], self.size[kept], self.logits[kept] = x_adv[better], size[better], logits[better]
 
 
 def _minimise(
@@ -129,14 +132,15 @@ def _minimise(
         w = state.w.requires_grad_(True)
         with torch.enable_grad():
             x_adv = (torch.tanh(w) + 1) / 2
-            lead = aim.sign * margin(model(x_adv), labels)
+            logits = model(x_adv).float()
+            lead = aim.sign * margin(logits, labels)
             distance = (x_adv - origin).square().flatten(1).sum(dim=1)
             objective = distance + weight * lead.clamp_min(-settings.kappa)
             (gradient,) = torch.autograd.grad(objective.sum(), w)
         steps[rows] += 1
         objective, x_adv, success = objective.detach(), x_adv.detach(), lead.detach() < -settings.kappa
         succeeded[rows] |= success
-        best.keep(rows, x_adv, l2_size(x_adv - origin), success)
+        best.keep(rows, x_adv, l2_size(x_adv - origin), logits.detach(), success)
         state.step(gradient, settings.lr)
         if step % max(settings.steps // CHECKS, 1) == 0:
             falls = objective <= last * settings.stop_ratio

@@ -8,10 +8,10 @@ from energylens.cli.tables import Column, show
 
 COLUMNS = (
     Column("attack"),
-    Column("what it does", wrap=True),
-    Column("settings and defaults", wrap=True),
-    Column("norms", wrap=True, optional=1),
-    Column("source", wrap=True, optional=2),
+    Column("what it does", wrap=30),
+    Column("settings and defaults", wrap=26),
+    Column("norms", optional=1),
+    Column("source", optional=2),
 )
 
 

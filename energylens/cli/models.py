@@ -10,11 +10,11 @@ from energylens.errors import InputError
 from energylens.models.zoo import ZooRow, find_models
 
 COLUMNS = (
-    Column("model", wrap=True),
-    Column("source", optional=2),
-    Column("dataset"),
+    Column("model"),
+    Column("source", optional=3),
+    Column("dataset", optional=1),
     Column("threat model"),
-    Column("architecture", wrap=True, optional=1),
+    Column("architecture", wrap=16, optional=2),
     Column("clean", right=True),
     Column("AutoAttack", right=True),
 )

@@ -66,17 +66,20 @@ _COLUMNS: tuple[tuple[Column, Callable[[dict[str, Any]], str]], ...] = (
     (Column("E(x,y)", right=True), lambda row: f"{row['joint_mean']:.2f}"),
     (Column("dE(x)", right=True), lambda row: f"{row['delta_marginal_mean']:+.2f}"),
     (Column("dE(x,y)", right=True), lambda row: f"{row['delta_joint_mean']:+.2f}"),
-    (Column("AAE", right=True), lambda row: f"{100 * row['abnormal_share']:.1f} %"),
-    (Column("Linf", right=True, optional=1), lambda row: f"{row['linf_mean']:.3f}"),
-    (Column("L2", right=True, optional=2), lambda row: f"{row['l2_mean']:.3f}"),
-    (Column("passes", right=True, optional=3), lambda row: f"{row['forwards']:.0f}+{row['backwards']:.0f}"),
-    (Column("time", right=True, optional=4), lambda row: f"{row['seconds']:.1f} s"),
+    (Column("AAE", right=True, optional=1), lambda row: f"{100 * row['abnormal_share']:.1f} %"),
+    (Column("Linf", right=True, optional=2), lambda row: f"{row['linf_mean']:.3f}"),
+    (Column("L2", right=True, optional=3), lambda row: f"{row['l2_mean']:.3f}"),
+    (Column("passes", right=True, optional=4), lambda row: f"{row['forwards']:.0f}+{row['backwards']:.0f}"),
+    (Column("time", right=True, optional=5), lambda row: f"{row['seconds']:.1f} s"),
 )
 
 
 def _print(record: Record, out: str) -> None:
     """The summary as a table, natural first."""
+    from energylens.published import beside_published
+
     columns = [column for column, _ in _COLUMNS]
     rows = [[form(row) for _, form in _COLUMNS] for row in record.summary()]
     title = f"{record.model} on {record.dataset}, {len(record)} samples, {record.threat}, seed {record.seed}"
-    show(columns, rows, title=title, caption=f"Means over the samples; dE is natural minus adversarial. Kept in {out}.")
+    caption = f"Means over the samples; dE is natural minus adversarial. Kept in {out}."
+    show(columns, rows, title=title, caption="\n".join([caption, *beside_published(record)]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from rich import box
 from rich.console import Console
@@ -14,11 +14,12 @@ from rich.text import Text
 
 @dataclass(frozen=True)
 class Column:
-    """One column. optional: it may go where the terminal is narrow, the highest number first; 0 never goes."""
+    """One column. wrap: the width down to which its text may be folded, 0 for never. optional: the column may go where
+    the terminal is narrow, the highest number first; 0 never goes."""
 
     heading: str
     right: bool = False
-    wrap: bool = False
+    wrap: int = 0
     optional: int = 0
 
 
@@ -30,10 +31,11 @@ def show(
     for level in range(max(column.optional for column in columns), -1, -1):
         kept = [i for i, column in enumerate(columns) if column.optional <= level]
         table = _table([columns[i] for i in kept], [[row[i] for i in kept] for row in rows])
-        if not console.is_terminal or console.measure(table).minimum <= console.width:
+        width = console.measure(table, options=console.options.update(width=10_000))
+        if not console.is_terminal or width.minimum <= console.width:
             break
     if not console.is_terminal:
-        console = Console(width=max(console.measure(table, options=console.options.update(width=10_000)).maximum, 20))
+        console = Console(width=width.maximum)
     if title:
         console.print(Text(title, style="bold"), soft_wrap=True)
     console.print(table)
@@ -43,10 +45,11 @@ def show(
 
 def _table(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    for column in columns:
-        table.add_column(
-            column.heading, justify="right" if column.right else "left", no_wrap=not column.wrap, overflow="fold"
-        )
-    for row in rows:
-        table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+    texts = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    for position, column in enumerate(columns):
+        whole = max(map(len, [column.heading, *(row[position] for row in texts)]))
+        justify: Literal["left", "right"] = "right" if column.right else "left"
+        table.add_column(column.heading, justify=justify, min_width=column.wrap or whole, overflow="fold")
+    for row in texts:
+        table.add_row(*map(Text, row))  # Text, so that brackets in a name are no markup
     return table

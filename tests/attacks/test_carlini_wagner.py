@@ -27,6 +27,7 @@ def test_fixed_c_ends_beyond_the_boundary_or_where_it_began(linear, images, labe
     with torch.no_grad():
         fell = linear(result.x_adv).argmax(dim=1) != labels
     assert fell.float().mean() > 0.5
+    torch.testing.assert_close(result.logits, linear(result.x_adv).detach())
     size = (result.x_adv - images).flatten(1).norm(dim=1)
     assert torch.equal(size > 0, fell)
     assert (size[fell] >= distance(linear, images)[fell] - 1e-4).all()

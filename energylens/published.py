@@ -1,0 +1,49 @@
+"""Our accuracies beside the published ones, with what n samples can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from energylens.record import Record
+
+AUTOATTACK = "autoattack"
+
+
+def accuracy_interval(correct: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Clopper and Pearson's exact interval of a share of n samples, in [0, 1]; Biometrika 26 (1934).
+
+    >>> low, high = accuracy_interval(0, 100)
+    >>> low, round(high, 4)
+    (0.0, 0.0362)
+    """
+    from scipy.stats import binomtest
+
+    interval = binomtest(correct, n).proportion_ci(level, method="exact")
+    return float(interval.low), float(interval.high)
+
+
+def beside_published(record: Record) -> list[str]:
+    """A sentence an accuracy that RobustBench publishes of this model and that was measured here.
+
+    The clean one, and AutoAttack's where it ran with the published radius. Empty for other models and other data.
+    """
+    card: Mapping[str, Any] = record.attacks[0].manifest["model"]
+    if card["source"] != "robustbench" or card["dataset"] != record.dataset:
+        return []
+    pairs = {"natural": ("clean", card["clean"]), AUTOATTACK: (AUTOATTACK, card["autoattack"])}
+    comparable = {"natural", *(a.name for a in record.attacks if (a.manifest["eps"] or {}).get("value") == card["eps"])}
+    return [
+        _sentence(*pairs[row["attack"]], row)
+        for row in record.summary()
+        if row["attack"] in pairs and row["attack"] in comparable and pairs[row["attack"]][1] is not None
+    ]
+
+
+def _sentence(what: str, published: float, row: Mapping[str, Any]) -> str:
+    low, high = accuracy_interval(round(row["accuracy"] * row["n"]), row["n"])
+    inside = "within" if low <= published / 100 <= high else "OUTSIDE"
+    return (
+        f"{what}: {100 * row['accuracy']:.1f} % (95 %: {100 * low:.1f} to {100 * high:.1f}, n = {row['n']}); "
+        f"RobustBench publishes {published:.2f} %, {inside} that."
+    )
