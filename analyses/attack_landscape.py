@@ -15,7 +15,7 @@ from energylens.record import Record
 
 ENERGIES = ("marginal", "joint")
 SERIES = {"natural": "clean", "adversarial": "adv"}  # the word in a figure, the suffix in the record
-FEWEST, MOST = 24, 200  # bins, where their number follows from the samples
+FEWEST, MOST = 16, 200  # bins, where their number follows from the samples
 
 
 def landscape(record: Record, *, bins: int | None = None, limits: tuple[float, float] | None = None) -> pd.DataFrame:

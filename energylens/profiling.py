@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import version
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +21,9 @@ from energylens.attacks.settings import check_numbers
 from energylens.attacks.targets import check_target, choose_targets
 from energylens.data import Samples
 from energylens.errors import InputError, RunError
-from energylens.models import ModelCard, card_of, module_digest, weights_digest
-from energylens.record import SCHEMA_VERSION, AttackRecord, Record, measure
+from energylens.manifest import manifest_of, shared_identity
+from energylens.models import ModelCard, card_of, weights_digest
+from energylens.record import AttackRecord, Record, measure
 from energylens.run_folder import model_folder, open_run
 from energylens.store import Memory, Store
 from energylens.subject import (
@@ -111,8 +109,8 @@ def profile(
         check_fit(module, card, samples)
         for attack in battery:
             _check_classes(attack, len(samples.classes))
-        common = _identity(module, samples, seed)
-        manifests = [_manifest(attack, card, samples, common) for attack in battery]
+        common = shared_identity(module, samples, seed)
+        manifests = [manifest_of(attack, card, samples, common) for attack in battery]
         runs = [
             _Run(attack, _store(attack, card, manifest, out, overwrite))
             for attack, manifest in zip(battery, manifests, strict=True)
@@ -250,32 +248,6 @@ class _Batch:
         else:
             logits = checked_logits(result.logits, self.noise.indices)
         return measure(torch.tensor(self.noise.indices), self.x, self.y, self.clean_logits, result, logits, target)
-
-
-def _identity(model: nn.Module, samples: Samples, seed: int) -> dict[str, Any]:
-    """What every row depends on, whatever the attack."""
-    return {
-        "schema": SCHEMA_VERSION,
-        "model": module_digest(model),
-        "dataset": {"name": samples.name, "split": samples.split, "digest": samples.digest},
-        "seed": seed,
-    }
-
-
-def _manifest(attack: Attack, card: ModelCard, samples: Samples, common: dict[str, Any]) -> dict[str, Any]:
-    """What the rows of one attack are of; its ``identity`` is all that they depend on."""
-    settings = asdict(attack.settings)
-    own = {"name": attack.row.name, "revision": attack.row.revision, "settings": settings, "target": attack.target}
-    identity = {**common, "attack": own}
-    if attack.settings.block:  # its rows depend on who else was chosen
-        identity["selection"] = hashlib.sha256(samples.indices.numpy().tobytes()).hexdigest()
-    return {
-        "identity": identity,
-        "model": asdict(card),
-        "eps": None if attack.eps_text is None else {"text": attack.eps_text, "value": settings["eps"]},
-        "versions": {name: version(name) for name in ("energylens", "torch", "torchvision", "pyautoattack")},
-        "machine": platform.platform(),
-    }
 
 
 def _store(attack: Attack, card: ModelCard, manifest: dict[str, Any], out: str | Path | None, overwrite: bool) -> Store:

@@ -13,7 +13,9 @@ from matplotlib.patches import Patch
 from energylens.plots.style import ADVERSARIAL, FAINT, NATURAL, STYLE
 
 COLOURS = {"natural": NATURAL, "adversarial": ADVERSARIAL}
-TITLE_WIDTH = 24  # characters that fit above a panel
+WIDE, NARROW = 2.3, 1.5  # inches a panel, for up to FEW attacks and for more
+FEW = 4
+LETTERS = 11  # of a title, to the inch
 ROWS = {"marginal": "$E(x)$", "joint": "$E(x, y)$"}
 
 
@@ -22,7 +24,8 @@ def draw(table: pd.DataFrame) -> Figure:
     attacks = list(dict.fromkeys(table["attack"]))
     labels = dict(zip(table["attack"], table["label"], strict=True))
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(1.2 + 2.3 * max(len(attacks), 2), 4.4))
+        width = WIDE if len(attacks) <= FEW else NARROW
+        figure = Figure(figsize=(1.2 + width * max(len(attacks), 2), 4.4))
         grid = figure.subplots(len(ROWS), len(attacks), sharex="row", sharey="row", squeeze=False)
         for row, (energy, symbol) in zip(grid, ROWS.items(), strict=True):
             for axes, attack in zip(row, attacks, strict=True):
@@ -31,7 +34,7 @@ def draw(table: pd.DataFrame) -> Figure:
             row[0].set_ylabel(f"density of {symbol}")
             row[0].set_ylim(0, 1.05 * table.loc[table["energy"] == energy, "density"].max())
         for axes, attack in zip(grid[0], attacks, strict=True):
-            axes.set_title(textwrap.fill(labels[attack], TITLE_WIDTH))
+            axes.set_title(textwrap.fill(labels[attack], int(LETTERS * width)))
         handles = [Patch(color=colour, alpha=0.7, label=series) for series, colour in COLOURS.items()]
         figure.legend(handles=handles, loc="outside upper center", ncols=2)
         figure.supxlabel(f"{table.attrs['caption']}. Dashed: means.", fontsize=8, color=FAINT)

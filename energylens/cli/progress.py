@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -20,7 +21,8 @@ EVERY = 10.0  # seconds between plain lines
 
 @contextmanager
 def progress(title: str) -> Iterator[Listener]:
-    """A listener for ``profile``."""
+    """A listener for ``profile``. title: a model's name or path."""
+    title = Path(title).name
     console = Console(file=sys.stderr)
     if not console.is_terminal:
         yield _Lines(title)

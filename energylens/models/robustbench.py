@@ -9,6 +9,7 @@ import importlib.util
 import os
 import sys
 import tempfile
+import textwrap
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -140,7 +141,9 @@ def _load(row: ZooRow, model_dir: Path, files: list[WeightsFile], trust_pickle: 
             )
         except Exception as error:
             if "state_dict" in str(error):  # load_state_dict's report of keys and shapes, one fault a line
-                faults = "; ".join(line.strip()[:200] for line in str(error).splitlines()[1:4])
+                faults = "; ".join(
+                    textwrap.shorten(line, 200, placeholder=" ...") for line in str(error).splitlines()[1:4]
+                )
                 raise InputError(
                     f"{where} does not fit {row.name}: {faults}. Remove the file to download RobustBench's again"
                 ) from error

@@ -29,7 +29,7 @@ def test_bins_of_its_own_choice_hold_every_sample(record):
     table = landscape(record)
     assert (table.groupby(["attack", "energy", "series"])["count"].sum() == 60).all()
     edges = table.groupby("energy")["left"].unique()
-    assert all(24 <= len(left) <= 200 for left in edges)
+    assert all(16 <= len(left) <= 200 for left in edges)
 
 
 def test_the_figure_has_a_panel_an_attack_and_energy_with_shared_axes(record):

@@ -104,7 +104,9 @@ def test_normalize_is_a_layer_that_does_not_train() -> None:
     assert set(normalized(nn.Identity(), [0.5], [0.5]).state_dict()) == {"normalize.mean", "normalize.std"}
 
 
-@pytest.mark.parametrize(("mean", "std"), [([0.5], None), ([0.5], [0.5, 0.5]), ([0.5], [0.0]), ([], [])])
+@pytest.mark.parametrize(
+    ("mean", "std"), [([0.5], None), ([0.5], [0.5, 0.5]), ([0.5], [0.0]), ([], []), ([123.0], [58.0])]
+)
 def test_bad_normalisation_is_refused(mean: list[float], std: list[float] | None) -> None:
     with pytest.raises(InputError, match="mean"):
         normalized(nn.Identity(), mean, std)

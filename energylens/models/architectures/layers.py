@@ -42,12 +42,14 @@ class Normalize(nn.Module):
 def normalized(module: nn.Module, mean: Sequence[float] | None, std: Sequence[float] | None) -> nn.Module:
     """`module` behind a Normalize layer (keys `normalize.*`, `model.*`); `module` itself where both are None.
 
-    Raises InputError if only one of the two is given.
+    Raises InputError if only one of the two is given, or they are of images in [0, 255].
     """
     if mean is None and std is None:
         return module
     if mean is None or std is None:
         raise InputError(f"mean and std come together, got mean {mean} and std {std}: give both or neither")
+    if not (all(0 <= m <= 1 for m in mean) and all(0 < s <= 1 for s in std)):
+        raise InputError(f"mean {mean} and std {std} are not of images in [0, 1]: divide them by 255")
     return named(normalize=Normalize(mean, std), model=module)
 
 
