@@ -44,11 +44,10 @@ BATCH_SIZES = {"cpu": 64, "cuda": 512}
 
 @dataclass(frozen=True)
 class Progress:
-    """One attack has finished one batch. samples: images in it; done and total: forward-backward passes times images,
-    at most, so that their ratio tells the time left."""
+    """One attack has finished one batch. done and total: forward-backward passes times images, at most, so that their
+    ratio tells the time left."""
 
     attack: str
-    samples: int
     done: int
     total: int
 
@@ -179,7 +178,7 @@ def _fill(
             run.store.write(table, time.perf_counter() - began)
             done += len(rows) * run.attack.settings.passes
             if listener:
-                listener(Progress(run.attack.name, len(rows), done, total))
+                listener(Progress(run.attack.name, done, total))
             began = time.perf_counter()
 
 

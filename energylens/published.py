@@ -29,15 +29,23 @@ def beside_published(record: Record) -> list[str]:
     The clean one, and AutoAttack's where it ran with the published radius. Empty for other models and other data.
     """
     card: Mapping[str, Any] = record.attacks[0].manifest["model"]
-    if card["source"] != "robustbench" or card["dataset"] != record.dataset:
+    if card["source"] != "robustbench":
         return []
-    pairs = {"natural": ("clean", card["clean"]), AUTOATTACK: (AUTOATTACK, card["autoattack"])}
-    comparable = {"natural", *(a.name for a in record.attacks if (a.manifest["eps"] or {}).get("value") == card["eps"])}
-    return [
-        _sentence(*pairs[row["attack"]], row)
-        for row in record.summary()
-        if row["attack"] in pairs and row["attack"] in comparable and pairs[row["attack"]][1] is not None
-    ]
+    rows = zip(record.attacks, record.summary(), strict=True)
+    pairs = [(what, row) for attack, row in rows if (what := _published_as(attack.manifest["identity"], card))]
+    return [_sentence(what, card[what], row) for what, row in pairs if card[what] is not None]
+
+
+def _published_as(identity: Mapping[str, Any], card: Mapping[str, Any]) -> str | None:
+    """Which of the card's accuracies these rows measure: its own test data, and for AutoAttack its threat model."""
+    attack, data = identity["attack"], identity["dataset"]
+    if (data["name"], data["split"]) != (card["dataset"], "test"):
+        return None
+    if attack["name"] == "natural":
+        return "clean"
+    settings = attack["settings"]
+    same_threat = settings.get("eps") == card["eps"] and settings["norm"] == str(card["threat_model"]).lower()
+    return AUTOATTACK if attack["name"] == AUTOATTACK and same_threat else None
 
 
 def _sentence(what: str, published: float, row: Mapping[str, Any]) -> str:

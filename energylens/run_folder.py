@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -24,8 +23,10 @@ import pyarrow.parquet as pq
 
 from energylens.errors import InputError, RunError
 from energylens.record import empty_rows
+from energylens.whole_file import whole_file
 
 MANIFEST = "manifest.json"
+LONGEST = 120  # characters of a name that a folder or a file is given
 SECONDS = b"energylens.seconds"  # in a part's Parquet metadata: what its rows took to compute
 
 
@@ -35,12 +36,16 @@ def fingerprint(identity: Mapping[str, Any]) -> str:
 
 
 def safe_name(text: str) -> str:
-    """The text with everything but letters, digits, ``.``, ``_`` and ``-`` made into ``-``.
+    """The text with everything but letters, digits, ``.``, ``_`` and ``-`` made into ``-``; a long one cut, with its
+    digest in place of the rest.
 
-    >>> safe_name("timm:resnet18"), safe_name("../x y")
-    ('timm-resnet18', 'x-y')
+    >>> safe_name("timm:resnet18"), safe_name("../x y"), len(safe_name("x" * 999))
+    ('timm-resnet18', 'x-y', 120)
     """
-    return re.sub(r"[^\w.]+", "-", text).strip("-.") or "model"
+    name = re.sub(r"[^\w.]+", "-", text).strip("-.") or "model"
+    if len(name) <= LONGEST:
+        return name
+    return f"{name[: LONGEST - 9]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def model_folder(out: Path, model: str) -> Path:
@@ -78,7 +83,7 @@ class RunFolder:
         table = pa.Table.from_pandas(rows, preserve_index=False)
         table = table.replace_schema_metadata({**(table.schema.metadata or {}), SECONDS: repr(seconds).encode()})
         part = self.path / f"part-{int(indices.min()):08d}-{block}.parquet"
-        with _writing(self.path), _whole(part) as temporary:
+        with _writing(self.path), whole_file(part) as temporary:
             pq.write_table(table, temporary)
 
 
@@ -94,7 +99,7 @@ def open_run(out: Path, model: str, attack: str, manifest: Mapping[str, Any], *,
             shutil.rmtree(path)
         path.mkdir(parents=True, exist_ok=True)
         if not (path / MANIFEST).exists():
-            with _whole(path / MANIFEST) as temporary:
+            with whole_file(path / MANIFEST) as temporary:
                 temporary.write_text(json.dumps(manifest, indent=2) + "\n")
     found = _read_manifest(path / MANIFEST)
     _check_same(found["identity"], json.loads(json.dumps(manifest["identity"])), path)
@@ -113,13 +118,24 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 
 def _check_same(found: Mapping[str, Any], asked: Mapping[str, Any], path: Path) -> None:
     """Refuse to mix rows of different settings."""
-    other = [name for name in asked.keys() | found.keys() if found.get(name) != asked.get(name)]
-    if other:
-        name = sorted(other)[0]
+    different = _first_difference(found, asked)
+    if different:
+        name, there, here = different
         raise InputError(
-            f"{path} holds rows of other settings: {name} is {found.get(name)!r} there and {asked.get(name)!r} here. "
+            f"{path} holds rows of other settings: {name} is {there!r} there and {here!r} here. "
             "Give another --out, or --overwrite to start this run anew"
         )
+
+
+def _first_difference(found: Any, asked: Any, name: str = "") -> tuple[str, Any, Any] | None:
+    """Where two trees of settings part: the dotted name and both values, or None."""
+    if not (isinstance(found, Mapping) and isinstance(asked, Mapping)):
+        return None if found == asked else (name, found, asked)
+    for key in sorted(found.keys() | asked.keys()):
+        different = _first_difference(found.get(key), asked.get(key), f"{name}.{key}".lstrip("."))
+        if different:
+            return different
+    return None
 
 
 def _read_part(path: Path) -> pa.Table:
@@ -148,14 +164,3 @@ def _writing(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise RunError(f"cannot write to {path} ({reason}): finished blocks are kept; give another --out") from error
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """A temporary name to write to, renamed to ``path`` when the block ends well and removed when it does not."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

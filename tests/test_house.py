@@ -40,6 +40,8 @@ def test_the_public_face_is_all_there():
 def test_no_machine_or_registry_in_any_file():
     words = ["/" + "work/", "index" + "-url", "/" + "root/"]
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+    if not tracked:
+        pytest.skip("no git checkout here")
     for name in tracked:
         path = ROOT / name
         if path.suffix in {".py", ".md", ".toml", ".json", ".csv", ""} and path.is_file():

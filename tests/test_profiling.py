@@ -109,7 +109,7 @@ def test_a_row_is_the_same_for_every_batch_size_and_selection(robust):
     reference = el.profile(robust, digits, BATTERY, batch_size=64).frame()
     for size in (1, 7):
         other = el.profile(robust, digits, BATTERY, batch_size=size).frame()
-        pd.testing.assert_frame_equal(reference, other, rtol=1e-4, atol=1e-5)
+        pd.testing.assert_frame_equal(reference, other, rtol=1e-5, atol=1e-5)
     some = el.profile(robust, digits.subset([39, 3, 17]), BATTERY).frame()
     expected = reference[reference["index"].isin([3, 17, 39])].reset_index(drop=True)
     pd.testing.assert_frame_equal(expected, some, rtol=1e-4, atol=1e-5)

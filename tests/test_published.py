@@ -26,12 +26,18 @@ def record():
     return el.profile("digits-pgd", "digits", ["apgd-ensemble,block=20", "fgsm"], n=20)
 
 
-def dressed(record, **facts):
+def dressed(record, split="test", **facts):
     """The record as if its model were RobustBench's, its second row AutoAttack."""
     card = {**record.attacks[0].manifest["model"], "source": "robustbench", "eps": 0.2} | facts
-    attacks = [dataclasses.replace(a, manifest={**a.manifest, "model": card}) for a in record.attacks]
-    attacks[1] = dataclasses.replace(attacks[1], name="autoattack")
-    return dataclasses.replace(record, attacks=tuple(attacks))
+
+    def manifest(attack):
+        identity = attack.manifest["identity"]
+        chosen, data = identity["attack"], {**identity["dataset"], "split": split}
+        name = "autoattack" if chosen["name"] == "apgd-ensemble" else chosen["name"]
+        return {"model": card, "identity": {**identity, "attack": {**chosen, "name": name}, "dataset": data}}
+
+    attacks = tuple(dataclasses.replace(attack, manifest=manifest(attack)) for attack in record.attacks)
+    return dataclasses.replace(record, attacks=attacks)
 
 
 def test_clean_and_autoattack_are_set_beside_the_published(record):
@@ -43,5 +49,7 @@ def test_clean_and_autoattack_are_set_beside_the_published(record):
 def test_only_like_is_compared_with_like(record):
     assert beside_published(record) == []  # not RobustBench's
     assert beside_published(dressed(record, clean=97.0, autoattack=1.0, dataset="cifar10")) == []
-    (clean,) = beside_published(dressed(record, clean=97.0, autoattack=1.0, eps=8 / 255))
-    assert clean.startswith("clean")
+    assert beside_published(dressed(record, clean=97.0, autoattack=1.0, split="train")) == []
+    for other in ({"eps": 8 / 255}, {"threat_model": "L2"}):
+        (clean,) = beside_published(dressed(record, clean=97.0, autoattack=1.0, **other))
+        assert clean.startswith("clean")

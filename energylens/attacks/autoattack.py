@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -119,12 +119,11 @@ def _fab(targeted: bool) -> Callable[[nn.Module, Package, int, int, torch.device
     def build(model: nn.Module, s: Package, seed: int, classes: int, device: torch.device) -> Perturb:
         from pyautoattack.fab_pt import FABAttack_PT
 
-        attack: Any = FABAttack_PT(
+        attack: Perturb = FABAttack_PT(
             model, norm=PACKAGE_NORMS[s.norm], n_restarts=1 if targeted else s.runs, n_iter=s.steps, eps=s.eps,
             seed=seed, targeted=targeted, device=device, n_target_classes=min(s.aims, classes - 1), verbose=False,
         )  # fmt: skip
-        built: Perturb = attack
-        return built
+        return attack
 
     return build
 
@@ -165,7 +164,7 @@ def run_package(
     x: (N, C, H, W) in [0, 1]; y: (N,) labels; clean_logits: (N, K) logits of x where they are known. ``broken_by`` of
     the result names the part a sample fell to, "natural" where it never stood, "" where it stands.
     """
-    logits = model(x) if clean_logits is None else clean_logits.clone()
+    logits = (model(x) if clean_logits is None else clean_logits.clone()).float()
     classes = logits.shape[1]
     x_adv, steps = x.clone(), torch.zeros(len(x), dtype=torch.int64, device=x.device)
     forwards, backwards = steps + int(clean_logits is None), steps.clone()
@@ -178,7 +177,7 @@ def run_package(
         seed = key(noise.seed, name, noise.indices[0])
         with PassCounter(model) as counter, random_state(seed):
             candidates = PARTS[name].build(model, settings, seed, classes, x.device).perturb(x[rows], y[rows])
-        candidate_logits = model(candidates)
+        candidate_logits = model(candidates).float()
         fell = candidate_logits.argmax(dim=1) != y[rows]
         hit = rows[fell]
         x_adv[hit], logits[hit], standing[hit] = candidates[fell], candidate_logits[fell], False
@@ -187,5 +186,5 @@ def run_package(
         seen, returned = counter.per_sample(len(rows))
         forwards[rows] += seen + 1
         backwards[rows] += returned
-        steps[rows] += max(seen, returned)
+        steps[rows] += max(seen, returned)  # the package does not tell its iterations; its passes stand for them
     return AttackResult(x_adv, steps, forwards, backwards, logits=logits, broken_by=tuple(broken_by))

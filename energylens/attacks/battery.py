@@ -66,9 +66,7 @@ def _stand(model: nn.Module, x: Tensor, y: Tensor, *, clean_logits: Tensor | Non
     return AttackResult(x, steps=counts(0, x), forwards=counts(1, x), backwards=counts(0, x), logits=clean_logits)
 
 
-NATURAL = Attack(
-    AttackRow("natural", "natural", _stand, Still(), "the images as they are", "", aliases=()), Still(), None
-)
+NATURAL = Attack(AttackRow("natural", "natural", _stand, Still(), "the images as they are", ""), Still(), None)
 
 AttackSpec = str | Attack | ForeignAttack
 
@@ -195,4 +193,4 @@ def _check(row: AttackRow, settings: Settings, target: str | None) -> None:
     if target is not None:
         check_target(target)
         if not settings.targetable:
-            raise InputError(f"{row.name} looks at no label and cannot aim at a class: leave it out or drop --target")
+            raise InputError(f"{row.name} cannot aim at a class of your choice: leave it out or drop --target")

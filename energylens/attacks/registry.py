@@ -74,7 +74,8 @@ ATTACKS: tuple[AttackRow, ...] = (
     AttackRow(
         "he-pgd", "HE-PGD", ascend,
         Ascent(_ANY, start="uniform", steps=20, relative_step=0.25, loss="high-energy"),
-        "PGD on cross-entropy + gamma E(x'): leaves no trace in E(x)", "arXiv 2304.04033", fixed=frozenset({"loss"}),
+        "PGD on cross-entropy + gamma E(x'): made to leave no trace in E(x)", "arXiv 2304.04033",
+        fixed=frozenset({"loss"}),
     ),
     AttackRow(
         "cw", "C&W", carlini_wagner, CarliniWagner(),

@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 
 
 @click.command("profile")
-@click.option("--model", "-m", "models", multiple=True, metavar="NAME", help="Default: digits-standard. Repeatable.")
+@click.option(
+    "--model",
+    "-m",
+    "models",
+    multiple=True,
+    metavar="NAME",
+    help="Default: digits-standard. Repeatable: JSON is then a list.",
+)
 @recording
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the numbers as JSON, and nothing else, to standard output."

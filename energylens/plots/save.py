@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from energylens.errors import InputError, RunError
 from energylens.plots.style import STYLE
+from energylens.whole_file import whole_file
 
 
 def save_figure(figure: Figure, path: Path, table: pd.DataFrame) -> list[Path]:
@@ -28,9 +29,8 @@ def save_figure(figure: Figure, path: Path, table: pd.DataFrame) -> list[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         for suffix, write in writers.items():
-            temporary = path.with_name(f".{path.stem}.tmp")
-            write(temporary)
-            temporary.replace(path.with_suffix(suffix))
+            with whole_file(path.with_suffix(suffix)) as temporary:
+                write(temporary)
     except OSError as error:
         raise RunError(f"cannot write the figure to {path} ({error.strerror or error}): give another name") from error
     return [path.with_suffix(suffix) for suffix in writers]

@@ -24,7 +24,7 @@ def rows(record):
     return record.attacks[1].rows
 
 
-@pytest.mark.parametrize("name", ["apgd-ce", "apgd-t", "apgd-dlr", "fab-t", "square"])
+@pytest.mark.parametrize("name", ["apgd-ce", "apgd-t", "apgd-dlr", "fab", "fab-t", "square"])
 def test_a_part_fells_as_many_as_the_packages_own_run(name, robust, digits):
     from pyautoattack import AutoAttack
 

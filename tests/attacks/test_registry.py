@@ -63,7 +63,7 @@ def test_every_setting_a_row_shows_can_be_set(row):
         ("pgd", {"eps": "8/0"}, "'8/0' is not a number"),
         ("pgd", {"eps": "much"}, "'much' is not a number: write it as 8/255"),
         ("pgd", {"eps": "inf"}, "eps"),
-        ("trades", {"target": "random"}, "trades looks at no label"),
+        ("trades", {"target": "random"}, "trades cannot aim at a class"),
         ("pgd", {"target": "worst"}, "unknown target 'worst'"),
     ],
 )
