@@ -103,7 +103,7 @@ class AttackRecord:
 class Record:
     """What one profile found: the natural samples first, then an attack each.
 
-    model, dataset, eps (as text; None where no attack had one), norm and seed are the profile's own; folder is the
+    model, dataset, eps (as text; None where none is known), norm and seed are the profile's own; folder is the
     model's in the runs, None where nothing was kept.
     """
 
@@ -120,8 +120,9 @@ class Record:
 
     @property
     def threat(self) -> str:
-        """``eps 8/255 linf``, or the norm alone where no attack had a radius."""
-        return self.norm if self.eps is None else f"eps {self.eps} {self.norm}"
+        """``eps 8/255 linf``, or that no attack kept to a radius (C&W seeks the smallest perturbation)."""
+        bounded = any(attack.manifest["eps"] for attack in self.attacks)
+        return f"eps {self.eps} {self.norm}" if bounded else "no eps"
 
     def __getitem__(self, name: str) -> AttackRecord:
         for attack in self.attacks:

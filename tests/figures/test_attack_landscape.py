@@ -44,6 +44,11 @@ def test_the_figure_has_a_panel_an_attack_and_energy_with_shared_axes(record):
     assert "n = 60, eps 0.2 linf, seed 0" in figure.get_supxlabel()
 
 
+def test_the_caption_claims_no_radius_for_an_attack_without():
+    caption = landscape(el.profile("digits-standard", "digits", ["cw,steps=3"], n=5)).attrs["caption"]
+    assert caption == "digits-standard on digits, n = 5, no eps, seed 0"
+
+
 def test_a_model_of_one_energy_still_draws():
     import torch
     from torch import nn
