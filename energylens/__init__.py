@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from energylens.attacks.perform import attack
     from energylens.data import Samples, load_data
+    from energylens.doctor import Diagnosis, examine
     from energylens.energy import (
         abnormal,
         cross_entropy,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from energylens.record import Record
 
 __all__ = [
+    "Diagnosis",
     "InputError",
     "Record",
     "RunError",
@@ -37,6 +39,7 @@ __all__ = [
     "attack",
     "cross_entropy",
     "delta_energy",
+    "examine",
     "joint_energy",
     "kl_divergence",
     "kl_terms",
@@ -47,11 +50,13 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Diagnosis": "energylens.doctor",
     "InputError": "energylens.errors",
     "Record": "energylens.record",
     "RunError": "energylens.errors",
     "Samples": "energylens.data",
     "attack": "energylens.attacks.perform",
+    "examine": "energylens.doctor",
     "load_data": "energylens.data",
     "load_model": "energylens.models",
     "profile": "energylens.profiling",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
@@ -14,6 +15,7 @@ from energylens.attacks.battery import Attack
 from energylens.data import Samples
 from energylens.models import ModelCard, module_digest
 from energylens.record import SCHEMA_VERSION
+from energylens.shards import Shard
 
 PACKAGES = ("energylens", "torch", "torchvision", "pyautoattack")  # whose versions are told
 
@@ -28,17 +30,46 @@ def shared_identity(model: nn.Module, samples: Samples, seed: int) -> dict[str, 
     }
 
 
-def manifest_of(attack: Attack, card: ModelCard, samples: Samples, common: dict[str, Any]) -> dict[str, Any]:
-    """What the rows of one attack are of; its ``identity`` is all that they depend on."""
+def manifest_of(
+    attack: Attack,
+    card: ModelCard,
+    samples: Samples,
+    common: dict[str, Any],
+    also: Sequence[str] = (),
+    alone: Shard | None = None,
+) -> dict[str, Any]:
+    """What the rows of one attack are of; its ``identity`` is all that they depend on.
+
+    also: what they hold beside the usual columns, "images" or "trajectory". alone: the share that a process of its own
+    is doing: a callable's rows, never reused, must not replace another share's.
+    """
     settings = asdict(attack.settings)
+    if attack.diffuser:  # its weights, not where they lie
+        settings["diffusion"] = attack.diffuser.digest
     own = {"name": attack.row.name, "revision": attack.row.revision, "settings": settings, "target": attack.target}
     identity = {**common, "attack": own}
     if attack.settings.block:  # its rows depend on who else was chosen
         identity["selection"] = hashlib.sha256(samples.indices.numpy().tobytes()).hexdigest()
+    if also:
+        identity["also"] = list(also)
+    if alone and not attack.reusable:
+        identity["shard"] = str(alone)
     return {
         "identity": identity,
         "model": asdict(card),
         "eps": None if attack.eps_text is None else {"text": attack.eps_text, "value": settings["eps"]},
-        "versions": {name: version(name) for name in PACKAGES},
+        "diffusion": attack.diffuser and attack.diffuser.name,
+        "versions": _versions(),
         "machine": platform.platform(),
     }
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in PACKAGES}
+
+
+def made_elsewhere(manifest: Mapping[str, Any]) -> str | None:
+    """How the software that made these rows differs from what runs here, in words; None where it does not."""
+    there, here = manifest.get("versions", {}), _versions()
+    other = [f"{name} {there.get(name, 'unknown')}, not {here[name]}" for name in here if there.get(name) != here[name]]
+    return ", ".join(other) or None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from energylens.attacks.battery import NATURAL, Attack, AttackSpec, configure_battery
+from energylens.attack_run import IMAGES, TRAJECTORY, AttackRun, also_kept, open_attack_run
+from energylens.attacks.battery import NATURAL, Attack, AttackSpec, configure_battery, equip
 from energylens.attacks.frozen import frozen
 from energylens.attacks.noise import Noise
 from energylens.attacks.radius import parse_radius, write_radius
@@ -21,11 +23,13 @@ from energylens.attacks.settings import check_numbers
 from energylens.attacks.targets import check_target, choose_targets
 from energylens.data import Samples
 from energylens.errors import InputError, RunError
+from energylens.ladder import climb
 from energylens.manifest import manifest_of, shared_identity
-from energylens.models import ModelCard, card_of, weights_digest
-from energylens.record import AttackRecord, Record, measure
-from energylens.run_folder import model_folder, open_run
-from energylens.store import Memory, Store
+from energylens.models import card_of, weights_digest
+from energylens.record import Record, measure
+from energylens.run_folder import model_folder
+from energylens.shards import RANKS, Ranks, Shard, joined_ranks, parse_shard
+from energylens.store import Images
 from energylens.subject import (
     Data,
     check_fit,
@@ -73,6 +77,11 @@ def profile(
     data_root: str | Path | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
+    trajectory: bool = False,
+    save_images: bool = False,
+    shard: str | None = None,
+    diffusion: str | None = None,
+    ladder: bool = True,
     listener: Listener | None = None,
     **model_options: Any,
 ) -> Record:
@@ -87,6 +96,15 @@ def profile(
     steps: iterations of the attacks that iterate. target: aim at ``random``, ``least-likely``, ``second-best`` or a
         class number. seed: of the noise and of the choice of samples.
     out: where to keep the record; rows found there are not computed again. None keeps it in memory only.
+    trajectory: keep E(x') and E(x', y) of every iterate of the attacks that climb, start and end included.
+    save_images: keep the adversarial images, lossless, and what rounding them to 8 bits does (``pred_uint8``).
+        AutoAttack's are always kept.
+    shard: ``"2/8"`` does the second eighth of the samples; in one ``out`` the shares come together, out of several
+        ``energylens merge`` puts them together. ``"ranks"``: every process of torchrun or accelerate launch does a
+        share and returns the whole record.
+    diffusion: what Diff-PGD purifies with, a name, folder or hub id ``load_diffuser`` knows; by default the data set's.
+    ladder: with two attacks or more, check what must hold among them (``ladder.py``): about 21 forwards and 20
+        backwards of 64 samples.
     listener: called after every batch of every attack.
 
     Raises InputError for a request that cannot be met, RunError where disk, network or model fail.
@@ -102,26 +120,69 @@ def profile(
     if not 0 <= seed < 2**63:
         raise InputError(f"seed {seed} is not one: a whole number from 0 to 2^63 - 1 was expected")
     battery = (NATURAL, *configure_battery(attacks, eps=eps, norm=norm, steps=steps, target=target))
+    battery = tuple(
+        equip(attack, samples.name, samples.image_shape, diffusion, device_of(module)) for attack in battery
+    )
     size = BATCH_SIZES.get(device_of(module).type, BATCH_SIZES["cpu"]) if batch_size is None else batch_size
     check_numbers({"batch size": size}, positive=("batch size",))
-    with frozen(module, seed):
+    ranks = joined_ranks() if shard == RANKS else Ranks()
+    _check_shared_out(shard, ranks, out, overwrite)
+    alone = parse_shard(shard) if shard and shard != RANKS else None
+    part = alone or (ranks.shard if ranks.size > 1 else None)
+    share = samples if part is None else _share(part, battery, samples)
+    with frozen(module, seed), ExitStack() as claims:
         check_fit(module, card, samples)
         for attack in battery:
             _check_classes(attack, len(samples.classes))
         common = shared_identity(module, samples, seed)
-        manifests = [manifest_of(attack, card, samples, common) for attack in battery]
-        runs = [
-            _Run(attack, _store(attack, card, manifest, out, overwrite))
-            for attack, manifest in zip(battery, manifests, strict=True)
-        ]
-        _fill(runs, module, samples, seed, size, listener)
+        with ranks.first_goes_first():  # it makes, or empties, the folders
+            runs = []
+            for attack in battery:
+                also = also_kept(attack, trajectory=trajectory, images=save_images)
+                manifest = manifest_of(attack, card, samples, common, also, alone)
+                runs.append(open_attack_run(attack, card, manifest, also, out, overwrite and ranks.rank == 0))
+        for run in runs:
+            claims.enter_context(run.claimed(str(part or "whole"), share.indices.tolist()))
+        _fill(runs, module, share, seed, size, listener)
+    ranks.wait()  # until everybody's rows are there
     for run in runs:
-        if out is not None and not run.attack.reusable:
-            _keep(run, card, out)
-    wanted = samples.indices.tolist()
-    records = tuple(run.record(wanted) for run in runs)
-    folder = None if out is None else model_folder(Path(out), card.short_name)
-    return Record(card.name, samples.name, text, norm, seed, records, folder)
+        run.settle(ranks, card, out)
+    wanted = (samples if alone is None else share).indices.tolist()
+    record = Record(
+        card.name,
+        samples.name,
+        text,
+        norm,
+        seed,
+        attacks=tuple(run.record(wanted) for run in runs),
+        folder=None if out is None else model_folder(Path(out), card.short_name),
+        samples=samples,
+        notes=tuple(filter(None, (run.note() for run in runs))),
+    )
+    if not ladder:
+        return record
+    with frozen(module, seed):
+        return replace(record, ladder=climb(record, module, size))
+
+
+def _check_shared_out(shard: str | None, ranks: Ranks, out: str | Path | None, overwrite: bool) -> None:
+    """Refuse what shares cannot do."""
+    if overwrite and shard and shard != RANKS:
+        raise InputError("--overwrite with --shard would delete the other shares' rows: give a fresh --out instead")
+    if ranks.size > 1 and out is None:
+        raise InputError("the processes of a launcher share their rows through a folder: give out (--out)")
+
+
+def _share(shard: Shard, battery: Sequence[Attack], samples: Samples) -> Samples:
+    """The samples of this share, cut where the blocks of every attack end."""
+    unit = math.lcm(*(attack.settings.block or 1 for attack in battery))
+    positions = shard.positions(len(samples), unit)
+    if not positions:
+        raise InputError(
+            f"share {shard} is empty: {len(samples)} samples make {-(-len(samples) // unit)} blocks of {unit}, the "
+            "least that can be shared out here; take fewer shares"
+        )
+    return samples.subset(positions)
 
 
 def _check_classes(attack: Attack, classes: int) -> None:
@@ -135,31 +196,8 @@ def _check_classes(attack: Attack, classes: int) -> None:
         )
 
 
-@dataclass
-class _Run:
-    """One attack of the battery and the rows it has so far."""
-
-    attack: Attack
-    store: Store
-    done: set[int] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.done = set(self.store.rows()["index"].tolist())
-
-    def missing(self, indices: Sequence[int]) -> list[int]:
-        """Positions in ``indices`` whose rows are not there yet."""
-        return [position for position, index in enumerate(indices) if index not in self.done]
-
-    def record(self, wanted: Sequence[int]) -> AttackRecord:
-        """The rows of these samples, in order, with their share of the seconds."""
-        stored = self.store.rows()
-        rows = stored[stored["index"].isin(wanted)].sort_values("index", ignore_index=True)
-        seconds = self.store.seconds() * len(rows) / len(stored)
-        return AttackRecord(self.attack.name, self.attack.label, rows, self.store.manifest, seconds)
-
-
 def _fill(
-    runs: Sequence[_Run], model: nn.Module, samples: Samples, seed: int, size: int, listener: Listener | None
+    runs: Sequence[AttackRun], model: nn.Module, samples: Samples, seed: int, size: int, listener: Listener | None
 ) -> None:
     """Compute what is missing, a batch at a time: its clean logits once, then every attack that lacks rows of it."""
     indices = samples.indices.tolist()
@@ -174,8 +212,8 @@ def _fill(
             if not rows:
                 continue
             with _in_memory(len(positions)):
-                table = batch.take(rows).attacked_by(run.attack, model)
-            run.store.write(table, time.perf_counter() - began)
+                table, images = batch.take(rows).attacked_by(run, model)
+            run.write(table, time.perf_counter() - began, images)
             done += len(rows) * run.attack.settings.passes
             if listener:
                 listener(Progress(run.attack.name, done, total))
@@ -195,8 +233,8 @@ def _in_memory(images: int) -> Iterator[None]:
 
 
 def _schedule(
-    runs: Sequence[_Run], indices: Sequence[int], size: int
-) -> Iterator[tuple[Sequence[int], Sequence[_Run]]]:
+    runs: Sequence[AttackRun], indices: Sequence[int], size: int
+) -> Iterator[tuple[Sequence[int], Sequence[AttackRun]]]:
     """Positions to attack together, and the runs that lack rows of them.
 
     Runs whose rows depend on nobody else share batches of what any of them lacks. A run whose rows depend on who is
@@ -236,27 +274,26 @@ class _Batch:
         at = torch.tensor(rows, device=self.x.device)
         return _Batch(self.x[at], self.y[at], self.clean_logits[at], self.noise.take(at))
 
-    def attacked_by(self, attack: Attack, model: nn.Module) -> pd.DataFrame:
-        """The batch's rows of the record."""
-        target = None
+    def attacked_by(self, run: AttackRun, model: nn.Module) -> tuple[pd.DataFrame, Images]:
+        """The batch's rows of the record and its adversarial images."""
+        attack, target = run.attack, None
         if attack.target is not None:
             target = choose_targets(attack.target, self.clean_logits, self.y, self.noise)
-        result = attack(model, self.x, self.y, noise=self.noise, target=target, clean_logits=self.clean_logits)
+        result = attack(
+            model, self.x, self.y, noise=self.noise, target=target, clean_logits=self.clean_logits,
+            trace=TRAJECTORY in run.also,
+        )  # fmt: skip
         if result.logits is None:
             logits = float_logits(model, result.x_adv, self.noise.indices)
         else:
             logits = checked_logits(result.logits, self.noise.indices)
-        return measure(torch.tensor(self.noise.indices), self.x, self.y, self.clean_logits, result, logits, target)
-
-
-def _store(attack: Attack, card: ModelCard, manifest: dict[str, Any], out: str | Path | None, overwrite: bool) -> Store:
-    """Where the rows of one attack go. A callable's stay in memory until they are whole: see ``_keep``."""
-    if out is None or not attack.reusable:
-        return Memory(manifest)
-    return open_run(Path(out), card.short_name, attack.row.name, manifest, overwrite=overwrite)
-
-
-def _keep(run: _Run, card: ModelCard, out: str | Path) -> None:
-    """Write a callable's finished rows in place of those of its last run: nobody can tell whether it has changed."""
-    folder = open_run(Path(out), card.short_name, run.attack.row.name, run.store.manifest, overwrite=True)
-    folder.write(run.store.rows(), run.store.seconds())
+        rounded = None
+        if IMAGES in run.also:
+            rounded = float_logits(model, (result.x_adv * 255).round() / 255, self.noise.indices)
+        purified, images = None, {"x_adv": result.x_adv}
+        if result.purified is not None:
+            images["purified"] = result.purified
+            purified = float_logits(model, result.purified, self.noise.indices)
+        indices = torch.tensor(self.noise.indices)
+        rows = measure(indices, self.x, self.y, self.clean_logits, result, logits, target, rounded, purified)
+        return rows, images

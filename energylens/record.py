@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
 from energylens.attacks.norms import l2_size, linf_size
 from energylens.attacks.result import AttackResult
+from energylens.data import Samples
 from energylens.energy import abnormal, cross_entropy, joint_energy, marginal_energy
+from energylens.errors import InputError
+from energylens.separability import Separability, separability
 
 SCHEMA_VERSION = 1
 
@@ -37,6 +41,15 @@ COLUMNS: dict[str, str] = {
     "backwards": "int64",
 }
 TARGET_COLUMN = "target"  # int64, in the records of targeted attacks only
+ROUNDED_COLUMN = "pred_uint8"  # int64, where images are kept: the class of the adversarial rounded to 8 bits
+PATH_COLUMNS = ("marginal_path", "joint_path")  # lists of float32, traced: E(x'), E(x', y) from the start to x_adv
+PURIFIED_COLUMNS: dict[str, str] = {  # of Diff-PGD's: what the model makes of R(x_adv)
+    "pred_purified": "int64",
+    "marginal_purified": "float32",
+    "joint_purified": "float32",
+    "cross_entropy_purified": "float32",
+    "success_purified": "bool",
+}
 BROKEN_BY_COLUMN = "broken_by"  # text, of AutoAttack's: the part that felled the sample, "natural", or "" if none did
 
 
@@ -54,10 +67,13 @@ def measure(
     result: AttackResult,
     adv_logits: Tensor,
     target: Tensor | None = None,
+    rounded_logits: Tensor | None = None,
+    purified_logits: Tensor | None = None,
 ) -> pd.DataFrame:
     """The rows of one batch, in the schema of COLUMNS.
 
-    indices, y, target: (N,); x: (N, C, H, W) natural images; clean_logits, adv_logits: (N, K) float32.
+    indices, y, target: (N,); x: (N, C, H, W) natural images; the logits: (N, K) float32, rounded_logits of the
+    adversarial images rounded to 8 bits, purified_logits of R(x_adv).
     """
     delta = result.x_adv - x
     size = linf_size(delta)
@@ -75,7 +91,7 @@ def measure(
         "cross_entropy_adv": cross_entropy(adv_logits, y),
         "linf": size,
         "l2": l2_size(delta),
-        "success": predicted != y if target is None else predicted == target,
+        "success": _success(predicted, y, target),
         # an image that did not move has lowered nothing, however the last bits of two forwards differ
         "abnormal": abnormal(clean_logits, adv_logits, y) & (size > 0),
         "steps": result.steps,
@@ -84,19 +100,81 @@ def measure(
     }
     if target is not None:
         columns[TARGET_COLUMN] = target
+    if rounded_logits is not None:
+        columns[ROUNDED_COLUMN] = rounded_logits.argmax(dim=1)
+    if purified_logits is not None:
+        columns |= _purified(purified_logits, y, target)
     table = pd.DataFrame({name: values.cpu().numpy() for name, values in columns.items()}).astype(COLUMNS)
+    if result.trajectory is not None:
+        table = table.join(_paths(result.trajectory, table))
     return table if result.broken_by is None else table.assign(**{BROKEN_BY_COLUMN: list(result.broken_by)})
+
+
+def _success(predicted: Tensor, y: Tensor, target: Tensor | None) -> Tensor:
+    return predicted != y if target is None else predicted == target
+
+
+def _purified(logits: Tensor, y: Tensor, target: Tensor | None) -> dict[str, Tensor]:
+    """PURIFIED_COLUMNS."""
+    predicted = logits.argmax(dim=1)
+    values = (
+        predicted,
+        marginal_energy(logits),
+        joint_energy(logits, y),
+        cross_entropy(logits, y),
+        _success(predicted, y, target),
+    )
+    return dict(zip(PURIFIED_COLUMNS, values, strict=True))
+
+
+def _paths(trajectory: Tensor, table: pd.DataFrame) -> pd.DataFrame:
+    """PATH_COLUMNS: the energies (N, steps, 2) of the iterates, and after them those of the adversarial image."""
+    ends = table[["marginal_adv", "joint_adv"]].to_numpy("float32")
+    paths = np.concatenate([trajectory.cpu().numpy(), ends[:, None]], axis=1)
+    return pd.DataFrame({name: list(paths[:, :, energy]) for energy, name in enumerate(PATH_COLUMNS)})
 
 
 @dataclass(frozen=True)
 class AttackRecord:
-    """One attack's part of a record: its rows, its manifest and the seconds it took (recording included)."""
+    """One attack's part of a record: its rows, its manifest and the seconds it took (recording included).
+
+    load_images: gives back what images were kept with the rows; None where none were.
+    """
 
     name: str
     label: str
     rows: pd.DataFrame
     manifest: Mapping[str, Any]
     seconds: float
+    load_images: Callable[[], Mapping[str, Tensor]] | None = field(default=None, repr=False)
+
+    def images(self) -> Mapping[str, Tensor]:
+        """``x_adv``, (N, C, H, W) float32 in [0, 1], lossless, in the order of the rows; Diff-PGD's R(x_adv) beside it
+        as ``purified``.
+
+        Raises InputError where they were not kept.
+        """
+        if self.load_images is None:
+            raise InputError(f"the images of {self.name} were not kept: profile with save_images=True (--save-images)")
+        return self.load_images()
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One claim of the sanity ladder (``ladder.py``): ``stronger`` must not leave more samples right than ``weaker``.
+
+    rule: a row of ``ladder.MEANING``. accuracy_weaker, accuracy_stronger: shares in [0, 1] of the same n samples; of
+    the rule huge-eps the share that may stand and the one that does. p: how likely chance alone is that far off.
+    """
+
+    rule: str
+    weaker: str
+    stronger: str
+    accuracy_weaker: float
+    accuracy_stronger: float
+    n: int
+    p: float
+    holds: bool
 
 
 @dataclass(frozen=True)
@@ -104,7 +182,9 @@ class Record:
     """What one profile found: the natural samples first, then an attack each.
 
     model, dataset, eps (as text; None where none is known), norm and seed are the profile's own; folder is the
-    model's in the runs, None where nothing was kept.
+    model's in the runs, None where nothing was kept. samples: the natural images, read when they are asked for. notes:
+    what a reader should know of how the rows came about, a sentence each. ladder: the sanity ladder's rungs, where it
+    was climbed.
     """
 
     model: str
@@ -114,6 +194,9 @@ class Record:
     seed: int
     attacks: tuple[AttackRecord, ...] = field(repr=False)
     folder: Path | None = None
+    samples: Samples | None = field(default=None, repr=False)
+    notes: tuple[str, ...] = ()
+    ladder: tuple[Rung, ...] = ()
 
     def __len__(self) -> int:
         return len(self.attacks[0].rows)
@@ -135,9 +218,13 @@ class Record:
         adversarial ``delta_marginal`` and ``delta_joint``."""
         tables = [attack.rows.assign(attack=attack.name) for attack in self.attacks]
         table = pd.concat(tables, ignore_index=True)
-        if TARGET_COLUMN in table:  # untargeted attacks have none
-            table[TARGET_COLUMN] = table[TARGET_COLUMN].astype("Int64")
-        extra = [name for name in (TARGET_COLUMN, BROKEN_BY_COLUMN) if name in table]
+        for name in (TARGET_COLUMN, ROUNDED_COLUMN, "pred_purified"):
+            if name in table:  # some attacks have none
+                table[name] = table[name].astype("Int64")
+        if "success_purified" in table:
+            table["success_purified"] = table["success_purified"].astype("boolean")
+        optional = (TARGET_COLUMN, ROUNDED_COLUMN, *PURIFIED_COLUMNS, *PATH_COLUMNS, BROKEN_BY_COLUMN)
+        extra = [name for name in optional if name in table]
         return table[["attack", *COLUMNS, *extra]].assign(
             delta_marginal=table["marginal_clean"] - table["marginal_adv"],
             delta_joint=table["joint_clean"] - table["joint_adv"],
@@ -147,13 +234,17 @@ class Record:
         """One row an attack, natural first: means over the samples, summed in float64.
 
         accuracy and abnormal_share are shares in [0, 1]; energies in nats; forwards and backwards are network passes
-        a sample.
+        a sample. accuracy_uint8, where images are kept: on the adversarial images rounded to 8 bits.
+        accuracy_purified, of Diff-PGD: on R(x_adv). success_share, of targeted attacks: how many reached their target,
+        a share. auroc, detector_threshold, detector_side, tpr, fpr: see
+        ``Separability``; None for few samples and where no image has moved, as in the natural row.
         """
         return [_summarise(attack) for attack in self.attacks]
 
 
 def _summarise(attack: AttackRecord) -> dict[str, Any]:
     rows = attack.rows
+    variants = {"accuracy_uint8": ROUNDED_COLUMN, "accuracy_purified": "pred_purified"}
 
     def mean(column: str) -> float:
         return float(rows[column].astype("float64").mean())
@@ -172,4 +263,14 @@ def _summarise(attack: AttackRecord) -> dict[str, Any]:
         "forwards": mean("forwards"),
         "backwards": mean("backwards"),
         "seconds": round(attack.seconds, 3),
+        **({"success_share": mean("success")} if TARGET_COLUMN in rows else {}),
+        **_separated(attack),
+        **{name: float((rows[of] == rows["label"]).mean()) for name, of in variants.items() if of in rows},
     }
+
+
+def _separated(attack: AttackRecord) -> dict[str, Any]:
+    """How well E(x) tells the attack's images, if any has moved, from the natural ones."""
+    natural, adversarial = (attack.rows[name].to_numpy() for name in ("marginal_clean", "marginal_adv"))
+    found = separability(natural, adversarial) if (attack.rows["linf"] > 0).any() else None
+    return {f.name: None if found is None else getattr(found, f.name) for f in fields(Separability)}

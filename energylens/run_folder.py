@@ -1,31 +1,42 @@
-"""A record on disk: ``runs/<model>/<attack>-<fingerprint>/`` with ``manifest.json`` and ``part-*.parquet``.
+"""A record on disk: ``runs/<model>/<attack>-<fingerprint>/`` with ``manifest.json``, ``part-*.parquet`` and, where
+images are kept, ``images-*.safetensors``.
 
 The fingerprint is that of everything a row depends on (model, data, attack, seed), so the folder can only ever hold
 rows that belong together, and the same command again does only what is missing. Every file is written under a
-temporary name and renamed when it is whole: a killed run leaves whole parts or none.
+temporary name and renamed when it is whole: a killed run leaves whole parts or none, and never a part without its
+images.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from energylens.errors import InputError, RunError
 from energylens.record import empty_rows
+from energylens.store import Images, in_order
 from energylens.whole_file import whole_file
 
 MANIFEST = "manifest.json"
+LOCK = ".lock-"
+INDEX = "index"  # the tensor of the samples' indices in a file of images
 LONGEST = 120  # characters of a name that a folder or a file is given
 SECONDS = b"energylens.seconds"  # in a part's Parquet metadata: what its rows took to compute
 
@@ -76,37 +87,100 @@ class RunFolder:
         """What the finished rows took to compute."""
         return sum(float(_read_schema(part).metadata.get(SECONDS, b"0")) for part in self.parts())
 
-    def write(self, rows: pd.DataFrame, seconds: float) -> None:
-        """Add a block of rows as one part; it is there whole, or not at all."""
+    def images(self, indices: Sequence[int]) -> Images:
+        """The images kept of these samples, in this order."""
+        wanted, there, blocks = torch.tensor(indices), list[int](), list[Images]()
+        for path in sorted(self.path.glob("images-*.safetensors")):
+            block = _read_images(path)
+            index = block.pop(INDEX)
+            chosen = torch.isin(index, wanted)
+            there += index[chosen].tolist()
+            blocks.append({name: values[chosen] for name, values in block.items()})
+        if lost := set(indices) - set(there):
+            raise RunError(f"{self.path} has no image of sample {min(lost)}: --overwrite starts this run anew")
+        return in_order(indices, there, blocks)
+
+    def write(self, rows: pd.DataFrame, seconds: float, images: Images | None = None) -> None:
+        """Add a block of rows as one part, its images beside it; they are there whole, or not at all."""
         indices = rows["index"].to_numpy()
-        block = hashlib.sha256(indices.tobytes()).hexdigest()[:8]
+        block = f"{int(indices.min()):08d}-{hashlib.sha256(indices.tobytes()).hexdigest()[:8]}"
         table = pa.Table.from_pandas(rows, preserve_index=False)
         table = table.replace_schema_metadata({**(table.schema.metadata or {}), SECONDS: repr(seconds).encode()})
-        part = self.path / f"part-{int(indices.min()):08d}-{block}.parquet"
-        with _writing(self.path), whole_file(part) as temporary:
-            pq.write_table(table, temporary)
+        with writing(self.path):
+            if images is not None:  # first, so that no row is without its image
+                with whole_file(self.path / f"images-{block}.safetensors") as temporary:
+                    tensors = {name: values.cpu().contiguous() for name, values in images.items()}
+                    save_file({INDEX: torch.from_numpy(indices.copy()), **tensors}, temporary)
+            with whole_file(self.path / f"part-{block}.parquet") as temporary:
+                pq.write_table(table, temporary, write_page_checksum=True)
+
+    @contextmanager
+    def claimed(self, share: str, *, alone: bool = True) -> Iterator[None]:
+        """Hold this share of the rows against other processes that would compute the same, or, where not ``alone``,
+        against those that would start it anew only.
+
+        Raises RunError where one holds it; a process that is killed holds nothing.
+        """
+        with ExitStack() as stack:
+            with writing(self.path):
+                lock = stack.enter_context((self.path / f"{LOCK}{safe_name(share)}").open("a+"))
+            _hold(lock, self.path, alone)
+            yield
 
 
 def open_run(out: Path, model: str, attack: str, manifest: Mapping[str, Any], *, overwrite: bool = False) -> RunFolder:
     """The run folder for these settings, made if it is not there.
 
     manifest["identity"] is what the rows depend on. Raises InputError where the folder holds rows of other settings,
-    RunError where it cannot be written or read.
+    RunError where it cannot be written or read, or is to be overwritten while another process fills it.
     """
     path = model_folder(out, model) / f"{safe_name(attack)}-{fingerprint(manifest['identity'])}"
-    with _writing(path):
+    return RunFolder(path, open_folder(path, manifest, overwrite=overwrite))
+
+
+def open_folder(path: Path, manifest: Mapping[str, Any], *, overwrite: bool = False) -> dict[str, Any]:
+    """The manifest in this folder, which is made with this one if it is not there; errors as in ``open_run``."""
+    with writing(path):
         if overwrite and path.exists():
+            _check_idle(path)
             shutil.rmtree(path)
         path.mkdir(parents=True, exist_ok=True)
         if not (path / MANIFEST).exists():
             with whole_file(path / MANIFEST) as temporary:
                 temporary.write_text(json.dumps(manifest, indent=2) + "\n")
-    found = _read_manifest(path / MANIFEST)
-    _check_same(found["identity"], json.loads(json.dumps(manifest["identity"])), path)
-    return RunFolder(path, found)
+    found = read_manifest(path / MANIFEST)
+    check_same(found["identity"], json.loads(json.dumps(manifest["identity"])), path)
+    return found
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
+def _check_idle(path: Path) -> None:
+    """Refuse where another process holds a share of this folder."""
+    for lock in path.glob(f"{LOCK}*"):
+        with lock.open("a+") as handle:
+            _hold(handle, path, alone=True)
+
+
+def _hold(lock: TextIO, path: Path, alone: bool) -> None:
+    """Lock the open file until it is closed, and say in it who did; RunError where another process holds it."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: two processes there do the same work twice, and to the same rows
+        return
+    try:
+        fcntl.flock(lock, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        raise RunError(
+            f"{lock.read() or 'another process'} is filling {path}: wait for it, share the work by --shard 1/2 "
+            "and 2/2, or give another --out"
+        ) from None
+    lock.truncate(0)
+    lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+    lock.flush()
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """What the file says; RunError where it is not readable or no manifest."""
     try:
         manifest = json.loads(path.read_text())
         if "identity" not in manifest:
@@ -116,13 +190,13 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     return dict(manifest)
 
 
-def _check_same(found: Mapping[str, Any], asked: Mapping[str, Any], path: Path) -> None:
-    """Refuse to mix rows of different settings."""
+def check_same(found: Mapping[str, Any], asked: Mapping[str, Any], path: Path) -> None:
+    """Refuse to mix what different settings made: InputError that names the first difference."""
     different = _first_difference(found, asked)
     if different:
         name, there, here = different
         raise InputError(
-            f"{path} holds rows of other settings: {name} is {there!r} there and {here!r} here. "
+            f"{path} holds a run of other settings: {name} is {there!r} there and {here!r} here. "
             "Give another --out, or --overwrite to start this run anew"
         )
 
@@ -140,7 +214,7 @@ def _first_difference(found: Any, asked: Any, name: str = "") -> tuple[str, Any,
 
 def _read_part(path: Path) -> pa.Table:
     try:
-        return pq.read_table(path)
+        return pq.read_table(path, page_checksum_verification=True)
     except (OSError, pa.ArrowException) as error:
         raise RunError(_unreadable(path, error)) from error
 
@@ -152,15 +226,25 @@ def _read_schema(path: Path) -> pa.Schema:
         raise RunError(_unreadable(path, error)) from error
 
 
+def _read_images(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        part = path.name.replace("images-", "part-").replace(".safetensors", ".parquet")
+        raise RunError(
+            f"{path} is damaged ({error}): delete this file and {part} and run the same command again, the rest is kept"
+        ) from error
+
+
 def _unreadable(path: Path, error: Exception) -> str:
     return f"{path} is damaged ({error}): delete this file and run the same command again, the rest is kept"
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
     """Say in one line that a folder cannot be written."""
     try:
         yield
-    except OSError as error:
-        reason = error.strerror or str(error)
+    except (OSError, SafetensorError) as error:  # the latter is how safetensors tells of a full disk
+        reason = getattr(error, "strerror", None) or str(error)
         raise RunError(f"cannot write to {path} ({reason}): finished blocks are kept; give another --out") from error

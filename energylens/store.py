@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import pandas as pd
+import torch
+from torch import Tensor
 
 from energylens.record import empty_rows
 
+Images = Mapping[str, Tensor]  # (N, C, H, W) each, in the order of a block's rows: "x_adv"
+
 
 class Store(Protocol):
-    """Rows of one attack on one model and data set: a run folder, or memory."""
+    """Rows of one attack on one model and data set, and their images where they are kept: a run folder, or memory."""
 
     @property
     def manifest(self) -> Mapping[str, Any]:
@@ -24,8 +29,15 @@ class Store(Protocol):
     def seconds(self) -> float:
         """What the finished rows took to compute."""
 
-    def write(self, rows: pd.DataFrame, seconds: float) -> None:
-        """Add a block of rows."""
+    def images(self, indices: Sequence[int]) -> Images:
+        """The images kept of these samples, in this order."""
+
+    def write(self, rows: pd.DataFrame, seconds: float, images: Images | None = None) -> None:
+        """Add a block of rows and, where they are kept, their images."""
+
+    def claimed(self, share: str, *, alone: bool = True) -> AbstractContextManager[None]:
+        """Hold this share of the rows against other processes that would compute the same, or, where not ``alone``,
+        against those that would start it anew only. Raises RunError."""
 
 
 @dataclass
@@ -34,7 +46,16 @@ class Memory:
 
     manifest: Mapping[str, Any]
     _blocks: list[pd.DataFrame] = field(default_factory=list)
+    _images: list[Images] = field(default_factory=list)
     _seconds: float = 0.0
+
+    @classmethod
+    def joined(cls, shares: Sequence[Memory]) -> Memory:
+        """The rows of several processes in one store."""
+        blocks, images = (
+            [block for share in shares for block in getattr(share, name)] for name in ("_blocks", "_images")
+        )
+        return cls(shares[0].manifest, blocks, images, sum(share.seconds() for share in shares))
 
     def rows(self) -> pd.DataFrame:
         return pd.concat(self._blocks, ignore_index=True) if self._blocks else empty_rows()
@@ -42,6 +63,21 @@ class Memory:
     def seconds(self) -> float:
         return self._seconds
 
-    def write(self, rows: pd.DataFrame, seconds: float) -> None:
+    def images(self, indices: Sequence[int]) -> Images:
+        return in_order(indices, self.rows()["index"].tolist(), self._images)
+
+    def write(self, rows: pd.DataFrame, seconds: float, images: Images | None = None) -> None:
         self._blocks.append(rows)
         self._seconds += seconds
+        if images is not None:
+            self._images.append(images)
+
+    def claimed(self, share: str, *, alone: bool = True) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
+def in_order(wanted: Sequence[int], there: Sequence[int], blocks: Sequence[Images]) -> Images:
+    """The images of the wanted samples out of blocks whose samples, one after another, are those ``there``."""
+    position = {index: row for row, index in enumerate(there)}
+    rows = torch.tensor([position[index] for index in wanted])
+    return {name: torch.cat([block[name] for block in blocks])[rows] for name in blocks[0]}

@@ -13,6 +13,7 @@ from energylens.attacks.frozen import frozen
 from energylens.data import DATA_SETS, Samples, data_set, load_data
 from energylens.errors import InputError, RunError
 from energylens.models import ModelCard, find_models, load_model
+from energylens.shards import launched_ranks
 
 DEFAULT_SAMPLES = 256
 NORMS_OF = {"Linf": "linf", "L2": "l2"}  # RobustBench's threat models as norms
@@ -43,9 +44,11 @@ def the_module(model: str | nn.Module, data: Data, device: str, options: dict[st
 
 
 def _device(name: str) -> torch.device:
-    """The device of this name; ``auto`` is the GPU where there is one."""
+    """The device of this name; ``auto`` is the GPU where there is one, each process of a launcher its own."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        return torch.device("cuda", launched_ranks().local % torch.cuda.device_count())
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

@@ -4,7 +4,8 @@
     x_{t+1} = clamp(x + P(x_t + step_size * steepest(grad_x L(x_t)) - x), 0, 1),     t = 0 .. steps - 1
 
 with ``P`` the projection on the eps-ball (the identity where ``clip`` is off) and ``steepest`` the steepest direction
-of the norm (the sign for Linf). The rows that fill in these four words stand in ``registry.py``.
+of the norm (the sign for Linf). The rows that fill in these four words stand in ``registry.py``; Diff-PGD puts a
+purifier in front of the model, and its fast form clamps to [0, 1] at the end alone (``diff_pgd.py``).
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from energylens.attacks.losses import LOSSES, Aim
-from energylens.attacks.noise import Noise
+from energylens.attacks.noise import NoiseSource
 from energylens.attacks.norms import NORMS
 from energylens.attacks.result import AttackResult, counts
 from energylens.attacks.settings import check_norm, check_numbers, check_radius
+from energylens.energy import joint_energy, marginal_energy
 from energylens.errors import InputError
 
 
@@ -47,6 +49,8 @@ class Ascent:
 
     recipe: ClassVar[frozenset[str]] = frozenset({"start", "start_scale", "relative_step", "clip"})
     bounded: ClassVar[bool] = True
+    boxed: ClassVar[bool] = True  # in [0, 1] at every step, not at the end alone
+    traceable: ClassVar[bool] = True
     block: ClassVar[None] = None
 
     @property
@@ -78,19 +82,19 @@ class Ascent:
             raise InputError(f"unknown loss {self.loss!r}: give one of {', '.join(LOSSES)}")
 
 
-def _zero(noise: Noise, purpose: str, x: Tensor, s: Ascent) -> Tensor:
+def _zero(noise: NoiseSource, purpose: str, x: Tensor, s: Ascent) -> Tensor:
     return torch.zeros_like(x)
 
 
-def _uniform(noise: Noise, purpose: str, x: Tensor, s: Ascent) -> Tensor:
+def _uniform(noise: NoiseSource, purpose: str, x: Tensor, s: Ascent) -> Tensor:
     return NORMS[s.norm].uniform(noise, purpose, x) * (s.start_scale * s.eps)
 
 
-def _gaussian(noise: Noise, purpose: str, x: Tensor, s: Ascent) -> Tensor:
+def _gaussian(noise: NoiseSource, purpose: str, x: Tensor, s: Ascent) -> Tensor:
     return noise.normal(purpose, x) * s.start_scale
 
 
-STARTS: dict[str, Callable[[Noise, str, Tensor, Ascent], Tensor]] = {
+STARTS: dict[str, Callable[[NoiseSource, str, Tensor, Ascent], Tensor]] = {
     "zero": _zero,
     "uniform": _uniform,  # uniform in the ball of radius start_scale * eps
     "gaussian": _gaussian,  # N(0, start_scale^2), whatever eps is
@@ -103,15 +107,18 @@ class _Problem:
 
     model: nn.Module
     x: Tensor
+    y: Tensor
     aim: Aim
     reference: Tensor | None
-    noise: Noise
+    noise: NoiseSource
     settings: Ascent
+    trace: bool
 
     def take(self, rows: Tensor) -> _Problem:
         return replace(
             self,
             x=self.x[rows],
+            y=self.y[rows],
             aim=Aim(self.aim.labels[rows], self.aim.sign),
             reference=None if self.reference is None else self.reference[rows],
             noise=self.noise.take(rows),
@@ -127,45 +134,60 @@ def ascend(
     x: Tensor,
     y: Tensor,
     *,
-    noise: Noise,
+    noise: NoiseSource,
     settings: Ascent,
     target: Tensor | None = None,
     clean_logits: Tensor | None = None,
+    trace: bool = False,
 ) -> AttackResult:
     """Run the loop on a batch.
 
     x: (N, C, H, W) in [0, 1]; y: (N,) labels; target: (N,) labels to move towards, or None; clean_logits: (N, K)
-    logits of x where they are known (saves a forward to the losses that compare with them).
+    logits of x where they are known (saves a forward to the losses that compare with them). trace: keep the energies of
+    every iterate, from logits that are there anyway.
     """
     asks = LOSSES[settings.loss].needs_reference and clean_logits is None
     aim = Aim(y, +1) if target is None else Aim(target, -1)
-    problem = _Problem(model, x, aim, model(x) if asks else clean_logits, noise, settings)
-    if settings.restarts > 1:
-        result = _with_restarts(problem)
-    else:
-        passes = counts(settings.steps, x)
-        result = AttackResult(_climb(problem, "start/0"), steps=passes, forwards=passes, backwards=passes)
+    problem = _Problem(model, x, y, aim, model(x) if asks else clean_logits, noise, settings, trace)
+    result = _with_restarts(problem) if settings.restarts > 1 else _once(problem)
     return replace(result, forwards=result.forwards + int(asks))
 
 
-def _climb(problem: _Problem, purpose: str) -> Tensor:
-    """One run of the loop from one start; its last iterate."""
+def _once(problem: _Problem) -> AttackResult:
+    passes = counts(problem.settings.steps, problem.x)
+    x_adv, trajectory = _climb(problem, "start/0")
+    return AttackResult(x_adv, steps=passes, forwards=passes, backwards=passes, trajectory=trajectory)
+
+
+def _climb(problem: _Problem, purpose: str) -> tuple[Tensor, Tensor | None]:
+    """One run of the loop from one start: its last iterate and, where traced, the energies of those before it."""
     settings, x = problem.settings, problem.x
+    energies: list[Tensor] = []
+
+    def objective(logits: Tensor) -> Tensor:
+        if problem.trace:
+            seen = logits.detach().float()
+            energies.append(torch.stack([marginal_energy(seen), joint_energy(seen, problem.y)], dim=1))
+        return problem.objective(logits)
+
+    def boxed(images: Tensor) -> Tensor:
+        return images.clamp(0, 1) if settings.boxed else images
+
     norm = NORMS[settings.norm]
-    x_adv = (x + STARTS[settings.start](problem.noise, purpose, x, settings)).clamp(0, 1)
+    x_adv = boxed(x + STARTS[settings.start](problem.noise, purpose, x, settings))
     for _ in range(settings.steps):
-        gradient = input_gradient(problem.model, x_adv, problem.objective)
+        gradient = input_gradient(problem.model, x_adv, objective)
         delta = x_adv + settings.step * norm.steepest(gradient) - x
         if settings.clip:
             delta = norm.project(delta, settings.eps)
-        x_adv = (x + delta).clamp(0, 1)
-    return x_adv
+        x_adv = boxed(x + delta)
+    return x_adv.clamp(0, 1), torch.stack(energies, dim=1) if energies else None
 
 
 def _with_restarts(problem: _Problem) -> AttackResult:
     """Runs from fresh starts: a sample that fell rests with the images that felled it, the others keep those of
     their highest loss."""
-    best = _climb(problem, "start/0")
+    best, best_energies = _climb(problem, "start/0")
     best_logits = problem.model(best).float()
     best_loss = problem.objective(best_logits)
     runs = counts(1, best)
@@ -174,16 +196,20 @@ def _with_restarts(problem: _Problem) -> AttackResult:
         if not len(rows):
             break
         standing = problem.take(rows)
-        x_adv = _climb(standing, f"start/{restart}")
+        x_adv, energies = _climb(standing, f"start/{restart}")
         logits = problem.model(x_adv).float()
         fell, loss = standing.aim.reached(logits), standing.objective(logits)
         better = fell | (loss > best_loss[rows])
         kept = rows[better]
         best[kept], best_logits[kept], best_loss[kept] = x_adv[better], logits[better], loss[better]
+        if best_energies is not None and energies is not None:
+            best_energies[kept] = energies[better]
         runs[rows] += 1
         rows = rows[~fell]
     steps = runs * problem.settings.steps
-    return AttackResult(best, steps=steps, forwards=steps + runs, backwards=steps, logits=best_logits)
+    return AttackResult(
+        best, steps, forwards=steps + runs, backwards=steps, logits=best_logits, trajectory=best_energies
+    )
 
 
 def input_gradient(model: nn.Module, x: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:

@@ -45,6 +45,7 @@ class Package:
 
     recipe: ClassVar[frozenset[str]] = frozenset({"parts"})
     bounded: ClassVar[bool] = True
+    traceable: ClassVar[bool] = False
     targetable: ClassVar[bool] = False
 
     @property

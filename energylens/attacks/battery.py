@@ -6,15 +6,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from energylens.attacks.foreign import Foreign, ForeignAttack, foreign_name, foreign_settings, run_foreign
+from energylens.attacks.diff_pgd import DiffPGD
+from energylens.attacks.foreign import Foreign, ForeignAttack, attack_at, foreign_name, foreign_settings, run_foreign
 from energylens.attacks.noise import Noise
 from energylens.attacks.radius import parse_radius, write_radius
 from energylens.attacks.registry import ATTACKS, AttackRow, find_row
 from energylens.attacks.result import AttackResult, counts
 from energylens.attacks.settings import Settings, Still
 from energylens.attacks.targets import check_target
+from energylens.diffusion.diffuser import Diffuser
+from energylens.diffusion.loading import default_diffuser, load_diffuser
 from energylens.errors import InputError
 
 
@@ -23,7 +27,8 @@ class Attack:
     """A row with its settings filled in: ready to run, and all that a record needs to name it.
 
     label names it among the attacks of one record. eps_text: the radius as the user wrote it ("8/255"). overrides:
-    what was set beyond the row's defaults. target: None, a rule of targets.RULES or a class number.
+    what was set beyond the row's defaults. target: None, a rule of targets.RULES or a class number. diffuser: what
+    Diff-PGD purifies with, see ``equip``.
     """
 
     row: AttackRow
@@ -31,6 +36,7 @@ class Attack:
     eps_text: str | None
     target: str | None = None
     overrides: dict[str, Any] = field(default_factory=dict)
+    diffuser: Diffuser | None = None
 
     @property
     def reusable(self) -> bool:
@@ -56,9 +62,15 @@ class Attack:
         noise: Noise,
         target: Tensor | None = None,
         clean_logits: Tensor | None = None,
+        trace: bool = False,
     ) -> AttackResult:
-        """Attack one batch; see ``ascend`` and ``carlini_wagner`` for the arguments."""
-        return self.row.run(model, x, y, noise=noise, settings=self.settings, target=target, clean_logits=clean_logits)
+        """Attack one batch; see ``ascend`` for the arguments. trace: only where settings.traceable."""
+        more: dict[str, Any] = {"trace": True} if trace else {}
+        if self.diffuser:
+            more["diffuser"] = self.diffuser
+        return self.row.run(
+            model, x, y, noise=noise, settings=self.settings, target=target, clean_logits=clean_logits, **more
+        )
 
 
 def _stand(model: nn.Module, x: Tensor, y: Tensor, *, clean_logits: Tensor | None, **_: Any) -> AttackResult:
@@ -92,9 +104,24 @@ def configure_battery(
     return battery
 
 
+def equip(
+    attack: Attack, dataset: str | None, image_shape: Sequence[int], diffusion: str | None, device: torch.device
+) -> Attack:
+    """The attack with the diffusion model it needs, if it does: that of its own settings, else ``diffusion``, else the
+    data set's. dataset: its name, None where it has none. Raises InputError where none is known or it does not fit."""
+    if not isinstance(attack.settings, DiffPGD):
+        return attack
+    name = attack.settings.diffusion or diffusion or default_diffuser(dataset)
+    diffuser = load_diffuser(name, device)
+    diffuser.check_fit(tuple(image_shape))
+    return replace(attack, diffuser=diffuser)
+
+
 def _configured(spec: AttackSpec, **battery: Any) -> Attack:
     if isinstance(spec, Attack):
         return spec
+    if isinstance(spec, str) and ":" in spec:
+        spec = attack_at(spec)
     if isinstance(spec, str):
         return configure(spec, **battery)
     if battery["target"] is not None:
@@ -130,6 +157,7 @@ def configure(
     name, *parts = (part.strip() for part in spec.split(","))
     row = find_row(name)
     own = _assignments(parts, row)
+    row = _version(row, own.pop("version", None))
     radius = own.get("eps", eps)
     if radius is None and row.defaults.bounded:
         raise InputError(f"{row.name} needs a radius and no usual one is known here: give one with eps, such as 8/255")
@@ -145,6 +173,29 @@ def configure(
     _check(row, settings, target)
     shown = own if target is None else {**own, "target": target}
     return Attack(row, settings, text if row.defaults.bounded else None, target, shown)
+
+
+def with_version(specs: Sequence[str], version: str) -> list[str]:
+    """The attacks of a battery, in this version where they have versions.
+
+    >>> with_version(["pgd", "autoattack,block=100"], "plus")
+    ['pgd', 'autoattack,block=100,version=plus']
+    """
+    versioned = [":" not in spec and bool(find_row(spec.partition(",")[0].strip()).versions) for spec in specs]
+    if not any(versioned):
+        raise InputError(
+            f"--version {version} is for AutoAttack, which is not among the attacks: add --attack autoattack"
+        )
+    return [f"{spec},version={version}" if has else spec for spec, has in zip(specs, versioned, strict=True)]
+
+
+def _version(row: AttackRow, version: str | None) -> AttackRow:
+    """The row that this version of a row is."""
+    if version is None:
+        return row
+    if version not in row.versions:
+        raise InputError(f"{row.name} has no version {version!r}: give one of {', '.join(row.versions)}")
+    return find_row(row.versions[version])
 
 
 def _assignments(parts: Sequence[str], row: AttackRow) -> dict[str, str]:
@@ -179,6 +230,7 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "float": float,
     "float | None": lambda text: parse_radius(text, what="step_size"),
     "str": str,
+    "str | None": str,
 }
 
 

@@ -1,4 +1,7 @@
-"""Somebody else's attack in the place of one of ours: any callable ``f(model, x, y) -> x_adv``."""
+"""Somebody else's attack in the place of one of ours: any callable ``f(model, x, y) -> x_adv``.
+
+An attack that is made for a model, or takes a radius, goes into a function of these three arguments; see
+examples/foreign_attacks.py."""
 
 from __future__ import annotations
 
@@ -9,14 +12,16 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from energylens.address import current_directory_importable, object_at
 from energylens.attacks.frozen import random_state
 from energylens.attacks.noise import Noise, key
 from energylens.attacks.passes import PassCounter
 from energylens.attacks.result import AttackResult, counts
 from energylens.attacks.settings import check_numbers
-from energylens.errors import InputError
+from energylens.errors import InputError, RunError
 
 ForeignAttack = Callable[[nn.Module, Tensor, Tensor], Tensor]
+EXPECTED = "f(model, x, y) -> x_adv"
 ROUNDING = 1e-5  # how far outside [0, 1] float32 arithmetic may leave a pixel
 
 
@@ -32,12 +37,38 @@ class Foreign:
     recipe: ClassVar[frozenset[str]] = frozenset({"kind"})
     passes: ClassVar[int] = 20  # nobody knows; only the time left is reckoned with it
     bounded: ClassVar[bool] = False
+    traceable: ClassVar[bool] = False
     targetable: ClassVar[bool] = False
     min_classes: ClassVar[int] = 2
 
     def check(self) -> None:
         """Refuse settings that cannot be run."""
         check_numbers({"block": self.block}, positive=("block",))
+
+
+def attack_at(address: str) -> ForeignAttack:
+    """The callable at ``package.module:function``, under that name, as the command line takes it.
+
+    Raises InputError where there is none; called, also for whatever it raises, with its own message.
+    """
+    attack = object_at(address, f"an attack {EXPECTED}")
+    if not callable(attack):
+        raise InputError(f"{address} is a {type(attack).__name__}; expected a callable {EXPECTED}")
+
+    def run(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        try:
+            with current_directory_importable():
+                x_adv: Tensor = attack(model, x, y)
+        except (InputError, RunError, torch.OutOfMemoryError):  # they say in one line what is wrong
+            raise
+        except Exception as error:  # the user's own code: whatever it raises
+            message = " ".join(str(error).split())
+            raise InputError(f"attack {address} raised {type(error).__name__}: {message}") from error
+        return x_adv
+
+    run.__module__, run.__qualname__ = address.split(":", maxsplit=1)
+    run.__name__ = address
+    return run
 
 
 def foreign_settings(attack: ForeignAttack) -> Foreign:

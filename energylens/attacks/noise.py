@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -15,6 +16,19 @@ def key(seed: int, purpose: str, index: int) -> int:
     """A 63-bit generator seed for one sample's noise."""
     digest = hashlib.blake2b(f"{seed}|{purpose}|{index}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
+
+
+class NoiseSource(Protocol):
+    """What an attack draws from: ``Noise``, a sample's own, or ``BatchNoise``, as fast as training wants it."""
+
+    def uniform(self, purpose: str, like: Tensor) -> Tensor:
+        """U(-1, 1), of the shape, type and device of ``like`` (N, ...)."""
+
+    def normal(self, purpose: str, like: Tensor) -> Tensor:
+        """N(0, 1), of the shape, type and device of ``like`` (N, ...)."""
+
+    def take(self, rows: Tensor) -> NoiseSource:
+        """The noise of the samples at these positions of the batch."""
 
 
 @dataclass(frozen=True)
@@ -48,3 +62,23 @@ class Noise:
         generator = torch.Generator()
         values = [draw(like.shape[1:], generator.manual_seed(key(self.seed, purpose, index))) for index in self.indices]
         return torch.stack(values).to(like)
+
+
+@dataclass(frozen=True)
+class BatchNoise:
+    """Noise for whole batches, drawn in turn from one generator on the device: for training, where no row of a record
+    depends on it."""
+
+    generator: torch.Generator
+
+    def uniform(self, purpose: str, like: Tensor) -> Tensor:
+        """U(-1, 1), of the shape, type and device of ``like`` (N, ...)."""
+        return torch.empty_like(like).uniform_(-1, 1, generator=self.generator)
+
+    def normal(self, purpose: str, like: Tensor) -> Tensor:
+        """N(0, 1), of the shape, type and device of ``like`` (N, ...)."""
+        return torch.empty_like(like).normal_(generator=self.generator)
+
+    def take(self, rows: Tensor) -> BatchNoise:
+        """Itself: the next draw is fresh, whichever samples it is for."""
+        return self

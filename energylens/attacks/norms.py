@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from energylens.attacks.noise import Noise
+from energylens.attacks.noise import NoiseSource
 
 
 def l2_size(delta: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ def _project_l2(delta: Tensor, eps: float) -> Tensor:
     return torch.where(size > eps, delta * (eps / size.clamp_min(torch.finfo(delta.dtype).tiny)), delta)
 
 
-def _uniform_l2(noise: Noise, purpose: str, like: Tensor) -> Tensor:
+def _uniform_l2(noise: NoiseSource, purpose: str, like: Tensor) -> Tensor:
     """Uniform in the unit ball: a uniform direction at radius u^(1/d), u ~ U(0, 1)."""
     radius = noise.uniform(f"{purpose}/radius", like[:, :1, :1, :1]).add(1).div(2)
     return _unit(noise.normal(purpose, like)) * radius.pow(1 / like[0].numel())
@@ -51,7 +51,7 @@ class Norm:
 
     steepest: Callable[[Tensor], Tensor]
     project: Callable[[Tensor, float], Tensor]
-    uniform: Callable[[Noise, str, Tensor], Tensor]
+    uniform: Callable[[NoiseSource, str, Tensor], Tensor]
 
 
 NORMS: dict[str, Norm] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from energylens.attacks.battery import AttackSpec, configure_battery
+from energylens.attacks.battery import AttackSpec, configure_battery, equip
 from energylens.attacks.frozen import frozen
 from energylens.attacks.noise import Noise
 from energylens.attacks.targets import choose_targets
@@ -35,6 +35,7 @@ def attack(
     check_images(x)
     rule = "random" if isinstance(target, Tensor) else target  # stands for the classes given, so that they are checked
     (chosen,) = configure_battery([spec], eps=eps, norm=norm, steps=steps, target=rule)
+    chosen = equip(chosen, None, x.shape[1:], None, x.device)
     x, noise = x.float(), Noise(seed, tuple(range(len(x))))
     with frozen(model, seed):
         with torch.no_grad():

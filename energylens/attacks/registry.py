@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 
 from energylens.attacks.ascent import Ascent, ascend
 from energylens.attacks.autoattack import Package, run_package
 from energylens.attacks.carlini_wagner import CarliniWagner, carlini_wagner
+from energylens.attacks.carlini_wagner_linf import CarliniWagnerLinf, carlini_wagner_linf
+from energylens.attacks.diff_pgd import DiffPGD, diff_pgd
 from energylens.attacks.result import AttackResult
 from energylens.attacks.settings import Settings
 from energylens.errors import InputError
@@ -18,7 +20,8 @@ from energylens.errors import InputError
 @dataclass(frozen=True)
 class AttackRow:
     """One row. ``fixed`` names settings that this attack has no use for; a change of what it computes raises its
-    ``revision``, so that rows recorded before are not taken for its own."""
+    ``revision``, so that rows recorded before are not taken for its own. The images of a row that ``keeps_images`` are
+    kept with its record: they are too dear to make twice. ``versions``: the rows that a setting ``version`` names."""
 
     name: str
     label: str
@@ -30,14 +33,18 @@ class AttackRow:
     fixed: frozenset[str] = frozenset()
     aliases: tuple[str, ...] = ()
     revision: int = 1
+    keeps_images: bool = False
+    versions: Mapping[str, str] = field(default_factory=dict)
 
     def free_settings(self) -> dict[str, str]:
         """The settings a user may change beside eps and norm, each with its default as text."""
         names = [f.name for f in fields(self.defaults) if f.name not in self.fixed | self.defaults.recipe]
         values = {name: getattr(self.defaults, name) for name in names}
         shown = {name: "standard" if value is None else str(value) for name, value in values.items()}
-        if isinstance(self.defaults, Ascent):
+        if isinstance(self.defaults, Ascent | DiffPGD):
             shown["step_size"] = f"{self.defaults.relative_step:g} eps"
+        if self.versions:
+            shown["version"] = next(version for version, row in self.versions.items() if row == self.name)
         return {name: value for name, value in shown.items() if name not in ("eps", "norm")}
 
 
@@ -78,6 +85,12 @@ ATTACKS: tuple[AttackRow, ...] = (
         fixed=frozenset({"loss"}),
     ),
     AttackRow(
+        "diff-pgd", "Diff-PGD", diff_pgd, DiffPGD(_ANY),
+        "PGD through a diffusion model's purifier R, gradient straight through it (or form=full); settings for other "
+        "data than ImageNet are our reconstruction", "arXiv 2305.16494",
+        keeps_images=True,
+    ),
+    AttackRow(
         "cw", "C&W", carlini_wagner, CarliniWagner(),
         "smallest L2 perturbation at a fixed c: the energy papers' setting", "arXiv 1608.04644; torchattacks",
         norms=("l2",), fixed=frozenset({"search_steps"}), aliases=("cw-l2",),
@@ -87,6 +100,15 @@ ATTACKS: tuple[AttackRow, ...] = (
         CarliniWagner(c=1e-3, steps=1000, search_steps=9, stop_ratio=0.9999),
         "smallest L2 perturbation with a binary search over c", "arXiv 1608.04644",
         norms=("l2",),
+    ),
+    AttackRow(
+        "cw-linf", "C&W Linf", carlini_wagner_linf, CarliniWagnerLinf(),
+        "small Linf perturbation in 50 steps: the brother of cw", "arXiv 1608.04644", norms=("linf",),
+    ),
+    AttackRow(
+        "cw-linf-search", "C&W Linf search", carlini_wagner_linf,
+        CarliniWagnerLinf(c=1e-3, steps=1000, shrink=0.97),
+        "smallest Linf perturbation, raising c until it stays", "arXiv 1608.04644", norms=("linf",),
     ),
     AttackRow(
         "apgd-ce", "APGD-CE", run_package, Package(_ANY, ("apgd-ce",)),
@@ -120,24 +142,25 @@ ATTACKS: tuple[AttackRow, ...] = (
     AttackRow(
         "autoattack", "AutoAttack", run_package, Package(_ANY, ("apgd-ce", "apgd-t", "fab-t", "square")),
         "the standard ensemble: APGD-CE, APGD-T, FAB-T, Square on what still stands", "arXiv 2003.01690; pyautoattack",
-        norms=_PACKAGE_NORMS, fixed=_ENSEMBLE,
+        norms=_PACKAGE_NORMS, fixed=_ENSEMBLE, keeps_images=True,
+        versions={"standard": "autoattack", "plus": "autoattack-plus", "rand": "autoattack-rand"},
     ),
     AttackRow(
         "autoattack-plus", "AutoAttack+", run_package,
         Package(_ANY, ("apgd-ce", "apgd-dlr", "fab", "square", "apgd-t", "fab-t"), restarts=5),
         "the plus version: six attacks, 5 restarts", "arXiv 2003.01690; pyautoattack",
-        norms=_PACKAGE_NORMS, fixed=_ENSEMBLE,
+        norms=_PACKAGE_NORMS, fixed=_ENSEMBLE, keeps_images=True,
     ),
     AttackRow(
         "autoattack-rand", "AutoAttack rand", run_package,
         Package(_ANY, ("apgd-ce", "apgd-dlr"), restarts=1, eot=20),
         "the version for randomised models: gradients averaged over 20 draws", "arXiv 2003.01690; pyautoattack",
-        norms=_PACKAGE_NORMS, fixed=_ENSEMBLE,
+        norms=_PACKAGE_NORMS, fixed=_ENSEMBLE, keeps_images=True,
     ),
     AttackRow(
         "apgd-ensemble", "APGD ensemble", run_package, Package(_ANY, ("apgd-ce", "apgd-t")),
         "a shortcut, NOT AutoAttack: its first two attacks alone", "arXiv 2003.01690; pyautoattack",
-        norms=_PACKAGE_NORMS, fixed=_ENSEMBLE,
+        norms=_PACKAGE_NORMS, fixed=_ENSEMBLE, keeps_images=True,
     ),
 )  # fmt: skip
 

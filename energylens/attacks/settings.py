@@ -32,6 +32,10 @@ class Settings(Protocol):
         """Whether it can aim at a class."""
 
     @property
+    def traceable(self) -> bool:
+        """Whether it can tell the energies of its iterates."""
+
+    @property
     def passes(self) -> int:
         """Forward-backward passes a sample makes at most."""
 
@@ -56,6 +60,7 @@ class Still:
     recipe: ClassVar[frozenset[str]] = frozenset()
     passes: ClassVar[int] = 1
     bounded: ClassVar[bool] = False
+    traceable: ClassVar[bool] = False
     targetable: ClassVar[bool] = False
     min_classes: ClassVar[int] = 2
     block: ClassVar[None] = None

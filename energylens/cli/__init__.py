@@ -5,13 +5,15 @@ from __future__ import annotations
 import difflib
 import os
 import sys
+from contextlib import nullcontext, redirect_stdout
 from importlib import import_module
 
 import click
 
 from energylens.errors import InputError, RunError
+from energylens.shards import launched_ranks
 
-COMMANDS = ("profile", "histogram", "models", "attacks")
+COMMANDS = ("profile", "histogram", "trajectory", "merge", "doctor", "train", "compare", "models", "attacks")
 
 
 class Commands(click.Group):
@@ -46,9 +48,13 @@ def root() -> None:
 
 
 def main() -> None:
-    """Entry point: one clear line for what goes wrong, and a status that says whose fault it is."""
+    """Entry point: one clear line for what goes wrong, and a status that says whose fault it is.
+
+    Of the processes that a launcher has started only the first prints its results.
+    """
     try:
-        root.main(standalone_mode=False)
+        with redirect_stdout(None) if launched_ranks().rank else nullcontext():
+            root.main(standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

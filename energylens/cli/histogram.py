@@ -40,7 +40,7 @@ def command(
         raise InputError(f"a landscape is of one model, {len(models)} were named: draw them one after another")
     model = models[0] if models else DEFAULT_MODEL
     with progress(model) as listener:
-        record = profile(model, listener=listener, **record_options(options))
+        record = profile(model, listener=listener, ladder=False, **record_options(options))
     table = landscape(record, bins=bins, limits=limits)
     attacks = "-".join(attack.name for attack in record.attacks[1:])
     default = (record.folder or options["out"]) / f"landscape-{safe_name(attacks)}.png"

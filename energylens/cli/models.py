@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+
 import click
 
 from energylens.attacks.radius import write_radius
@@ -17,24 +20,26 @@ COLUMNS = (
     Column("architecture", wrap=16, optional=2),
     Column("clean", right=True),
     Column("AutoAttack", right=True),
+    Column("corruptions", right=True),
 )
-CORRUPTIONS = Column("corruptions", right=True)
 
 OTHERS = "Others: a checkpoint's path with --arch, package.module:factory, timm:NAME, torchvision:NAME, hf:REPO"
 
 
 @click.command("models")
 @click.argument("pattern", required=False)
-def command(pattern: str | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print all that is known of them as a list in JSON.")
+def command(pattern: str | None, as_json: bool) -> None:
     """List the models, or those that match PATTERN: a part of dataset/threat model/name, or a wildcard."""
     rows = find_models(pattern)
     if not rows:
         raise InputError(f"no model matches {pattern!r}: `energylens models` lists them all")
-    corrupted = any(row.corruptions is not None for row in rows)
-    columns = (*COLUMNS, CORRUPTIONS) if corrupted else COLUMNS
+    if as_json:
+        click.echo(json.dumps([asdict(row) for row in rows], indent=2))
+        return
     counted = f"{len(rows)} model{'s' * (len(rows) > 1)}"
     caption = f"{counted}; accuracies in %, as published, of our own as measured. {OTHERS}"
-    show(columns, [_cells(row)[: len(columns)] for row in rows], caption=caption)
+    show(COLUMNS, [_cells(row) for row in rows], caption=caption)
 
 
 def _cells(row: ZooRow) -> tuple[str | None, ...]:

@@ -1,4 +1,4 @@
-"""The options that say what to record, shared by the commands that record."""
+"""The options that name a model and its data and say what to record, shared by commands."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from energylens.data.catalog import DATA_SETS
+from energylens.shards import RANKS, launched_ranks
 
 Command = Callable[..., None]
 
@@ -30,25 +31,13 @@ def positive(ctx: click.Context, option: click.Parameter, value: int | None) -> 
     return value
 
 
-_OPTIONS = (
+_SUBJECT = (  # a model and its data
     click.option("--dataset", "-d", metavar="NAME", help=f"Default: the model's own. One of {', '.join(DATA_SETS)}."),
-    click.option(
-        "--attack", "-a", "attacks", multiple=True, metavar="NAME[,SETTING=VALUE]...",
-        help="An attack, with settings if you like: pgd,steps=50. Repeatable; `energylens attacks` lists them.",
-    ),
-    click.option("--n", type=int, callback=positive, metavar="N", help="How many samples [default: 256]."),
     click.option(
         "--choose", type=click.Choice(["first", "random", "balanced"]), default="first", show_default=True,
         help="Which samples: the first n, n at random under the seed, or as many of each class.",
     ),
     click.option("--split", default="test", show_default=True, help="Which part of the data set: test or train."),
-    click.option("--eps", metavar="R", help="Radius, as 8/255 or 0.03 [default: the model's or the data set's]."),
-    click.option("--norm", type=click.Choice(["linf", "l2", "l1"]), help="Default: the model's, else linf."),
-    click.option("--steps", type=int, callback=positive, metavar="K", help="Iterations of the attacks that iterate."),
-    click.option(
-        "--target", metavar="RULE", help="Aim at a class: random, least-likely, second-best or a class number."
-    ),
-    click.option("--batch-size", type=int, callback=positive, metavar="B", help="Changes speed and memory only."),
     click.option("--seed", type=int, default=0, show_default=True, help="Of the noise and of random choices."),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps."),
     click.option(
@@ -64,25 +53,73 @@ _OPTIONS = (
     click.option("--mean", callback=numbers, metavar="M,M,M", help="Its input normalisation, if the network has one."),
     click.option("--std", callback=numbers, metavar="S,S,S"),
     click.option("--trust-pickle", is_flag=True, help="Run the code inside a pickled checkpoint. Only for your own."),
+)  # fmt: skip
+
+_RECORD = (  # what to do with them
+    click.option(
+        "--attack", "-a", "attacks", multiple=True, metavar="NAME[,SETTING=VALUE]...",
+        help="An attack, with settings if you like: pgd,steps=50. Repeatable; `energylens attacks` lists them.",
+    ),
+    click.option("--n", type=int, callback=positive, metavar="N", help="How many samples [default: 256]."),
+    click.option("--eps", metavar="R", help="Radius, as 8/255 or 0.03 [default: the model's or the data set's]."),
+    click.option("--norm", type=click.Choice(["linf", "l2", "l1"]), help="Default: the model's, else linf."),
+    click.option("--steps", type=int, callback=positive, metavar="K", help="Iterations of the attacks that iterate."),
+    click.option(
+        "--target", metavar="RULE", help="Aim at a class: random, least-likely, second-best or a class number."
+    ),
+    click.option("--version", type=click.Choice(["standard", "plus", "rand"]), help="Of AutoAttack."),
+    click.option("--batch-size", type=int, callback=positive, metavar="B", help="Changes speed and memory only."),
+    click.option(
+        "--diffusion", metavar="NAME|PATH",
+        help="What diff-pgd purifies with: digits-ddpm, a diffusers folder or a hub id [default: the data set's].",
+    ),
     click.option(
         "--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, metavar="DIR",
         help="Where records are kept.",
+    ),
+    click.option("--trajectory", is_flag=True, help="Keep E(x') and E(x',y) of every step of the attacks that climb."),
+    click.option(
+        "--save-images", is_flag=True,
+        help="Keep the adversarial images, lossless, and what rounding them to 8 bits does; AutoAttack's always are.",
+    ),
+    click.option(
+        "--shard", metavar="I/N",
+        help="Do the I-th of N shares (1/8 ... 8/8); under torchrun or accelerate launch, shares go out by themselves.",
     ),
     click.option("--overwrite", is_flag=True, help="Compute again what is already recorded."),
 )  # fmt: skip
 
 
-def recording(command: Command) -> Command:
-    """Give a command every option that says what to record."""
-    for option in reversed(_OPTIONS):
+def naming(command: Command) -> Command:
+    """Give a command the options that name a model and its data."""
+    for option in reversed(_SUBJECT):
         command = option(command)
     return command
 
 
-def record_options(options: dict[str, Any]) -> dict[str, Any]:
-    """The options as ``energylens.profile`` takes them: what was not given is left to its defaults."""
+def recording(command: Command) -> Command:
+    """Give a command every option that says what to record."""
+    command = naming(command)
+    for option in reversed(_RECORD):
+        command = option(command)
+    return command
+
+
+def given_options(options: dict[str, Any]) -> dict[str, Any]:
+    """The options as the Python functions take them: what was not given is left to their defaults."""
     renamed = {"dataset": "data"}
-    given = {renamed.get(name, name): value for name, value in options.items() if value is not None}
+    return {renamed.get(name, name): value for name, value in options.items() if value is not None}
+
+
+def record_options(options: dict[str, Any]) -> dict[str, Any]:
+    """The options as ``energylens.profile`` takes them; under a launcher, each of its processes takes a share."""
+    given = given_options(options)
+    if launched_ranks().size > 1:
+        given.setdefault("shard", RANKS)
+    if version := given.pop("version", None):
+        from energylens.attacks.battery import with_version
+
+        given["attacks"] = with_version(given["attacks"], version)
     if not given["attacks"]:
         del given["attacks"]
     return given

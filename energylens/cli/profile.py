@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     help="Default: digits-standard. Repeatable: JSON is then a list.",
 )
 @recording
+@click.option("--no-ladder", "ladder", is_flag=True, flag_value=False, default=True, help="Skip the sanity ladder.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the numbers as JSON, and nothing else, to standard output."
 )
@@ -43,25 +45,30 @@ def command(models: tuple[str, ...], as_json: bool, **options: Any) -> None:
     for model in models or (DEFAULT_MODEL,):
         with progress(model) as listener:
             record = profile(model, listener=listener, **record_options(options))
-        records.append(as_numbers(record))
+        records.append(as_numbers(record, options))
         if not as_json:
-            _print(record, str(options["out"]))
+            _print(record, options)
+        if options["save_images"]:
+            _draw_images(record, to_stderr=as_json)
     if as_json:
         click.echo(json.dumps(records[0] if len(records) == 1 else records, indent=2))
 
 
-def as_numbers(record: Record) -> dict[str, Any]:
-    """The record's summary as ``--json`` prints it."""
+def as_numbers(record: Record, options: dict[str, Any]) -> dict[str, Any]:
+    """The record's summary as ``--json`` prints it; options are the command's."""
     from energylens.attacks.radius import parse_radius
 
     return {
         "model": record.model,
         "dataset": record.dataset,
+        "split": options["split"],
+        "choose": options["choose"],
         "n": len(record),
         "eps": None if record.eps is None else parse_radius(record.eps),
         "norm": record.norm,
         "seed": record.seed,
         "rows": record.summary(),
+        "ladder": [asdict(rung) for rung in record.ladder],
     }
 
 
@@ -69,24 +76,84 @@ def as_numbers(record: Record) -> dict[str, Any]:
 _COLUMNS: tuple[tuple[Column, Callable[[dict[str, Any]], str]], ...] = (
     (Column("attack"), lambda row: row["attack"]),
     (Column("accuracy", right=True), lambda row: f"{100 * row['accuracy']:.1f} %"),
+    (Column("target hit", right=True), lambda row: _percent(row.get("success_share"))),
     (Column("E(x)", right=True), lambda row: f"{row['marginal_mean']:.2f}"),
     (Column("E(x,y)", right=True), lambda row: f"{row['joint_mean']:.2f}"),
     (Column("dE(x)", right=True), lambda row: f"{row['delta_marginal_mean']:+.2f}"),
     (Column("dE(x,y)", right=True), lambda row: f"{row['delta_joint_mean']:+.2f}"),
     (Column("AAE", right=True, optional=1), lambda row: f"{100 * row['abnormal_share']:.1f} %"),
-    (Column("Linf", right=True, optional=2), lambda row: f"{row['linf_mean']:.3f}"),
-    (Column("L2", right=True, optional=3), lambda row: f"{row['l2_mean']:.3f}"),
-    (Column("passes", right=True, optional=4), lambda row: f"{row['forwards']:.0f}+{row['backwards']:.0f}"),
-    (Column("time", right=True, optional=5), lambda row: f"{row['seconds']:.1f} s"),
+    (Column("AUROC", right=True, optional=2), lambda row: "" if row["auroc"] is None else f"{row['auroc']:.2f}"),
+    (Column("detector", right=True, optional=5), lambda row: _detector(row["tpr"], row["fpr"])),
+    (Column("Linf", right=True, optional=3), lambda row: f"{row['linf_mean']:.3f}"),
+    (Column("L2", right=True, optional=4), lambda row: f"{row['l2_mean']:.3f}"),
+    (Column("passes", right=True, optional=6), lambda row: f"{row['forwards']:.0f}+{row['backwards']:.0f}"),
+    (Column("time", right=True, optional=7), lambda row: f"{row['seconds']:.1f} s"),
 )
 
 
-def _print(record: Record, out: str) -> None:
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.1f} %"
+
+
+def _detector(tpr: float | None, fpr: float | None) -> str:
+    return "" if tpr is None or fpr is None else f"{100 * tpr:.0f}/{100 * fpr:.0f} %"
+
+
+def _print(record: Record, options: dict[str, Any]) -> None:
     """The summary as a table, natural first."""
     from energylens.published import beside_published
 
     columns = [column for column, _ in _COLUMNS]
-    rows = [[form(row) for _, form in _COLUMNS] for row in record.summary()]
-    title = f"{record.model} on {record.dataset}, {len(record)} samples, {record.threat}, seed {record.seed}"
-    caption = f"Means over the samples; dE is natural minus adversarial. Kept in {out}."
-    show(columns, rows, title=title, caption="\n".join([caption, *beside_published(record)]))
+    summary = record.summary()
+    rows = [[form(row) for _, form in _COLUMNS] for row in summary]
+    unusual = [options[name] for name, usual in (("choose", "first"), ("split", "test")) if options[name] != usual]
+    samples = " ".join([str(len(record)), *unusual, "samples"])
+    title = f"{record.model} on {record.dataset}, {samples}, {record.threat}, seed {record.seed}"
+    caption = [
+        f"Means over the samples; dE is natural minus adversarial. Kept in {options['out']}.",
+        *record.notes,
+        *_ladder(record),
+        *_rounded(summary),
+        *_purified(summary),
+        *beside_published(record),
+    ]
+    show(columns, rows, title=title, caption="\n".join(caption))
+
+
+def _ladder(record: Record) -> list[str]:
+    """The rungs that are violated, a line each, or how many hold."""
+    from energylens.ladder import sentence
+
+    violated = [sentence(rung) for rung in record.ladder if not rung.holds]
+    return violated or [f"Sanity ladder: {len(record.ladder)} rungs hold."] * bool(record.ladder)
+
+
+def _rounded(summary: list[dict[str, Any]]) -> list[str]:
+    """Whether the attacks whose images are kept survive 8 bits."""
+    accuracies = [f"{row['attack']} {100 * row['accuracy_uint8']:.1f} %" for row in summary if "accuracy_uint8" in row]
+    return [f"Accuracy on the images rounded to 8 bits: {', '.join(accuracies)}."] if accuracies else []
+
+
+def _draw_images(record: Record, to_stderr: bool) -> None:
+    """A grid of images for each attack whose images are kept, beside its rows."""
+    from analyses.adversarial_images import PIXELS, adversarial_images
+    from energylens.plots.save import save_figure
+    from energylens.run_folder import safe_name
+    from figures.adversarial_images import draw
+
+    for attack in record.attacks[1:]:
+        table = adversarial_images(record, attack)
+        assert record.folder is not None
+        path = record.folder / f"images-{safe_name(attack.name)}.png"
+        for file in save_figure(draw(table), path, table.drop(columns=list(PIXELS))):
+            click.echo(file, err=to_stderr)
+
+
+def _purified(summary: list[dict[str, Any]]) -> list[str]:
+    """What the diffusion model leaves of an attack, a line each."""
+    return [
+        f"{row['attack']}: {100 * row['accuracy_purified']:.1f} % accuracy on R(x_adv), its images purified by the "
+        "diffusion model."
+        for row in summary
+        if "accuracy_purified" in row
+    ]

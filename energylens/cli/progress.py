@@ -13,6 +13,8 @@ import click
 import rich.progress
 from rich.console import Console
 
+from energylens.shards import launched_ranks
+
 if TYPE_CHECKING:
     from energylens.profiling import Listener, Progress
 
@@ -24,6 +26,9 @@ def progress(title: str) -> Iterator[Listener]:
     """A listener for ``profile``. title: a model's name or path."""
     title = Path(title).name
     console = Console(file=sys.stderr)
+    if launched_ranks().rank:  # the first of a launcher's processes speaks for all
+        yield lambda step: None
+        return
     if not console.is_terminal:
         yield _Lines(title)
         return

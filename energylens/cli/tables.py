@@ -26,10 +26,12 @@ class Column:
 def show(
     columns: Sequence[Column], rows: Sequence[Sequence[Any]], *, title: str | None = None, caption: str | None = None
 ) -> None:
-    """Print the table on standard output: no number is ever cut, columns that can be missed go first."""
+    """Print the table on standard output: no number is ever cut, columns that can be missed go first, and those that
+    are empty are not shown."""
     console = Console()
+    filled = [i for i in range(len(columns)) if any(row[i] not in (None, "") for row in rows)]
     for level in range(max(column.optional for column in columns), -1, -1):
-        kept = [i for i, column in enumerate(columns) if column.optional <= level]
+        kept = [i for i in filled if columns[i].optional <= level]
         table = _table([columns[i] for i in kept], [[row[i] for i in kept] for row in rows])
         width = console.measure(table, options=console.options.update(width=10_000))
         if not console.is_terminal or width.minimum <= console.width:

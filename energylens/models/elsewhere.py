@@ -8,7 +8,6 @@ import contextlib
 import difflib
 import importlib
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +15,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from energylens.address import current_directory_importable, object_at
 from energylens.errors import InputError, RunError
 from energylens.models.architectures import normalized
 from energylens.models.card import ModelCard
+
+_FACTORY = "a callable that needs no arguments and returns an nn.Module"
 
 
 def load_factory(address: str) -> tuple[nn.Module, ModelCard]:
@@ -27,16 +29,12 @@ def load_factory(address: str) -> tuple[nn.Module, ModelCard]:
     The current directory is on the import path meanwhile.
     Raises InputError if the import or the call fails, or the result is no nn.Module.
     """
-    module_name, _, attribute = address.partition(":")
-    with _current_directory_importable():
-        try:
-            factory = getattr(importlib.import_module(module_name), attribute)
+    factory = object_at(address, _FACTORY)
+    try:
+        with current_directory_importable():
             made = factory()
-        except Exception as error:  # the user's own code: whatever it raises
-            raise InputError(
-                f"{address} gave {type(error).__name__}: {error}. Expected an importable module (from the current "
-                "directory too) and in it a callable that needs no arguments and returns an nn.Module"
-            ) from error
+    except Exception as error:  # the user's own code: whatever it raises
+        raise InputError(f"{address}() gave {type(error).__name__}: {error}. Expected {_FACTORY}") from error
     if not isinstance(made, nn.Module):
         raise InputError(f"{address}() returned a {type(made).__name__}, expected a torch.nn.Module")
     return made, ModelCard(name=address, source="factory", architecture=type(made).__name__, origin=address)
@@ -192,16 +190,6 @@ def _reaching(what: str) -> Iterator[None]:
     except OSError as error:  # urllib, requests and huggingface_hub raise kinds of it
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RunError(f"could not reach {what} ({reason}): check the name and the network, then try again") from error
-
-
-@contextlib.contextmanager
-def _current_directory_importable() -> Iterator[None]:
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        yield
-    finally:
-        sys.path.remove(here)
 
 
 def _like(name: str, known: Sequence[str]) -> str:

@@ -6,6 +6,10 @@ from typing import Any
 
 NATURAL = "#56B4E9"  # sky blue and vermillion of Okabe & Ito's palette
 ADVERSARIAL = "#D55E00"
+ERROR = "#0072B2"  # blue, bluish green and reddish purple of the same palette
+DELTA = "#009E73"
+ABNORMAL = "#CC79A7"
+SERIES = (ERROR, ADVERSARIAL, DELTA, "#E69F00", ABNORMAL, NATURAL, "#000000")  # where colours only tell things apart
 INK = "#222222"
 FAINT = "#8A8A8A"
 

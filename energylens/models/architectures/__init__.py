@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from energylens.errors import InputError
 from energylens.models.architectures.layers import Normalize, normalized
 from energylens.models.architectures.residual import preactresnet18, resnet4b, resnet18, resnet20, wide_resnet
-from energylens.models.architectures.small_cnn import digits_cnn, mnist_smallcnn
+from energylens.models.architectures.small_cnn import cifar_smallcnn, digits_cnn, mnist_smallcnn
 
 __all__ = ["ARCHITECTURES", "Architecture", "Normalize", "architecture", "normalized"]
 
@@ -69,6 +69,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "mnist-smallcnn": Architecture(
         mnist_smallcnn, "feature_extractor.conv1.weight", "classifier.fc3.weight", in_channels=1
     ),
+    "cifar-smallcnn": Architecture(cifar_smallcnn, "conv1.weight", "fc2.weight"),
     "digits-cnn": Architecture(digits_cnn, "conv1.weight", "fc2.weight", in_channels=1),
 }
 

@@ -1,4 +1,4 @@
-"""Plain convolutional networks for digits."""
+"""Plain convolutional networks for digits and small photographs."""
 
 from torch import nn
 
@@ -48,4 +48,23 @@ def digits_cnn(num_classes: int, in_channels: int) -> nn.Module:
         fc1=nn.Linear(32 * 4 * 4, 64),
         relu4=nn.ReLU(),
         fc2=nn.Linear(64, num_classes),
+    )
+
+
+def cifar_smallcnn(num_classes: int, in_channels: int) -> nn.Module:
+    """Three narrow convolutions and two linear layers for 32x32 images; no batch norm.
+
+    Small enough to overfit catastrophically within a minute on one CPU core.
+    """
+    return named(
+        conv1=nn.Conv2d(in_channels, 8, 3, padding=1),
+        relu1=nn.ReLU(),
+        conv2=nn.Conv2d(8, 16, 3, stride=2, padding=1),
+        relu2=nn.ReLU(),
+        conv3=nn.Conv2d(16, 32, 3, stride=2, padding=1),
+        relu3=nn.ReLU(),
+        flatten=nn.Flatten(),
+        fc1=nn.Linear(32 * 8 * 8, 128),
+        relu4=nn.ReLU(),
+        fc2=nn.Linear(128, num_classes),
     )

@@ -1,0 +1,39 @@
+"""Objects of the user's own code, by the address ``package.module:name``."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from energylens.errors import InputError
+
+
+def object_at(address: str, expected: str) -> Any:
+    """The object at ``package.module:name``; the current directory is searched too, as by ``python -m``.
+
+    expected: what it should be, for the InputError where there is none or its module cannot be imported.
+    """
+    module, _, name = address.partition(":")
+    try:
+        with current_directory_importable():
+            return getattr(importlib.import_module(module), name)
+    except Exception as error:  # the user's own code: whatever it raises
+        raise InputError(
+            f"{address} gave {type(error).__name__}: {error}. Expected an importable module (from the current "
+            f"directory too) and in it {expected}"
+        ) from error
+
+
+@contextlib.contextmanager
+def current_directory_importable() -> Iterator[None]:
+    """The current directory goes first on the import path inside."""
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)

@@ -1,0 +1,109 @@
+"""One attack's part of a profile: where its rows are kept, which are missing, and what becomes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from energylens.attacks.battery import NATURAL, Attack
+from energylens.errors import RunError
+from energylens.manifest import made_elsewhere
+from energylens.models import ModelCard
+from energylens.record import AttackRecord
+from energylens.run_folder import open_run
+from energylens.shards import Ranks
+from energylens.store import Images, Memory, Store
+
+IMAGES, TRAJECTORY = "images", "trajectory"  # what rows can hold beside the usual columns
+
+
+def also_kept(attack: Attack, *, trajectory: bool, images: bool) -> tuple[str, ...]:
+    """What the rows of this attack hold beside the usual columns."""
+    kept = {
+        IMAGES: attack is not NATURAL and (images or attack.row.keeps_images),
+        TRAJECTORY: trajectory and attack.settings.traceable,
+    }
+    return tuple(name for name, wanted in kept.items() if wanted)
+
+
+def open_attack_run(
+    attack: Attack,
+    card: ModelCard,
+    manifest: Mapping[str, Any],
+    also: tuple[str, ...],
+    out: str | Path | None,
+    overwrite: bool,
+) -> AttackRun:
+    """The run with the rows that are there. A callable's stay in memory until they are whole: see ``settle``."""
+    if out is None or not attack.reusable:
+        return AttackRun(attack, Memory(manifest), also)
+    folder = open_run(Path(out), card.short_name, attack.row.name, manifest, overwrite=overwrite)
+    return AttackRun(attack, folder, also)
+
+
+@dataclass
+class AttackRun:
+    """One attack of the battery and the rows it has so far."""
+
+    attack: Attack
+    store: Store
+    also: tuple[str, ...]
+    done: set[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.done = set(self.store.rows()["index"].tolist())
+
+    def missing(self, indices: Sequence[int]) -> list[int]:
+        """Positions in ``indices`` whose rows are not there yet."""
+        return [position for position, index in enumerate(indices) if index not in self.done]
+
+    def claimed(self, share: str, indices: Sequence[int]) -> AbstractContextManager[None]:
+        """Hold the share against other processes while rows of these samples are missing.
+
+        The natural rows, which every profile of the model needs, are held together: two that meet there do a little
+        work twice.
+        """
+        return self.store.claimed(share, alone=self.attack is not NATURAL) if self.missing(indices) else nullcontext()
+
+    def write(self, rows: pd.DataFrame, seconds: float, images: Images | None) -> None:
+        """Keep a block of rows."""
+        self.store.write(rows, seconds, images if IMAGES in self.also else None)
+
+    def settle(self, ranks: Ranks, card: ModelCard, out: str | Path | None) -> None:
+        """Bring a callable's rows, which waited in memory until they were whole, to where they are kept, in place of
+        those of its last run: nobody can tell whether it has changed."""
+        if self.attack.reusable or out is None:
+            return
+        self.store = Memory.joined(ranks.gather(self.store))
+        if ranks.rank == 0:
+            rows = self.store.rows()
+            images = self.store.images(rows["index"].tolist()) if IMAGES in self.also else None
+            folder = open_run(Path(out), card.short_name, self.attack.row.name, self.store.manifest, overwrite=True)
+            folder.write(rows, self.store.seconds(), images)
+
+    def note(self) -> str | None:
+        """What a reader should know of rows that were there already; None where there is nothing to say."""
+        other = made_elsewhere(self.store.manifest) if self.done else None
+        return (
+            other
+            and f"rows of {self.attack.name} found in the folder were made with {other}: --overwrite makes them anew"
+        )
+
+    def record(self, wanted: Sequence[int]) -> AttackRecord:
+        """The rows of these samples, in order, with their share of the seconds."""
+        stored = self.store.rows()
+        rows = stored[stored["index"].isin(wanted)].sort_values("index", ignore_index=True)
+        if len(rows) < len(wanted):
+            raise RunError(
+                f"{len(wanted) - len(rows)} of {len(wanted)} rows of {self.attack.name} are missing: do all processes "
+                "write to the same --out? The same command again does what is missing"
+            )
+        seconds = self.store.seconds() * len(rows) / len(stored)
+        indices = rows["index"].tolist()
+        load = (lambda: self.store.images(indices)) if IMAGES in self.also else None
+        return AttackRecord(self.attack.name, self.attack.label, rows, self.store.manifest, seconds, load)

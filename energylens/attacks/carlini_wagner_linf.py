@@ -1,0 +1,119 @@
+"""Carlini & Wagner's minimum-norm Linf attack (arXiv 1608.04644, section VI.C).
+
+In w-space, with x' = (tanh(w) + 1) / 2, Adam minimises for each sample
+
+    sum_i max(|x'_i - x_i| - tau, 0) + c * max(f_y(x') - max_{k != y} f_k(x'), -kappa)     (signs turned for a target)
+
+As soon as a sample succeeds with a smaller perturbation than before, its tau falls to ``shrink`` times that size; when
+it has not for ``patience`` steps, its c grows tenfold. Either way it goes on from where it is. The paper runs each
+(tau, c) to its end and the whole batch abreast; a tau and a c that move on at once, a sample each, need a fraction of
+the passes for perturbations of the same size.
+
+``cw-linf``         50 steps from c = 1, which stands for that long: the Linf brother of the energy papers' ``cw``;
+``cw-linf-search``  as far as it goes from a small c.
+
+A sample leaves once c has passed LARGEST_C; the smallest perturbation that succeeded is kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from energylens.attacks.losses import Aim
+from energylens.attacks.minimum_norm import Descent, Smallest, smallest_perturbation
+from energylens.attacks.noise import Noise
+from energylens.attacks.norms import linf_size
+from energylens.attacks.result import AttackResult, counts
+from energylens.attacks.settings import check_norm, check_numbers
+from energylens.errors import InputError
+
+LARGEST_C = 20.0  # as in adv-lib and ART: within tau pixels are free, and a small c moves them as well as a large one
+
+
+@dataclass(frozen=True)
+class CarliniWagnerLinf:
+    """Settings. c: weight of the margin, the first one tried. kappa: the margin to reach, in logits. steps: Adam
+    iterations at most. patience: those without a smaller success after which c grows. shrink: tau after a success, as
+    a share of its size, below 1."""
+
+    c: float = 1.0
+    kappa: float = 0.0
+    steps: int = 50
+    lr: float = 0.01
+    patience: int = 50
+    shrink: float = 0.9
+    norm: str = "linf"
+
+    recipe: ClassVar[frozenset[str]] = frozenset({"norm"})
+    bounded: ClassVar[bool] = False
+    traceable: ClassVar[bool] = False
+    targetable: ClassVar[bool] = True
+    min_classes: ClassVar[int] = 2
+    block: ClassVar[None] = None
+
+    @property
+    def passes(self) -> int:
+        """Forward-backward passes a sample makes at most."""
+        return self.steps
+
+    def check(self) -> None:
+        """Refuse settings that cannot be run."""
+        check_norm(self.norm, ["linf"])
+        check_numbers(asdict(self), positive=("c", "steps", "lr", "patience", "shrink"))
+        if self.shrink >= 1:
+            raise InputError(f"shrink={self.shrink:g} never lowers tau: give a share below 1, such as 0.9")
+
+
+@torch.no_grad()
+def carlini_wagner_linf(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    noise: Noise,
+    settings: CarliniWagnerLinf,
+    target: Tensor | None = None,
+    clean_logits: Tensor | None = None,
+) -> AttackResult:
+    """Run the attack on a batch; it draws no noise. Arguments as of ``carlini_wagner``."""
+
+    def search(x: Tensor, aim: Aim, smallest: Smallest) -> Tensor:
+        return _shrink(model, x, aim, smallest, settings)
+
+    return smallest_perturbation(model, x, y, search, kappa=settings.kappa, target=target, clean_logits=clean_logits)
+
+
+def _shrink(model: nn.Module, x: Tensor, aim: Aim, smallest: Smallest, settings: CarliniWagnerLinf) -> Tensor:
+    """Lower tau while that succeeds and raise c where it does not; improves ``smallest``.
+    Returns the steps each sample took, (N,)."""
+    descent, rows = Descent(x, aim), torch.arange(len(x), device=x.device)
+    tau, c = torch.ones(len(x), device=x.device), torch.full((len(x),), settings.c, device=x.device)
+    waited, steps = counts(0, x), counts(0, x)
+    for _ in range(settings.steps):
+        seen = descent.look(model, partial(_beyond, tau=tau), c, settings.kappa)
+        steps[rows] += 1
+        size, success = linf_size(seen.x_adv - descent.x), seen.lead < -settings.kappa
+        smaller = smallest.keep(rows, seen.x_adv, size, seen.logits, success)
+        waited = torch.where(smaller, 0, waited + 1)
+        stuck = waited == settings.patience
+        tau, c = torch.where(smaller, settings.shrink * size, tau), torch.where(stuck, c * 10, c)
+        waited = torch.where(stuck, 0, waited)
+        descent.forget(smaller | stuck)
+        descent.step(seen.gradient, settings.lr)
+        stays = c <= LARGEST_C
+        if not stays.all():
+            rows, tau, c, waited = rows[stays], tau[stays], c[stays], waited[stays]
+            descent.take(stays)
+            if not len(rows):
+                break
+    return steps
+
+
+def _beyond(delta: Tensor, tau: Tensor) -> Tensor:
+    """``sum_i max(|delta_i| - tau, 0)``, (N,)."""
+    return (delta.abs().flatten(1) - tau[:, None]).clamp_min(0).sum(dim=1)

@@ -1,0 +1,116 @@
+"""What Carlini & Wagner's attacks share (arXiv 1608.04644): Adam in w-space, ``x' = (tanh(w) + 1) / 2``, from which
+samples leave one by one, and the smallest perturbation that succeeded on each.
+
+A sample that needs no perturbation gets none, and one on which no perturbation succeeded comes back as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from energylens.attacks.losses import Aim, margin
+from energylens.attacks.result import AttackResult, counts
+
+INSIDE = 1 - 1e-6  # pixels of exactly 0 or 1 are drawn in, or their w would be infinite and never move
+
+
+def smallest_perturbation(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    search: Callable[[Tensor, Aim, Smallest], Tensor],
+    *,
+    kappa: float,
+    target: Tensor | None,
+    clean_logits: Tensor | None,
+) -> AttackResult:
+    """Search where there is something to search for.
+
+    x: (N, C, H, W) in [0, 1]; y: (N,) labels; target: (N,) labels to move towards, or None; kappa: the margin to reach,
+    in logits; clean_logits: (N, K) logits of x where they are known (saves a forward). search: (x, aim, smallest) of
+    the samples that need a perturbation; it improves ``smallest`` and returns the steps each took, (N,).
+    """
+    aim = Aim(y, +1) if target is None else Aim(target, -1)
+    logits = (model(x) if clean_logits is None else clean_logits).float()
+    rows = (aim.sign * margin(logits, aim.labels) >= -kappa).nonzero().squeeze(1)
+    smallest = Smallest(x[rows], torch.full_like(rows, torch.inf, dtype=torch.float32), logits[rows])
+    x_adv, logits, steps = x.clone(), logits.clone(), counts(0, x)
+    if len(rows):
+        steps[rows] = search(x[rows], Aim(aim.labels[rows], aim.sign), smallest)
+    x_adv[rows], logits[rows] = smallest.x_adv, smallest.logits
+    forwards = steps + int(clean_logits is None)
+    return AttackResult(x_adv, steps=steps, forwards=forwards, backwards=steps, logits=logits)
+
+
+@dataclass
+class Smallest:
+    """The smallest successful perturbation so far: its images (N, C, H, W), their distance (N,) in the attack's norm
+    and the logits (N, K) that were seen on the way, so that nobody runs that forward again."""
+
+    x_adv: Tensor
+    size: Tensor
+    logits: Tensor
+
+    def keep(self, rows: Tensor, x_adv: Tensor, size: Tensor, logits: Tensor, success: Tensor) -> Tensor:
+        """Take those that succeeded and are smaller than what is there; returns their mask."""
+        better = success & (size < self.size[rows])
+        kept = rows[better]
+        self.x_adv[kept], self.size[kept], self.logits[kept] = x_adv[better], size[better], logits[better]
+        return better
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one forward and backward tell of N samples, all detached: images and logits, by how much the label leads
+    (N,), turned for a target, the objective (N,) and its gradient with respect to w."""
+
+    x_adv: Tensor
+    logits: Tensor
+    lead: Tensor
+    objective: Tensor
+    gradient: Tensor
+
+
+class Descent:
+    """Adam (arXiv 1412.6980, its default betas) on the w of images, down ``distance + c * max(lead, -kappa)``.
+
+    Samples can leave and begin afresh, which torch.optim does not know of. x: (N, C, H, W) in [0, 1].
+    """
+
+    def __init__(self, x: Tensor, aim: Aim) -> None:
+        self.x, self.aim = x, aim
+        self.w = torch.atanh((2 * x - 1) * INSIDE)
+        self.m, self.v = torch.zeros_like(x), torch.zeros_like(x)
+        self.t = torch.zeros(len(x), *[1] * (x.dim() - 1), dtype=torch.float64, device=x.device)
+
+    def look(self, model: nn.Module, distance: Callable[[Tensor], Tensor], c: Tensor, kappa: float) -> Seen:
+        """Where the samples stand. distance: of perturbations (N, C, H, W) -> (N,); c: (N,)."""
+        w = self.w.requires_grad_(True)
+        with torch.enable_grad():
+            x_adv = (torch.tanh(w) + 1) / 2
+            logits = model(x_adv).float()
+            lead = self.aim.sign * margin(logits, self.aim.labels)
+            objective = distance(x_adv - self.x) + c * lead.clamp_min(-kappa)
+            (gradient,) = torch.autograd.grad(objective.sum(), w)
+        return Seen(x_adv.detach(), logits.detach(), lead.detach(), objective.detach(), gradient)
+
+    def step(self, gradient: Tensor, lr: float, beta1: float = 0.9, beta2: float = 0.999) -> None:
+        """One step of Adam."""
+        self.t += 1
+        self.m = self.m.lerp(gradient, 1 - beta1)
+        self.v = self.v * beta2 + gradient.square() * (1 - beta2)
+        scale = self.v.div((1 - beta2**self.t).to(self.v)).sqrt_().add_(1e-8)
+        self.w = self.w.detach() - (lr / (1 - beta1**self.t)).to(self.m) * self.m / scale
+
+    def take(self, rows: Tensor) -> None:
+        """Go on with these samples alone."""
+        self.x, self.aim = self.x[rows], Aim(self.aim.labels[rows], self.aim.sign)
+        self.w, self.m, self.v, self.t = self.w[rows], self.m[rows], self.v[rows], self.t[rows]
+
+    def forget(self, rows: Tensor) -> None:
+        """Leave these samples where they are but drop their past gradients: their objective has changed."""
+        self.m[rows], self.v[rows], self.t[rows] = 0, 0, 0

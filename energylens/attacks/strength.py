@@ -1,0 +1,106 @@
+"""Which attack must not do worse than which: a partial order, as far as it follows from what the attacks do.
+
+- Any attack fells what no attack fells.
+- More of MORE, everything else alike, tries all that less of it tries.
+- FOLLOWS: one step against many of the same loss; a fixed c against a search over c.
+- A larger radius, everything else alike, holds the smaller one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from energylens.attacks.ascent import Ascent
+from energylens.attacks.autoattack import Package
+from energylens.attacks.registry import find_row
+from energylens.attacks.settings import Settings, Still
+
+NOTHING = "natural"
+GRADIENT_FREE = frozenset({NOTHING, "square"})  # every other row follows the gradient
+WANDERING = frozenset({"trades", "he-pgd", "diff-pgd"})  # ask for more than a wrong label: steps promise nothing
+FOLLOWS = (("fgsm", "pgd"), ("rs-fgsm", "pgd"), ("cw", "cw-search"))  # weaker, stronger
+MORE = frozenset({"steps", "restarts", "queries", "targets", "parts"})
+CROSSING = 2  # radii: where all steps together do not cross the ball, one step as long as the radius may do better
+
+
+@dataclass(frozen=True)
+class Contender:
+    """An attack as the manifest of its rows tells it: its row's name, its settings and its target."""
+
+    row: str
+    settings: Settings
+    target: str | None
+
+    @property
+    def follows_gradient(self) -> bool:
+        """Whether its images come from gradients."""
+        return self.row not in GRADIENT_FREE
+
+    @property
+    def crosses_ball(self) -> bool:
+        """Whether it is a run of the ascent loop whose steps can cross its ball."""
+        s = self.settings
+        return isinstance(s, Ascent) and s.clip and s.steps > 1 and s.steps * s.step >= CROSSING * s.eps
+
+    @property
+    def outdoes_noise(self) -> bool:
+        """Whether it must not do worse than noise in its ball: PGD, untargeted."""
+        return self.crosses_ball and self.row not in WANDERING and self.target is None
+
+    @property
+    def eps(self) -> float | None:
+        """Its radius, None where it has none."""
+        return getattr(self.settings, "eps", None)
+
+    @property
+    def amounts(self) -> dict[str, Any]:
+        """How much of each of MORE it has; AutoAttack's standards as the numbers they are."""
+        s = self.settings
+        standards = (
+            {"restarts": s.runs, "targets": s.aims, "parts": frozenset(s.parts)} if isinstance(s, Package) else {}
+        )
+        names = MORE - {"steps"} if self.row in WANDERING else MORE
+        return {name: value for name, value in (asdict(s) | standards).items() if name in names}
+
+    @property
+    def kind(self) -> dict[str, Any]:
+        """What attacks have alike that differ in amounts, radius and the draw of a block alone."""
+        alike = asdict(self.settings) | {"target": self.target}
+        return {name: value for name, value in alike.items() if name not in {*self.amounts, "eps", "block"}}
+
+
+def contender(identity: Mapping[str, Any]) -> Contender | None:
+    """The attack of a manifest's ``identity["attack"]``; None for a callable: nobody knows what it does."""
+    name, settings = identity["name"], identity["settings"]
+    if "kind" in settings:
+        return None
+    defaults = Still() if name == NOTHING else find_row(name).defaults
+    return Contender(name, replace(defaults, **settings), identity["target"])
+
+
+def is_stronger(one: Contender, other: Contender) -> bool:
+    """Whether the first must not do worse than the second, which is another attack at the same radius or none."""
+    if other.row == NOTHING:
+        return one.row != NOTHING and one.target is None
+    if one.eps != other.eps:
+        return False
+    return _follows(one, other) or (one.kind == other.kind and _has_more(one, other))
+
+
+def is_larger(one: Contender, other: Contender) -> bool:
+    """Whether the first is the second with a larger radius."""
+    if one.eps is None or other.eps is None or one.eps <= other.eps:
+        return False
+    return one.kind == other.kind and one.amounts == other.amounts
+
+
+def _follows(one: Contender, other: Contender) -> bool:
+    alike = all(one.kind.get(name) == other.kind.get(name) for name in ("norm", "target", "loss"))
+    return alike and (other.row, one.row) in FOLLOWS and (one.crosses_ball or one.eps is None)
+
+
+def _has_more(one: Contender, other: Contender) -> bool:
+    mine, its = one.amounts, other.amounts
+    return mine != its and all(mine[name] >= its[name] for name in its)  # of parts: all of them and others

@@ -1,0 +1,172 @@
+"""``energylens train``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from energylens.cli.options import positive
+from energylens.cli.tables import Column, show
+from energylens.cli.training_progress import training_progress
+
+if TYPE_CHECKING:
+    from energylens.training.loop import Trained
+
+
+def labels(ctx: click.Context, option: click.Parameter, text: str | None) -> tuple[int, ...] | None:
+    """``0,1,6,7`` as whole numbers."""
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a list of labels such as 0,1,6,7") from None
+
+
+def shares(ctx: click.Context, option: click.Parameter, text: str | None) -> tuple[float, ...] | None:
+    """``0.5,0.75`` as shares of the run."""
+    if text is None:
+        return None
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a list of shares such as 0.5,0.75") from None
+
+
+_SETTINGS = (
+    click.option("--recipe", metavar="NAME", help="Preset: digits (the default), co-small, co, ro or weat."),
+    click.option("--dataset", "-d", metavar="NAME", help="What to train on."),
+    click.option("--classes", callback=labels, metavar="K,K,...", help="Only these labels, renumbered in this order."),
+    click.option("--per-class", type=int, callback=positive, metavar="N", help="Only the first N of each class."),
+    click.option("--val-fraction", type=float, metavar="F", help="Share held back to pick the best epoch."),
+    click.option("--augment", metavar="NAME", help="none, shift, crop, crop-flip [default: the data set's]."),
+    click.option("--arch", metavar="NAME", help="Architecture, as in `energylens profile --arch`."),
+    click.option("--width", type=int, callback=positive, metavar="W", help="Channels of its stem, where that is free."),
+    click.option("--normalize/--no-normalize", default=None, help="The training images' mean and std as a layer."),
+    click.option("--method", metavar="NAME", help="standard fgsm rs-fgsm n-fgsm free pgd trades mart mail-trades ..."),
+    click.option("--eps", metavar="R", help="Radius, as 8/255 or 0.03 [default: the data set's]."),
+    click.option("--norm", type=click.Choice(["linf", "l2"])),
+    click.option("--steps", type=int, metavar="K", help="Of the attack, where it takes several."),
+    click.option("--step-size", metavar="R", help="Of the attack, as 2/255 [default: the method's share of eps]."),
+    click.option("--attack-mode", type=click.Choice(["train", "eval"]), help="Of batch norm inside the attack."),
+    click.option("--eps-ramp", type=float, metavar="E", help="Epochs over which eps grows from 0."),
+    click.option("--beta", type=float, help="Weight of the KL term."),
+    click.option("--replays", type=int, metavar="M", help="How often free training uses a batch."),
+    click.option("--reg", multiple=True, metavar="NAME", help="der, gradalign, aaer or elle. Repeatable."),
+    click.option("--reg-weight", type=float, multiple=True, metavar="W", help="Of each --reg, in their order."),
+    click.option("--der-form", metavar="NAME", help="Of DER (all our reconstructions) [default: path-joint]."),
+    click.option("--der-start", metavar="NAME", help="What DER compares x* with: clean or start (of the attack)."),
+    click.option("--der-stop-gradient", metavar="END", help="none, clean or adv: the end that hands no gradient back."),
+    click.option("--der-warmup", type=float, metavar="E", help="Epochs over which DER's weight grows from 0."),
+    click.option("--awp", type=float, metavar="GAMMA", help="Weight perturbation: .01, or .005 with TRADES."),
+    click.option("--optimizer", metavar="NAME", help="sgd, adam or adamw."),
+    click.option("--lr", type=float, help="Largest learning rate."),
+    click.option("--momentum", type=float, help="Adam's first beta, too."),
+    click.option("--weight-decay", type=float),
+    click.option("--schedule", metavar="NAME", help="cyclic (linear), piecewise, cosine, onecycle or constant."),
+    click.option("--peak", type=float, metavar="F", help="Where cyclic and onecycle are at their largest rate."),
+    click.option("--milestones", callback=shares, metavar="F,F", help="Where piecewise drops to a tenth."),
+    click.option("--epochs", type=int),
+    click.option("--batch-size", type=int, metavar="B", help="Of all processes together."),
+    click.option("--ema", type=float, metavar="D", help="Decay of an average of the weights, which is then judged."),
+    click.option("--amp", type=click.Choice(["no", "bf16"]), help="Mixed precision."),
+    click.option("--channels-last/--no-channels-last", default=None, help="Memory layout."),
+    click.option("--compile/--no-compile", default=None, help="torch.compile."),
+    click.option("--eval-samples", type=int, metavar="N", help="Images of each split that judge an epoch; 0 for all."),
+    click.option("--eval-steps", type=int, metavar="K", help="Of the PGD that judges an epoch."),
+    click.option("--measure-every", type=int, metavar="K", help="Steps between two looks at the clean images."),
+    click.option("--classwise/--no-classwise", default=None, help="Keep the probe's energies of every class."),
+    click.option("--on-alarm", type=click.Choice(["warn", "stop", "rollback"]), help="What the early warning does."),
+    click.option("--seed", type=int),
+)  # fmt: skip
+
+
+def training(command: Any) -> Any:
+    """Give a command every setting of a run."""
+    for option in reversed(_SETTINGS):
+        command = option(command)
+    return command
+
+
+@click.command("train")
+@training
+@click.option("--device", type=click.Choice(["auto", "cpu"]), default="auto", show_default=True)
+@click.option("--data-root", type=click.Path(path_type=Path), metavar="DIR", help="Where data sets lie.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, metavar="DIR")
+@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with this run folder.")
+@click.option("--overwrite", is_flag=True, help="Start a run anew that is already there.")
+def command(
+    recipe: str | None,
+    device: str,
+    data_root: Path | None,
+    out: Path,
+    resume: Path | None,
+    overwrite: bool,
+    **options: Any,
+) -> None:
+    """Train a classifier, natural or adversarial, and follow its energies epoch by epoch.
+
+    The same command again goes on where it was interrupted.
+
+    \b
+    energylens train
+    energylens train --reg der
+    energylens train --recipe co --reg der --seed 1
+    """
+    from energylens.shards import launched_ranks
+    from energylens.training.loop import train
+    from energylens.training.recipes import settings_in, settings_of
+    from energylens.training.watch import EnergyWatch
+
+    own = {name: value for name, value in options.items() if value not in (None, ())}
+    settings = settings_in(resume, recipe, **own) if resume else settings_of(recipe or "digits", **own)
+    if launched_ranks().rank == 0:
+        click.echo(f"energylens train {settings.as_options()}", err=True)
+    with training_progress(settings.name) as listener:
+        trained = train(
+            settings, out=out, folder=resume, root=data_root, device=device, watch=EnergyWatch(), overwrite=overwrite,
+            listener=listener,
+        )  # fmt: skip
+    if trained.writes:
+        _print(trained)
+
+
+def _print(trained: Trained) -> None:
+    """Best and last epoch, the curves, and where to go from here."""
+    from analyses.training_curves import curves
+    from analyses.training_runs import read_run
+    from energylens.plots.save import save_figure
+    from figures.training_curves import draw
+
+    history = trained.history
+    rows = [
+        [name, *(form(row) for _, form in _COLUMNS)]
+        for name, row in (("best", history.iloc[trained.best - 1].to_dict()), ("last", history.iloc[-1].to_dict()))
+    ]
+    ended = f", ended by the {trained.stopped.upper()} alarm" if trained.stopped else ""
+    show(
+        [Column(""), *(column for column, _ in _COLUMNS)],
+        rows,
+        title=f"{trained.settings.name}, {len(history)} epochs{ended}",
+        caption="Accuracies on test images; E(x) means over the training images seen, natural minus adversarial.",
+    )
+    table = curves([read_run(trained.folder)])
+    for path in save_figure(draw(table), trained.folder / "curves.png", table):
+        click.echo(path)
+    whole = trained.settings.classes is None
+    click.echo(f"energylens profile --model {trained.folder / 'best.safetensors'}" if whole else trained.folder)
+
+
+_COLUMNS: tuple[tuple[Column, Callable[[Mapping[Any, Any]], str]], ...] = (
+    (Column("epoch", right=True), lambda row: f"{row['epoch']:.0f}"),
+    (Column("clean", right=True), lambda row: f"{100 * row['test_clean']:.1f} %"),
+    (Column("FGSM", right=True), lambda row: f"{100 * row['test_fgsm']:.1f} %"),
+    (Column("PGD", right=True), lambda row: f"{100 * row['test_pgd']:.1f} %"),
+    (Column("dE(x)", right=True), lambda row: f"{row['delta_marginal']:+.3f}"),
+    (Column("dE(x,y)", right=True, optional=2), lambda row: f"{row['delta_joint']:+.3f}"),
+    (Column("AAE", right=True), lambda row: f"{100 * row['abnormal_share']:.1f} %"),
+    (Column("seconds", right=True, optional=1), lambda row: f"{row['seconds']:.1f}"),
+)

@@ -1,0 +1,47 @@
+"""``energylens trajectory``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from energylens.cli.options import record_options, recording
+from energylens.cli.progress import progress
+from energylens.errors import InputError
+
+DEFAULT_ATTACKS = ("pgd", "he-pgd")  # the one that leaves a trace and the one that hides it
+
+
+@click.command("trajectory")
+@click.option("--model", "-m", "models", multiple=True, metavar="NAME", help="Default: digits-standard.")
+@recording
+@click.option(
+    "--figure", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+    help="Where to draw; PNG, PDF and CSV share the name [default: OUT/MODEL/steps-ATTACKS.png].",
+)  # fmt: skip
+def command(models: tuple[str, ...], figure: Path | None, **options: Any) -> None:
+    """Draw energy against the steps of attacks: E(x') and E(x',y) of every iterate. Default: PGD beside HE-PGD.
+
+    \b
+    energylens trajectory
+    energylens trajectory --model autoattack-resnet18 --attack pgd,steps=40 --attack he-pgd,steps=40
+    """
+    from analyses.energy_steps import energy_against_steps
+    from energylens.plots.save import save_figure
+    from energylens.profiling import DEFAULT_MODEL, profile
+    from energylens.run_folder import safe_name
+    from figures.energy_steps import draw
+
+    if len(models) > 1:
+        raise InputError(f"the picture is of one model, {len(models)} were named: draw them one after another")
+    model = models[0] if models else DEFAULT_MODEL
+    settings = {"attacks": DEFAULT_ATTACKS} | record_options(options) | {"trajectory": True, "ladder": False}
+    with progress(model) as listener:
+        record = profile(model, listener=listener, **settings)
+    table = energy_against_steps(record)
+    attacks = "-".join(dict.fromkeys(table["attack"]))
+    default = (record.folder or options["out"]) / f"steps-{safe_name(attacks)}.png"
+    for path in save_figure(draw(table), figure or default, table):
+        click.echo(path)

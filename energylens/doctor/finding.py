@@ -1,0 +1,53 @@
+"""What a check says, and what all of them say together."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Verdict = Literal["ok", "warn", "fail", "skipped"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check's verdict, what was measured, and where something is wrong what that means and what to do.
+
+    A check that could only show the symptoms of another's failure is skipped. check: its name in the table.
+    """
+
+    verdict: Verdict
+    measured: str
+    meaning: str = ""
+    remedy: str = ""
+    check: str = ""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """All findings on a model, in the order of the checks. eps: the Linf radius of the attacks among them."""
+
+    model: str
+    dataset: str
+    n: int
+    eps: float
+    findings: tuple[Finding, ...]
+
+    @property
+    def healthy(self) -> bool:
+        """Whether no check failed."""
+        return not self.failed
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """The names of the checks that failed."""
+        return tuple(finding.check for finding in self.findings if finding.verdict == "fail")
+
+    def __getitem__(self, check: str) -> Finding:
+        for finding in self.findings:
+            if finding.check == check:
+                return finding
+        raise KeyError(f"no check {check!r}; they are {', '.join(finding.check for finding in self.findings)}")
+
+    def as_numbers(self) -> dict[str, Any]:
+        """The diagnosis as ``energylens doctor --json`` prints it."""
+        return {**asdict(self), "healthy": self.healthy}

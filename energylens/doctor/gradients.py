@@ -1,0 +1,120 @@
+"""Checks of the input gradient: is there one, is it that of the function, and do attacks get anywhere with it?"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from energylens.attacks.losses import margin
+from energylens.attacks.norms import NORMS, l2_size
+from energylens.doctor.finding import Finding
+from energylens.doctor.patient import Patient
+from energylens.energy import cross_entropy
+from energylens.errors import InputError
+from energylens.sign_test import LEVEL, sign_test
+
+TOLERATED = 0.05  # share of images that may misbehave: under the standard error, 6 %, of an accuracy near half of 64
+STEP = 0.01  # L2 length of the step tried: a fiftieth of CIFAR's usual radius, and far above float32's rounding
+OFF = 0.5  # from 1, of what the gradient promises; six real models keep 0.97 to 1.00 (median), 1.6 % are off at most
+RIVALS = ("fgsm", "square,queries=50")
+SQUARE_ADVICE = "believe --attack autoattack rather than gradient attacks alone, and Square in it most"
+
+
+def attached(patient: Patient) -> Finding:
+    """Does a gradient reach the image?"""
+    try:
+        _ = patient.margin_gradient
+    except (InputError, RuntimeError) as error:
+        return Finding(
+            "fail", str(error).splitlines()[0],
+            "no gradient attack can run: a high accuracy under them would mean nothing",
+            "take torch.no_grad(), .detach(), .numpy() and argmax out of the forward, or attack with square",
+        )  # fmt: skip
+    return Finding("ok", "a gradient reaches the image")
+
+
+def nonzero(patient: Patient) -> Finding:
+    """Is the gradient of the margin a number, and not nothing?"""
+    gradient = patient.margin_gradient.flatten(1)
+    broken, zero = ~gradient.isfinite().all(dim=1), (gradient == 0).all(dim=1)
+    measured = f"zero for {_share(zero)}, NaN or infinite for {_share(broken)} of the images"
+    if not (broken | zero).any():
+        return Finding("ok", measured)
+    return Finding(
+        "fail" if _mean(broken | zero) > TOLERATED else "warn",
+        measured,
+        "gradient attacks leave these images where they are (rounding, thresholds or quantisation before the network): "
+        "they stand for the wrong reason",
+        SQUARE_ADVICE,
+    )
+
+
+def unsaturated(patient: Patient) -> Finding:
+    """Does the cross-entropy have a gradient where the margin has one?"""
+    lost = _is_zero(patient.gradient(cross_entropy)) & ~_is_zero(patient.margin_gradient)
+    median = float(margin(patient.logits.float(), patient.predicted).median())
+    measured = f"cross-entropy without gradient for {_share(lost)} of the images; median margin {median:.3g} nats"
+    if not lost.any():
+        return Finding("ok", measured)
+    return Finding(
+        "fail" if _mean(lost) > TOLERATED else "warn",
+        measured,
+        "the logits are so large that the softmax is exactly 0 or 1: attacks on the cross-entropy do nothing",
+        "attack with pgd,loss=margin, apgd-dlr or autoattack; E(x) is in units of that scale",
+    )
+
+
+def true_gradient(patient: Patient) -> Finding:
+    """Does a small step change the margin as its gradient promises?
+
+    m(clamp(x - STEP g / |g|)) - m(x)  against  <g, clamp(x - STEP g / |g|) - x>
+    """
+    gradient = patient.margin_gradient
+    stepped = (patient.x - STEP * NORMS["l2"].steepest(gradient)).clamp(0, 1)
+    promised = (gradient * (stepped - patient.x)).flatten(1).sum(dim=1)
+    before = margin(patient.logits.float(), patient.predicted)
+    kept = margin(patient.answer(stepped).float(), patient.predicted) - before
+    off = ((kept / promised - 1).abs() > OFF) & (promised < 0)
+    median = float((kept / promised)[promised < 0].median()) if (promised < 0).any() else 1.0
+    measured = f"a small step does {median:.2f} of what its gradient promises (median); off for {_share(off)}"
+    if _mean(off) <= TOLERATED:
+        return Finding("ok", measured)
+    return Finding(
+        "fail",
+        measured,
+        "the gradient is not that of the function: a straight-through or smoothed backward, a shattered or steep input "
+        "layer",
+        f"where that is meant (BPDA), look at the check of the attacks; else {SQUARE_ADVICE}",
+    )
+
+
+def attacks_in_order(patient: Patient) -> Finding:
+    """Does PGD change more predictions than FGSM, random noise and a black-box attack?"""
+    pgd = patient.moved_by("pgd")
+    rivals = {"noise": _moved_by_noise(patient), **{spec: patient.moved_by(spec) for spec in RIVALS}}
+    told = ", ".join(f"{name} {_share(moved)}" for name, moved in rivals.items())
+    measured = f"predictions changed within eps {patient.eps:.3g}: pgd {_share(pgd)}, {told}"
+    if all(sign_test(int((moved & ~pgd).sum()), int((pgd & ~moved).sum())) >= LEVEL for moved in rivals.values()):
+        return Finding("ok", measured)
+    return Finding(
+        "fail",
+        measured,
+        "what looks for the gradient loses to what does not: the gradient is masked (arXiv 1802.00420)",
+        SQUARE_ADVICE,
+    )
+
+
+def _moved_by_noise(patient: Patient) -> Tensor:
+    noisy = patient.x + patient.eps * NORMS["linf"].uniform(patient.noise, "doctor", patient.x)
+    return patient.answer(noisy.clamp(0, 1)).argmax(dim=1) != patient.predicted
+
+
+def _is_zero(gradient: Tensor) -> Tensor:
+    return l2_size(gradient) == 0
+
+
+def _mean(mask: Tensor) -> float:
+    return float(mask.float().mean())
+
+
+def _share(mask: Tensor) -> str:
+    return f"{100 * _mean(mask):.1f} %"

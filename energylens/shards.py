@@ -1,0 +1,103 @@
+"""Shares of one run: the i-th of n parts of its samples, for job arrays, and the ranks of a launcher.
+
+A share is a run of consecutive positions that starts and ends at whole blocks, so that attacks which run in blocks see
+the blocks they would have seen in one process.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from energylens.errors import InputError
+
+_ENVIRONMENT = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}  # what launchers set, and the values of one process
+RANKS = "ranks"  # in a shard's place: one share for each process of the launcher
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The ``number``-th (from 1) of ``count`` shares."""
+
+    number: int
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
+
+    def positions(self, n: int, unit: int = 1) -> range:
+        """Its positions out of n; cuts fall on multiples of ``unit`` only. Empty where units are fewer than shares.
+
+        >>> [list(Shard(i, 2).positions(10, unit=4)) for i in (1, 2)]
+        [[0, 1, 2, 3], [4, 5, 6, 7, 8, 9]]
+        """
+        units = -(-n // unit)
+        start, stop = (unit * (units * i // self.count) for i in (self.number - 1, self.number))
+        return range(start, min(stop, n))
+
+
+def parse_shard(text: str) -> Shard:
+    """``"2/8"`` as the second of eight shares. Raises InputError."""
+    found = re.fullmatch(r"\s*(\d+)\s*/\s*(\d+)\s*", text)
+    shard = Shard(int(found[1]), int(found[2])) if found else None
+    if shard is None or not 1 <= shard.number <= shard.count:
+        raise InputError(f"shard {text!r} is not a share: write 1/8 to 8/8 for the eight shares of a run")
+    return shard
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The processes that a launcher (torchrun, accelerate launch) has started together, and this one's place."""
+
+    rank: int = 0
+    size: int = 1
+    local: int = 0  # its place on its machine
+
+    @property
+    def shard(self) -> Shard:
+        """This process's share."""
+        return Shard(self.rank + 1, self.size)
+
+    def wait(self) -> None:
+        """Go on when every rank has come here."""
+        self.gather(None)
+
+    @contextmanager
+    def first_goes_first(self) -> Iterator[None]:
+        """The first rank does what is inside before any other does."""
+        if self.rank > 0:
+            self.wait()
+        yield
+        if self.rank == 0:
+            self.wait()
+
+    def gather(self, mine: Any) -> list[Any]:
+        """What every rank hands in, in order of rank; every rank must call it."""
+        if self.size == 1:
+            return [mine]
+        from torch import distributed
+
+        everyone: list[Any] = [None] * self.size
+        distributed.all_gather_object(everyone, mine)
+        return everyone
+
+
+def launched_ranks() -> Ranks:
+    """This process among those that a launcher has started; alone where none has."""
+    rank, size, local = (int(os.environ.get(name, of_one)) for name, of_one in _ENVIRONMENT.items())
+    return Ranks(rank, size, local)
+
+
+def joined_ranks() -> Ranks:
+    """The same, ready to gather: joins the launcher's processes over gloo where nobody has done so yet."""
+    ranks = launched_ranks()
+    if ranks.size > 1:
+        from torch import distributed
+
+        if not distributed.is_initialized():
+            distributed.init_process_group("gloo")
+    return ranks

@@ -1,0 +1,155 @@
+"""The attack inside a training step: ``attacks.ascent`` on whole batches, or free training's carried perturbation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from energylens.attacks.ascent import Ascent, ascend
+from energylens.attacks.noise import BatchNoise, NoiseSource
+from energylens.attacks.norms import NORMS
+from energylens.attacks.radius import parse_radius
+from energylens.training.methods import METHODS
+from energylens.training.settings import TrainSettings
+
+
+@dataclass(frozen=True)
+class Adversarial:
+    """x_start: where the attack began (the images themselves, the same tensor, where it begins there); x_adv: where it
+    ended; first_logits: those of x_start as the attack saw them, (N, K) float32, None where it made no pass."""
+
+    x_start: Tensor
+    x_adv: Tensor
+    first_logits: Tensor | None
+
+
+class _Watched(nn.Module):
+    """The model, remembering its first input and output."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.first: tuple[Tensor, Tensor] | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.model(x)
+        if self.first is None:
+            self.first = x.detach(), logits.detach().float()
+        return logits
+
+
+class Attacker(Protocol):
+    """Makes the images of a step adversarial."""
+
+    def __call__(self, x: Tensor, y: Tensor, eps: float) -> Adversarial:
+        """x: (N, C, H, W) in [0, 1], y: (N,), eps in units of [0, 1]."""
+
+    def after_backward(self, eps: float) -> None:
+        """Called when the step's gradients are there."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the next epoch needs of this one."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what ``state_dict`` left."""
+
+
+def training_ascent(settings: TrainSettings) -> Ascent:
+    """The method's attack with the run's radius, steps and step size."""
+    row = METHODS[settings.method].attack
+    if not METHODS[settings.method].adversarial:
+        return row
+    step_size = parse_radius(settings.step_size or "nan", "step-size")
+    return replace(row, eps=settings.radius, norm=settings.norm, steps=settings.steps or row.steps, step_size=step_size)
+
+
+@dataclass
+class AscentAttacker:
+    """One run of the ascent loop a step, in the batch norm mode of the settings; input gradients only."""
+
+    network: nn.Module
+    settings: TrainSettings
+    noise: NoiseSource
+
+    def __post_init__(self) -> None:
+        self._full = training_ascent(self.settings)
+
+    def __call__(self, x: Tensor, y: Tensor, eps: float) -> Adversarial:
+        full = self._full
+        if not full.steps:
+            return Adversarial(x, x, None)
+        # the step grows with the radius where that is still growing
+        ascent = replace(full, eps=eps, step_size=full.step * (eps / full.eps))
+        watched = _Watched(self.network)
+        with _mode(self.network, self.settings.attack_mode == "train"):
+            x_adv = ascend(watched, x, y, noise=self.noise, settings=ascent).x_adv
+        assert watched.first is not None
+        begins_at_x = full.start == "zero" or full.loss == "kl"  # a loss that compares passes x itself first
+        start, logits = (x, watched.first[1]) if begins_at_x else watched.first
+        return Adversarial(start, x_adv, logits)
+
+    def after_backward(self, eps: float) -> None:
+        """Nothing is carried over."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Nothing was carried over."""
+
+
+@dataclass
+class FreeAttacker:
+    """Free adversarial training (arXiv 1904.12843): one backward gives the gradient of the weights and that of the
+    perturbation, which is carried from batch to batch,
+
+        delta <- P(delta + eps sign(grad L)).
+    """
+
+    network: nn.Module
+    settings: TrainSettings
+    noise: NoiseSource
+
+    def __post_init__(self) -> None:
+        self._delta: Tensor | None = None
+        self._x_adv: Tensor | None = None
+
+    def __call__(self, x: Tensor, y: Tensor, eps: float) -> Adversarial:
+        if self._delta is None:
+            self._delta = torch.zeros_like(x)
+        self._x_adv = (x + self._delta.clamp(-eps, eps)).clamp(0, 1).requires_grad_(True)
+        return Adversarial(x, self._x_adv, None)
+
+    def after_backward(self, eps: float) -> None:
+        """Move the perturbation along the gradient that the weights' backward has left."""
+        assert self._delta is not None and self._x_adv is not None and self._x_adv.grad is not None
+        norm = NORMS[self.settings.norm]
+        self._delta = norm.project(self._delta + eps * norm.steepest(self._x_adv.grad), eps)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {} if self._delta is None else {"delta": self._delta}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        delta = state.get("delta")
+        self._delta = None if delta is None else delta.to(next(self.network.parameters()).device)
+
+
+def make_attacker(settings: TrainSettings, network: nn.Module, noise: BatchNoise) -> Attacker:
+    """The attacker of the settings' method."""
+    kind = AscentAttacker if METHODS[settings.method].replays is None else FreeAttacker
+    return kind(network, settings, noise)
+
+
+@contextmanager
+def _mode(network: nn.Module, training: bool) -> Iterator[None]:
+    """The network in train or eval mode inside, in train mode afterwards."""
+    network.train(training)
+    try:
+        yield
+    finally:
+        network.train()

@@ -1,0 +1,50 @@
+"""Weights that the rest of the tool loads by path, and the state that a run goes on from."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from energylens.errors import RunError
+from energylens.whole_file import whole_file
+
+BEST, LAST, STATE = "best.safetensors", "last.safetensors", "state.pt"
+
+
+def save_weights(path: Path, state: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+    """The weights, and beside them the JSON that ``load_model(path)`` reads."""
+    with whole_file(path) as temporary:
+        save_file({name: value.detach().cpu().contiguous() for name, value in state.items()}, temporary)
+    with whole_file(path.with_suffix(".json")) as temporary:
+        temporary.write_text(json.dumps(about, indent=2) + "\n")
+
+
+def copy_weights(source: Path, target: Path) -> None:
+    """One checkpoint under another name, its JSON too."""
+    for suffix in (".safetensors", ".json"):
+        with whole_file(target.with_suffix(suffix)) as temporary:
+            shutil.copyfile(source.with_suffix(suffix), temporary)
+
+
+def save_state(folder: Path, state: Mapping[str, Any]) -> None:
+    """What a run needs to go on: tensors, numbers and words only."""
+    with whole_file(folder / STATE) as temporary:
+        torch.save(dict(state), temporary)
+
+
+def load_state(folder: Path) -> dict[str, Any] | None:
+    """What ``save_state`` left, on the CPU; None where a run has not finished an epoch. Raises RunError."""
+    path = folder / STATE
+    if not path.exists():
+        return None
+    try:
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # a damaged file can make the reader raise anything
+        raise RunError(f"{path} cannot be read ({error}): --overwrite starts this run anew") from error

@@ -1,0 +1,138 @@
+"""The images of a run: uint8 on the device, split once into training, validation, probe and test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from energylens.attacks.noise import key
+from energylens.data import Samples, load_data
+from energylens.data.sources import Memory
+from energylens.errors import InputError
+from energylens.training.augmentation import AUGMENTATIONS, Augmentation
+from energylens.training.settings import TrainSettings
+
+CHUNK = 1000  # images made uint8 at once
+
+
+@dataclass(frozen=True)
+class Images:
+    """pixels: (N, C, H, W) uint8 in [0, levels]; labels: (N,) int64 in [0, K); both on the device."""
+
+    pixels: Tensor
+    labels: Tensor
+    levels: int
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, rows: Tensor | slice) -> Images:
+        return Images(self.pixels[rows], self.labels[rows], self.levels)
+
+    @property
+    def x(self) -> Tensor:
+        """(N, C, H, W) float32 in [0, 1]."""
+        return self.pixels.float() / self.levels
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """train: what is learnt; probe: the first of it, without augmentation; val: held back, maybe empty; test."""
+
+    train: Images
+    probe: Images
+    val: Images
+    test: Images
+    classes: tuple[str, ...]
+    digest: dict[str, Any]
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(C, H, W)."""
+        return tuple(self.train.pixels.shape[1:])
+
+    def statistics(self) -> tuple[list[float], list[float]]:
+        """Mean and standard deviation of each channel of the training images, in units of [0, 1]."""
+        # from histograms: whole numbers, so that every device and thread count gives the same bits
+        counts = torch.stack([torch.bincount(c.flatten().long(), minlength=256) for c in self.train.pixels.unbind(1)])
+        share = counts.double().cpu() / counts.sum(1, keepdim=True).cpu()
+        level = torch.arange(256, dtype=torch.float64) / self.train.levels
+        mean = share @ level
+        std = (share @ level.square() - mean.square()).sqrt()
+        return [round(value, 6) for value in mean.tolist()], [round(value, 6) for value in std.tolist()]
+
+
+def load_training_data(settings: TrainSettings, root: str | Path | None, device: torch.device) -> TrainingData:
+    """The data set's two splits, cut to the classes and numbers asked for. Raises InputError, RunError."""
+    train, test = (load_data(settings.dataset, split=split, root=root) for split in ("train", "test"))
+    digest = {"train": train.digest, "test": test.digest}
+    labels = range(len(train.classes)) if settings.classes is None else settings.classes
+    if beyond := [label for label in labels if not 0 <= label < len(train.classes)]:
+        raise InputError(f"--classes names {beyond[0]}, {settings.dataset} has labels 0 to {len(train.classes) - 1}")
+    classes = tuple(train.classes[label] for label in labels)
+    chosen = _of_classes(train, tuple(labels), settings.per_class)
+    held, learnt = _split(len(chosen), settings)
+    everything = _on_device(chosen, tuple(labels), device)
+    probed = settings.eval_samples or len(learnt)
+    kept = _on_device(_of_classes(test, tuple(labels), None), tuple(labels), device)
+    limit = settings.eval_samples or len(kept)
+    return TrainingData(
+        everything[learnt], everything[learnt[:probed]], everything[held[:limit]], kept[:limit], classes, digest
+    )
+
+
+def _of_classes(samples: Samples, labels: tuple[int, ...], per_class: int | None) -> Samples:
+    """The samples of these labels, in the split's order; the first per_class of each."""
+    members = [(samples.labels == label).nonzero().flatten()[:per_class] for label in labels]
+    if per_class is not None and min(map(len, members)) < per_class:
+        raise InputError(f"--per-class {per_class}: a class has {min(map(len, members))} training images; give fewer")
+    return samples.subset(torch.cat(members))
+
+
+def _split(n: int, settings: TrainSettings) -> tuple[Tensor, Tensor]:
+    """Positions held back for validation, and those to learn from, each in an order shuffled under the seed."""
+    order = torch.randperm(n, generator=Generator().manual_seed(key(settings.seed, "validation", 0)))
+    held = round(settings.val_fraction * n)
+    if n - held < settings.batch_size:
+        raise InputError(f"{n - held} training images do not fill one batch: --batch-size is {settings.batch_size}")
+    return order[:held], order[held:]
+
+
+def _on_device(samples: Samples, labels: tuple[int, ...], device: torch.device) -> Images:
+    """The samples as uint8, their labels renumbered in the order given."""
+    levels = samples.source.levels if isinstance(samples.source, Memory) else 255
+    starts = range(0, len(samples), CHUNK)
+    pixels = [(samples.batch(start, start + CHUNK)[0] * levels).round().to(torch.uint8) for start in starts]
+    number = torch.full((max(labels) + 1,), -1)
+    number[list(labels)] = torch.arange(len(labels))
+    return Images(torch.cat(pixels).to(device), number[samples.labels].to(device), levels)
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The batches of one epoch: a function of (seed, epoch) alone, shared out over the ranks.
+
+    The last images that do not fill a batch are left to the next shuffle.
+    """
+
+    images: Images
+    settings: TrainSettings
+    rank: int = 0
+    ranks: int = 1
+
+    def __len__(self) -> int:
+        return len(self.images) // self.settings.batch_size
+
+    def of(self, epoch: int, generator: Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        """x: (B, C, H, W) float32 in [0, 1] and y: (B,), augmented by draws from the generator."""
+        augment: Augmentation = AUGMENTATIONS[self.settings.augment or "none"]
+        shuffle = Generator().manual_seed(key(self.settings.seed, "order", epoch))
+        order = torch.randperm(len(self.images), generator=shuffle).to(self.images.labels.device)
+        for rows in order[: len(self) * self.settings.batch_size].view(len(self), -1):
+            batch = self.images[rows[self.rank :: self.ranks]]
+            yield augment(batch.pixels, generator).float() / batch.levels, batch.labels

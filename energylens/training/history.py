@@ -1,0 +1,156 @@
+"""What a run leaves of its course: one row an epoch, and one a measured step; each file rewritten whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from energylens.energy import abnormal, joint_energy, kl_terms, marginal_energy
+from energylens.training.step import Step
+from energylens.whole_file import whole_file
+
+HISTORY, STEPS, CLASSES = "history.parquet", "steps.parquet", "classes.parquet"
+
+COLUMNS: tuple[str, ...] = (
+    "epoch",  # from 1
+    "lr",  # of the epoch's last step
+    "seconds",
+    "loss",  # of the method, without the regularisers
+    "reg",  # sum of weight * regulariser
+    "train_accuracy",  # on the training images the steps saw
+    "train_adv_accuracy",
+    "marginal_clean",  # mean energies of the training samples the steps saw, nats
+    "marginal_adv",
+    "joint_clean",
+    "joint_adv",
+    "delta_marginal",  # natural minus adversarial
+    "delta_joint",
+    "abnormal_share",
+    "trades_conditional",  # the two parts of KL(p(.|x) || p(.|x*))
+    "trades_marginal",
+    "probe_delta_marginal",  # fixed training images, eval mode, the training attack
+    "probe_delta_joint",
+    "probe_abnormal_share",
+    "val_clean",
+    "val_fgsm",
+    "val_pgd",
+    "test_clean",
+    "test_fgsm",
+    "test_pgd",
+    "train_clean",  # on the probe's images
+    "train_fgsm",
+    "train_pgd",
+    "alarm",  # "", "co" or "ro"
+)
+
+STEP_COLUMNS = ("step", "epoch", "loss", "delta_marginal", "delta_joint", "abnormal_share", "train_adv_accuracy")
+
+#: what every step is measured by, in the order of its vector
+MEASURES = ("loss", "reg", *COLUMNS[5:11], "abnormal_share", "trades_conditional", "trades_marginal")
+
+
+@torch.no_grad()
+def measures(step: Step, loss: Tensor, reg: Tensor, clean: Tensor | None, adversarial: bool) -> Tensor:
+    """The step in MEASURES, a vector on its device; nan for what it has not seen. clean: logits of x, if known."""
+    found = {"loss": loss, "reg": reg}
+    if clean is not None:
+        found |= {
+            "train_accuracy": _accuracy(clean, step.y),
+            "marginal_clean": marginal_energy(clean).mean(),
+            "joint_clean": joint_energy(clean, step.y).mean(),
+        }
+    if adversarial:
+        adv = step.logits_adv.detach()
+        found |= {"train_adv_accuracy": _accuracy(adv, step.y)}
+        if clean is not None:
+            conditional, marginal = kl_terms(clean, adv)
+            found |= {
+                "marginal_adv": marginal_energy(adv).mean(),
+                "joint_adv": joint_energy(adv, step.y).mean(),
+                "abnormal_share": abnormal(clean, adv, step.y).float().mean(),
+                "trades_conditional": conditional.mean(),
+                "trades_marginal": marginal.mean(),
+            }
+    missing = loss.new_tensor(torch.nan)
+    return torch.stack([found.get(name, missing).detach().float() for name in MEASURES])
+
+
+def _accuracy(logits: Tensor, y: Tensor) -> Tensor:
+    return (logits.argmax(dim=1) == y).float().mean()
+
+
+def as_steps(vectors: Tensor, epoch: int, first: int) -> pd.DataFrame:
+    """Vectors of MEASURES, (steps, M), as a table; epoch from 1, first: the number of the first step, from 1."""
+    table = pd.DataFrame(vectors.double().cpu().numpy(), columns=list(MEASURES))
+    return table.assign(
+        step=range(first, first + len(table)),
+        epoch=epoch,
+        delta_marginal=table["marginal_clean"] - table["marginal_adv"],
+        delta_joint=table["joint_clean"] - table["joint_adv"],
+    )
+
+
+def epoch_means(steps: pd.DataFrame) -> dict[str, float]:
+    """The means of an epoch over its measured steps, in float64; nan where none was measured."""
+    names = [*MEASURES, "delta_marginal", "delta_joint"]
+    return {str(name): float(value) for name, value in steps[names].mean().items()}
+
+
+@dataclass
+class History:
+    """The course of one run. Rows of epochs that a resumed run does again are dropped."""
+
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    steps: list[pd.DataFrame] = field(default_factory=list)
+    classes: list[dict[str, Any]] = field(default_factory=list)
+
+    @staticmethod
+    def read(folder: Path, until: int) -> History:
+        """What the folder holds of the epochs 1 .. until."""
+        epochs, steps, classes = (_read(folder / name, until) for name in (HISTORY, STEPS, CLASSES))
+        return History(_records(epochs), [steps], _records(classes))
+
+    def frame(self) -> pd.DataFrame:
+        """One row an epoch, in COLUMNS."""
+        return pd.DataFrame(self.epochs, columns=list(COLUMNS))
+
+    def add(self, steps: pd.DataFrame, row: Mapping[str, Any], classes: list[dict[str, Any]]) -> None:
+        """An epoch: its measured steps, its row (nan for what it lacks) and the rows of its classes."""
+        seen = steps[steps["train_accuracy"].notna()]
+        self.steps.append(seen[list(STEP_COLUMNS)])
+        self.epochs.append({name: row.get(name, torch.nan) for name in COLUMNS})
+        self.classes.extend(classes)
+
+    def write(self, folder: Path) -> None:
+        """The files, each whole or not at all."""
+        _write(self.frame(), folder / HISTORY)
+        _write(pd.concat(self.steps, ignore_index=True), folder / STEPS)
+        if self.classes:
+            _write(pd.DataFrame(self.classes), folder / CLASSES)
+
+
+def read_history(folder: Path) -> pd.DataFrame:
+    """The history of a run folder, one row an epoch."""
+    return pd.read_parquet(folder / HISTORY)
+
+
+def _read(path: Path, until: int) -> pd.DataFrame:
+    if not path.exists():
+        return pd.DataFrame()
+    table = pd.read_parquet(path)
+    return table[table["epoch"] <= until]
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+
+
+def _write(table: pd.DataFrame, path: Path) -> None:
+    with whole_file(path) as temporary:
+        table.to_parquet(temporary, index=False)

@@ -1,0 +1,233 @@
+"""THE training loop, for every method and regulariser of the tables."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from energylens.attacks.frozen import random_state
+from energylens.errors import RunError
+from energylens.training.awp import perturbed_weights
+from energylens.training.checkpoint import LAST
+from energylens.training.evaluation import class_rows, count_correct, judges, probe_columns, probe_energies
+from energylens.training.history import as_steps, epoch_means, measures
+from energylens.training.methods import METHODS
+from energylens.training.regularizers import REGULARIZERS
+from energylens.training.run import Run, open_run
+from energylens.training.settings import TrainSettings
+from energylens.training.step import Step
+from energylens.training.watch import EnergyWatch
+
+FLUSH = 50  # steps between two looks at the losses, so that a GPU need not wait for each
+EXPLODED = 1e4  # nats: a loss above is lost
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands: epoch from 1, steps done of all, and what is new: the means of the last steps, with the
+    accuracies of the test images where an epoch is over (``finished``), or a message."""
+
+    epoch: int
+    done: int
+    total: int
+    row: Mapping[str, Any]
+    finished: bool = False
+    message: str = ""
+
+
+Listener = Callable[[Progress], None]
+
+
+def silence(progress: Progress) -> None:
+    """A listener that says nothing."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished run. best: its epoch, from 1; stopped: the alarm that ended it, or ""; writes: whether this process,
+    of several, is the one that writes."""
+
+    settings: TrainSettings
+    folder: Path
+    history: pd.DataFrame
+    best: int
+    stopped: str
+    writes: bool
+
+
+def train(
+    settings: TrainSettings,
+    *,
+    out: Path = Path("runs"),
+    folder: Path | None = None,
+    root: Path | None = None,
+    device: str = "auto",
+    watch: EnergyWatch | None = None,
+    overwrite: bool = False,
+    listener: Listener = silence,
+) -> Trained:
+    """Train, or go on where the same settings were interrupted; on a CPU the settings decide every bit of a run.
+
+    out: where runs are kept, this one in a folder named by its settings, or folder: its own; root: where data lie;
+    device: "auto" or "cpu". Raises InputError, RunError.
+    """
+    settings = settings.resolved()
+    with random_state(0):
+        run = open_run(settings, out, folder, root=root, device=device, watch=watch, overwrite=overwrite)
+        listener = listener if run.writes else silence
+        for epoch in run.epochs_left():
+            began, vectors, tables = time.monotonic(), list[Tensor](), list[pd.DataFrame]()
+            for number, x, y in run.walk(epoch):
+                lr = run.set_rate(epoch, number)
+                vectors.append(learn(run, x, y, epoch, number))
+                if len(vectors) == FLUSH or number + 1 == run.steps:
+                    tables.append(flush(run, vectors, epoch, number, listener))
+            finish_epoch(run, pd.concat(tables), {"lr": lr, "seconds": time.monotonic() - began}, listener)
+    return Trained(settings, run.folder, run.history.frame(), run.best[0], run.stopped, run.writes)
+
+
+def learn(run: Run, x: Tensor, y: Tensor, epoch: int, number: int) -> Tensor:
+    """One step: attack, loss, gradients, weights; returns it in MEASURES. x: (N, C, H, W) in [0, 1]; y: (N,)."""
+    settings, progress = run.settings, epoch + (number + 1) / run.steps
+    images = run.attacker(x, y, eps := run.eps(progress))
+    see = partial(
+        Step, x=x, y=y, x_start=images.x_start, x_adv=images.x_adv, first_logits=images.first_logits,
+        settings=settings, noise=run.noise, eps=eps, progress=progress,
+    )  # fmt: skip
+    with perturbed_weights(run.network, partial(method_loss, see, run.network), settings.awp):
+        step = see(run.model)
+        loss, reg = METHODS[settings.method].loss(step), regularisation(step)
+        run.optimizer.zero_grad()
+        run.accelerator.backward(loss + reg)
+    seen = observe(run, step, loss, reg, number)
+    run.optimizer.step()
+    run.attacker.after_backward(eps)
+    if run.average is not None:
+        run.average.update_parameters(run.network)
+    return seen
+
+
+def method_loss(see: Callable[[nn.Module], Step], network: nn.Module) -> Tensor:
+    """The method's loss alone, at the network's present weights."""
+    step = see(network)
+    return METHODS[step.settings.method].loss(step)
+
+
+def regularisation(step: Step) -> Tensor:
+    """Sum of weight * regulariser, zero without any."""
+    settings = step.settings
+    terms = [w * REGULARIZERS[name].value(step) for name, w in zip(settings.reg, settings.reg_weight, strict=True)]
+    return sum(terms, start=step.x.new_zeros(()))
+
+
+@torch.no_grad()
+def observe(run: Run, step: Step, loss: Tensor, reg: Tensor, number: int) -> Tensor:
+    """The step in MEASURES. Where it has not seen the clean images, it looks at them every measure_every steps."""
+    adversarial = METHODS[run.settings.method].adversarial
+    clean = step.clean_seen
+    if clean is None and number % run.settings.measure_every == 0:
+        with statistics_kept(run.network):
+            clean = run.network(step.x).float()
+    if adversarial and clean is not None and run.watch is not None:
+        run.watch.update(clean, step.logits_adv, step.y)
+    return measures(step, loss, reg, clean, adversarial)
+
+
+@contextmanager
+def statistics_kept(network: nn.Module) -> Iterator[None]:
+    """Inside, forwards in train mode leave the running statistics of batch norm alone."""
+    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    try:
+        for norm in norms:
+            norm.momentum = 0.0
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+
+
+def flush(run: Run, vectors: list[Tensor], epoch: int, number: int, listener: Listener) -> pd.DataFrame:
+    """The steps since the last look, as a table, averaged over the processes; the vectors are emptied.
+
+    Raises RunError for a loss that is not finite or has exploded: what is on the disk stays good.
+    """
+    first = number + 2 - len(vectors)
+    table = as_steps(run.gather(torch.stack(vectors), "mean"), epoch + 1, epoch * run.steps + first)
+    vectors.clear()
+    lost = table[~(table["loss"].abs() < EXPLODED) | table["reg"].isna()]
+    if len(lost):
+        row = lost.iloc[0]
+        kept = f"{run.folder / LAST} is the network of epoch {epoch}" if epoch else "no epoch was finished"
+        raise RunError(
+            f"the loss is {row['loss'] + row['reg']:g} at step {row['step']:.0f} (epoch {epoch + 1}): {kept}; "
+            "try a smaller --lr or --reg-weight, a longer --eps-ramp, or --amp no"
+        )
+    listener(Progress(epoch + 1, epoch * run.steps + number + 1, run.settings.epochs * run.steps, epoch_means(table)))
+    return table
+
+
+def finish_epoch(run: Run, steps: pd.DataFrame, row: dict[str, Any], listener: Listener) -> None:
+    """Judge the network, hear the watch, and write everything down."""
+    run.share_buffers()
+    run.epoch += 1
+    probe = run.gather(probe_energies(network := run.judged(), run.data, run.settings, run.share), "sum")
+    row |= {"epoch": run.epoch, **epoch_means(steps), **probe_columns(probe), **accuracies(run, network)}
+    row["alarm"] = hear(run, listener)
+    classes = class_rows(probe, run.data.classes, run.epoch) if run.settings.classwise else []
+    run.history.add(steps, row, classes)
+    run.save(row["val_pgd" if len(run.data.val) else "train_pgd"])
+    listener(report(run, row, finished=True))
+
+
+def accuracies(run: Run, network: nn.Module) -> dict[str, float]:
+    """``val_clean`` ... ``train_pgd``: shares in [0, 1]; nan for a validation split that is not there."""
+    row = {}
+    for name, images in (("val", run.data.val), ("test", run.data.test), ("train", run.data.probe)):
+        correct = run.gather(count_correct(network, images, run.settings, run.share), "sum").tolist()
+        for judge, count in zip(judges(run.settings), correct, strict=True):
+            row[f"{name}_{judge}"] = count / len(images) if len(images) else math.nan
+    return row
+
+
+def report(run: Run, row: Mapping[str, Any], *, finished: bool = False, message: str = "") -> Progress:
+    """The progress of a run between two epochs."""
+    return Progress(run.epoch, run.epoch * run.steps, run.settings.epochs * run.steps, row, finished, message)
+
+
+def hear(run: Run, listener: Listener) -> str:
+    """The kind of the watch's alarm for this epoch, acted on; "" for none."""
+    alarm = None if run.watch is None else run.watch.step(partial(run.gather, how="sum"))
+    if alarm is None:
+        return ""
+    listener(report(run, {}, message=f"epoch {run.epoch}: {alarm.reason}"))
+    ON_ALARM[run.settings.on_alarm](run, alarm.kind)
+    return alarm.kind
+
+
+def go_on(run: Run, kind: str) -> None:
+    """The alarm is written down, no more."""
+
+
+def stop(run: Run, kind: str) -> None:
+    """This epoch is the last."""
+    run.stopped = kind
+
+
+def roll_back(run: Run, kind: str) -> None:
+    """This epoch is the last, and its weights give way to those of the best epoch before it."""
+    run.stopped = kind
+    run.rolled_back = run.best[0] > 0
+
+
+ON_ALARM: dict[str, Callable[[Run, str], None]] = {"warn": go_on, "stop": stop, "rollback": roll_back}

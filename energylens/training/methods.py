@@ -1,0 +1,123 @@
+"""The training methods as a table: what makes the images adversarial, and the loss of a step.
+
+Words: CE(x, y) = E(x, y) - E(x); KL(x, x*) = KL(p(.|x) || p(.|x*)), in energies (arXiv 2407.06315, section 3); every
+loss is a mean over the batch, in nats.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from energylens.attacks.ascent import Ascent
+from energylens.energy import cross_entropy, kl_divergence, marginal_energy
+from energylens.training.step import Step
+
+MAIL_SLOPE, MAIL_SHIFT = 2.0, 0.0
+
+
+def natural(step: Step) -> Tensor:
+    """``CE(x, y)``."""
+    return cross_entropy(step.logits, step.y).mean()
+
+
+def adversarial(step: Step) -> Tensor:
+    """``CE(x*, y)`` (arXiv 1706.06083)."""
+    return cross_entropy(step.logits_adv, step.y).mean()
+
+
+def trades(step: Step) -> Tensor:
+    """``CE(x, y) + beta KL(x, x*)`` (arXiv 1901.08573)."""
+    return (cross_entropy(step.logits, step.y) + _pull(step)).mean()
+
+
+def mart(step: Step) -> Tensor:
+    """``CE(x*, y) - log(1 - max_{k != y} p_k(x*)) + beta KL(x, x*) (1 - p_y(x))`` (Wang et al., ICLR 2020, openreview
+    rklOg6EFwS)."""
+    doubt = 1 - torch.exp(-cross_entropy(step.logits, step.y))
+    return (cross_entropy(step.logits_adv, step.y) + rival_loss(step.logits_adv, step.y) + _pull(step) * doubt).mean()
+
+
+def rival_loss(logits: Tensor, y: Tensor) -> Tensor:
+    """``-log(1 - max_{k != y} p_k)``, (N,), on log-probabilities, so that nothing cancels; logits (N, K), y (N,)."""
+    rival = logits.scatter(1, y[:, None], -torch.inf).argmax(dim=1, keepdim=True)
+    return marginal_energy(logits.scatter(1, rival, -torch.inf)) - marginal_energy(logits)
+
+
+def mail_trades(step: Step) -> Tensor:
+    """``CE(x, y) + beta w KL(x, x*)`` with ``w = sigmoid(-slope (PM - shift))``, scaled to a mean of 1, and the margin
+    ``PM = p_y(x*) - max_{k != y} p_k(x*)`` (arXiv 2106.07904). Our reading [R]: slope 2, shift 0, from the first
+    epoch on."""
+    w = torch.sigmoid(-MAIL_SLOPE * (probability_margin(step.logits_adv.detach(), step.y) - MAIL_SHIFT))
+    return (cross_entropy(step.logits, step.y) + w / w.mean() * _pull(step)).mean()
+
+
+def probability_margin(logits: Tensor, y: Tensor) -> Tensor:
+    """``p_y - max_{k != y} p_k``, (N,) in [-1, 1]; logits (N, K), y (N,)."""
+    p = torch.softmax(logits, dim=1)
+    return (p.gather(1, y[:, None]) - p.scatter(1, y[:, None], -1).amax(dim=1, keepdim=True)).squeeze(1)
+
+
+def weat_natural(step: Step) -> Tensor:
+    """``w(x) {CE(x, y) + beta KL(x, x*)}`` (arXiv 2407.06315, section 3.3)."""
+    return (energy_weight(step.logits) * (cross_entropy(step.logits, step.y) + _pull(step))).mean()
+
+
+def weat_adversarial(step: Step) -> Tensor:
+    """``w(x) {CE(x*, y) + beta KL(x, x*)}`` (arXiv 2407.06315, section 3.3)."""
+    return (energy_weight(step.logits) * (cross_entropy(step.logits_adv, step.y) + _pull(step))).mean()
+
+
+def energy_weight(logits: Tensor) -> Tensor:
+    """WEAT's ``w(x) = 1 / log(1 + exp |E(x)|)``, (N,) without a graph, of natural logits (N, K); always finite.
+
+    >>> energy_weight(torch.tensor([[0.0, -torch.inf], [11.47, -torch.inf]]))
+    tensor([1.4427, 0.0872])
+    """
+    return 1 / F.softplus(marginal_energy(logits.detach()).abs())
+
+
+def _pull(step: Step) -> Tensor:
+    assert step.settings.beta is not None
+    return step.settings.beta * kl_divergence(step.logits, step.logits_adv)
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row. attack: its eps is filled in later. attack_mode: of batch norm inside the attack, as the source has it.
+    beta: of the KL term, None without one. replays: times a batch is used in free training, else None. steppable:
+    whether the number of its steps is the user's."""
+
+    loss: Callable[[Step], Tensor]
+    attack: Ascent
+    source: str
+    attack_mode: str = "train"
+    beta: float | None = None
+    replays: int | None = None
+    adversarial: bool = True
+    steppable: bool = False
+
+
+_LATER = math.nan  # stands for eps until a run has one
+_PGD = Ascent(_LATER, start="uniform", steps=10, relative_step=0.25)
+_KL = Ascent(_LATER, start="gaussian", start_scale=0.001, steps=10, relative_step=0.25, loss="kl")
+_NEAR = Ascent(_LATER, start="gaussian", start_scale=0.001, steps=10, relative_step=0.25)
+
+METHODS: dict[str, Method] = {
+    "standard": Method(natural, Ascent(_LATER, steps=0), "no attack", adversarial=False),
+    "fgsm": Method(adversarial, Ascent(_LATER), "arXiv 1412.6572"),
+    "rs-fgsm": Method(adversarial, Ascent(_LATER, start="uniform", relative_step=1.25), "arXiv 2001.03994"),
+    "n-fgsm": Method(adversarial, Ascent(_LATER, start="uniform", start_scale=2.0, clip=False), "arXiv 2202.01181"),
+    "free": Method(adversarial, Ascent(_LATER), "arXiv 1904.12843", replays=8),
+    "pgd": Method(adversarial, _PGD, "arXiv 1706.06083; 2002.11569", steppable=True),
+    "trades": Method(trades, _KL, "arXiv 1901.08573", "eval", beta=6.0, steppable=True),
+    "mart": Method(mart, _NEAR, "openreview rklOg6EFwS", "eval", beta=5.0, steppable=True),
+    "mail-trades": Method(mail_trades, _KL, "arXiv 2106.07904", "eval", beta=5.0, steppable=True),
+    "weat-nat": Method(weat_natural, _KL, "arXiv 2407.06315", "eval", beta=6.0, steppable=True),
+    "weat-adv": Method(weat_adversarial, _KL, "arXiv 2407.06315", "eval", beta=6.0, steppable=True),
+}

@@ -1,0 +1,77 @@
+"""Presets: the papers' settings under a short name. What a user sets himself goes before."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from energylens.errors import InputError
+from energylens.run_folder import MANIFEST, check_same, read_manifest
+from energylens.training.settings import TrainSettings
+
+#: name -> (where the settings are from, the settings)
+RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
+    "digits": ("the embedded default; ours", {"eps_ramp": 10.0, "epochs": 40, "eval_samples": 500}),
+    "co": (
+        "catastrophic overfitting in fast training: arXiv 2001.03994, 2007.02617",
+        {
+            "dataset": "cifar10", "arch": "preactresnet18", "normalize": True, "augment": "crop-flip",
+            "method": "fgsm", "eps": "8/255", "optimizer": "sgd", "lr": 0.2, "momentum": 0.9, "weight_decay": 5e-4,
+            "schedule": "cyclic", "peak": 0.5, "epochs": 30, "batch_size": 128, "val_fraction": 0.02,
+            "channels_last": True,
+        },
+    ),
+    "co-small": (
+        "catastrophic overfitting within a minute on one CPU core; ours",
+        {
+            "dataset": "cifar10", "classes": (0, 1, 6, 7), "per_class": 1500, "arch": "cifar-smallcnn",
+            "normalize": True, "augment": "none", "method": "fgsm", "eps": "28/255", "eps_ramp": 1.0,
+            "optimizer": "adam", "lr": 2e-3, "weight_decay": 0.0, "schedule": "constant", "epochs": 24,
+            "batch_size": 128, "val_fraction": 0.0, "eval_samples": 300, "eval_steps": 20,
+        },
+    ),
+    "ro": (
+        "robust overfitting: arXiv 2002.11569",
+        {
+            "dataset": "cifar10", "arch": "preactresnet18", "normalize": True, "augment": "crop-flip",
+            "method": "pgd", "eps": "8/255", "steps": 10, "step_size": "2/255", "optimizer": "sgd", "lr": 0.1,
+            "momentum": 0.9, "weight_decay": 5e-4, "schedule": "piecewise", "milestones": (0.5, 0.75), "epochs": 200,
+            "batch_size": 128, "val_fraction": 0.02, "channels_last": True,
+        },
+    ),
+    "weat": (
+        "WEAT: arXiv 2407.06315",
+        {
+            "dataset": "cifar10", "arch": "resnet18", "normalize": False, "augment": "crop-flip",
+            "method": "weat-adv", "eps": "8/255", "steps": 10, "step_size": "2/255", "optimizer": "sgd", "lr": 0.1,
+            "weight_decay": 5e-4, "schedule": "onecycle", "peak": 0.25, "epochs": 100, "batch_size": 128,
+            "val_fraction": 0.02, "channels_last": True,
+        },
+    ),
+}  # fmt: skip
+
+
+def settings_of(recipe: str = "digits", **own: Any) -> TrainSettings:
+    """The recipe's settings, one's own before them, nothing left open. Raises InputError for an unknown name."""
+    return _with(TrainSettings(), recipe, own).resolved()
+
+
+def settings_in(folder: Path, recipe: str | None = None, **own: Any) -> TrainSettings:
+    """The settings of the run in this folder. recipe, own: what was asked for beside; InputError that names the first
+    difference where the run has other settings."""
+    manifest = read_manifest(folder / MANIFEST) if (folder / MANIFEST).is_file() else {"identity": {}}
+    if "settings" not in manifest["identity"]:
+        raise InputError(f"{folder} holds no training run: give the folder that `energylens train` made")
+    found = TrainSettings.from_manifest(manifest["identity"]["settings"])
+    check_same(found.manifest(), _with(found, recipe, own).manifest(), folder)
+    return found
+
+
+def _with(settings: TrainSettings, recipe: str | None, own: dict[str, Any]) -> TrainSettings:
+    if recipe is not None and recipe not in RECIPES:
+        raise InputError(f"unknown recipe {recipe!r}: give one of {', '.join(RECIPES)}")
+    known = {field.name for field in fields(TrainSettings)}
+    if strange := sorted(own.keys() - known):
+        raise InputError(f"unknown setting {strange[0]!r}: one of {', '.join(sorted(known))}")
+    return replace(settings, **{**(RECIPES[recipe][1] if recipe else {}), **own})

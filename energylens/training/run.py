@@ -1,0 +1,299 @@
+"""A training run: what it is made of, where it is kept, and how it goes on after an interruption."""
+
+from __future__ import annotations
+
+import copy
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedDataParallelKwargs
+from torch import Generator, Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from energylens.attacks.noise import BatchNoise, key
+from energylens.errors import InputError
+from energylens.models.architectures import architecture, normalized
+from energylens.run_folder import fingerprint, open_folder, safe_name, writing
+from energylens.training.attacker import Attacker, make_attacker
+from energylens.training.checkpoint import BEST, LAST, copy_weights, load_state, save_state, save_weights
+from energylens.training.data import Batches, TrainingData, load_training_data
+from energylens.training.evaluation import Share
+from energylens.training.history import History
+from energylens.training.methods import METHODS
+from energylens.training.optimizers import OPTIMIZERS, set_rate
+from energylens.training.schedules import SCHEDULES, Position
+from energylens.training.settings import TrainSettings
+from energylens.training.watch import EnergyWatch
+
+FOLDER = "train"  # in the runs
+PACKAGES = ("energylens", "torch", "torchvision", "accelerate")
+
+
+@dataclass
+class Run:
+    """Everything a run holds between two epochs. Make it with ``open_run``.
+
+    network: what is trained; model: the same as the training forward calls it (several processes, mixed precision);
+    twin: a copy to judge and to save, in float32; average: the weights' moving average, if one is kept. epoch: how many
+    are done. best: epoch and accuracy of the best one. stopped: the alarm that ended the run; rolled_back: whether the
+    last weights gave way to the best.
+    """
+
+    settings: TrainSettings
+    folder: Path
+    accelerator: Accelerator
+    data: TrainingData
+    network: nn.Module
+    model: nn.Module
+    twin: nn.Module
+    average: AveragedModel | None
+    optimizer: Optimizer
+    generator: Generator
+    attacker: Attacker
+    statistics: tuple[list[float], list[float]] | None
+    watch: EnergyWatch | None = None
+    history: History = field(default_factory=History)
+    epoch: int = 0
+    best: tuple[int, float] = (0, -1.0)
+    stopped: str = ""
+    rolled_back: bool = False
+
+    @property
+    def share(self) -> Share:
+        """This process's part of what all look at together."""
+        return Share(self.accelerator.process_index, self.accelerator.num_processes)
+
+    @property
+    def noise(self) -> BatchNoise:
+        return BatchNoise(self.generator)
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes the files."""
+        return bool(self.accelerator.is_main_process)
+
+    def epochs_left(self) -> Iterator[int]:
+        """The epochs to do, from 0, each with random states that depend on (seed, epoch) alone."""
+        while self.epoch < self.settings.epochs and not self.stopped:
+            seed = key(self.settings.seed, f"epoch/{self.share.rank}", self.epoch)
+            self.generator.manual_seed(seed)
+            torch.manual_seed(seed)
+            self.network.train()
+            yield self.epoch
+
+    @property
+    def replays(self) -> int:
+        """How many steps a batch is used for."""
+        return self.settings.replays or 1
+
+    @property
+    def steps(self) -> int:
+        """Steps in an epoch."""
+        return len(self.batches) * self.replays
+
+    @property
+    def batches(self) -> Batches:
+        return Batches(self.data.train, self.settings, self.share.rank, self.share.ranks)
+
+    def walk(self, epoch: int) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """The epoch's steps: number from 0, x and y."""
+        layout = torch.channels_last if self.settings.channels_last else torch.contiguous_format
+        step = 0
+        for x, y in self.batches.of(epoch, self.generator):
+            for _ in range(self.replays):
+                yield step, x.contiguous(memory_format=layout), y
+                step += 1
+
+    def set_rate(self, epoch: int, step: int) -> float:
+        """Set the learning rate of this step; returns it."""
+        settings = self.settings
+        at = Position(epoch * self.steps + step, settings.epochs * self.steps, settings.peak, settings.milestones)
+        rate = SCHEDULES[settings.schedule](at)
+        set_rate(self.optimizer, settings.lr * rate.factor, rate.momentum)
+        return settings.lr * rate.factor
+
+    def eps(self, progress: float) -> float:
+        """The radius after so many epochs: eps, or the part of it that the ramp has reached."""
+        ramp = self.settings.eps_ramp
+        return self.settings.radius * (min(1.0, progress / ramp) if ramp else 1.0)
+
+    def judged(self) -> nn.Module:
+        """The network as it would be used now: the average where one is kept."""
+        source = self.network if self.average is None else self.average.module
+        self.twin.load_state_dict(source.state_dict())
+        return self.twin
+
+    def share_buffers(self) -> None:
+        """Make the statistics of batch norm the mean of all processes'."""
+        if self.share.ranks > 1:
+            for buffer in self.network.buffers():
+                if buffer.is_floating_point():
+                    buffer.copy_(self.accelerator.reduce(buffer, "mean"))
+
+    def gather(self, values: Tensor, how: str) -> Tensor:
+        """Sum or mean over all processes."""
+        reduced: Tensor = self.accelerator.reduce(values, how)
+        return reduced
+
+    def save(self, accuracy: float) -> None:
+        """Files of a finished epoch; the state last, so that whatever is missing is done again."""
+        if accuracy > self.best[1] and not self.rolled_back:
+            self.best = (self.epoch, accuracy)
+        if not self.writes:
+            return
+        with writing(self.folder):
+            if self.best[0] == self.epoch:
+                self.save_weights(BEST)
+            if self.rolled_back:
+                copy_weights(self.folder / BEST, self.folder / LAST)
+            else:
+                self.save_weights(LAST)
+            self.history.write(self.folder)
+            save_state(self.folder, self._state())
+
+    def save_weights(self, name: str) -> None:
+        """The judged network with its description."""
+        core = self.twin.get_submodule("model") if self.statistics else self.twin
+        save_weights(self.folder / name, core.state_dict(), self._about())
+
+    def _about(self) -> dict[str, Any]:
+        settings, row = self.settings, self.history.epochs[-1]
+        robust = METHODS[settings.method].adversarial
+        whole = settings.classes is None
+        mean, std = self.statistics or (None, None)
+        return {
+            "arch": settings.arch,
+            "num_classes": len(self.data.classes),
+            "in_channels": self.data.image_shape[0],
+            "width": settings.width,
+            "mean": mean,
+            "std": std,
+            "dataset": settings.dataset if whole else None,  # a part of it is another data set
+            "classes": list(self.data.classes),
+            "threat_model": {"linf": "Linf", "l2": "L2"}[settings.norm] if robust else None,
+            "eps": settings.eps if robust else None,
+            "trained_on": settings.method,
+            "epoch": self.epoch,
+            "seed": settings.seed,
+            "test_images": len(self.data.test),
+            "measured": {name: round(100 * row[f"test_{name}"], 2) for name in ("clean", "fgsm", "pgd")},
+            "torch": torch.__version__,
+        }
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "epoch": self.epoch,
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+            "attacker": self.attacker.state_dict(),
+            "watch": None if self.watch is None else self.watch.state_dict(),
+            "best": list(self.best),
+            "stopped": self.stopped,
+        }
+
+    def resume(self) -> None:
+        """Go on from the last finished epoch, if there is one."""
+        state = load_state(self.folder)
+        if state is None:
+            return
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.attacker.load_state_dict(state["attacker"])
+        if self.watch is not None and state["watch"] is not None:
+            self.watch.load_state_dict(state["watch"])
+        self.epoch, self.stopped = state["epoch"], state["stopped"]
+        self.best = (int(state["best"][0]), float(state["best"][1]))
+        self.history = History.read(self.folder, self.epoch)
+
+
+def open_run(
+    settings: TrainSettings,
+    out: Path,
+    folder: Path | None,
+    *,
+    root: Path | None,
+    device: str,
+    watch: EnergyWatch | None,
+    overwrite: bool,
+) -> Run:
+    """A run with these settings (resolved), as far as it has come in its folder. Raises InputError, RunError."""
+    accelerator = _engine(settings.amp, device)
+    if settings.batch_size % accelerator.num_processes:
+        raise InputError(f"--batch-size {settings.batch_size} does not divide by {accelerator.num_processes} processes")
+    data = load_training_data(settings, root, accelerator.device)
+    statistics = data.statistics() if settings.normalize else None
+    network = _network(settings, data, statistics).to(accelerator.device)
+    twin = copy.deepcopy(network).requires_grad_(False)
+    moving_average = get_ema_multi_avg_fn(settings.ema)  # type: ignore[no-untyped-call]  # torch has not typed it
+    average = AveragedModel(network, multi_avg_fn=moving_average, use_buffers=True) if settings.ema else None
+    optimizer = OPTIMIZERS[settings.optimizer](
+        network.parameters(), settings.lr, settings.momentum, settings.weight_decay
+    )
+    model, optimizer = accelerator.prepare(network, optimizer)
+    if settings.compile:
+        network.compile()
+    generator = Generator(accelerator.device)
+    attacker = make_attacker(settings, network, BatchNoise(generator))
+    identity = _identity(settings, data)
+    folder = folder or out / FOLDER / f"{safe_name(settings.name)}-{fingerprint(identity)}"
+    if accelerator.is_main_process:
+        open_folder(folder, _manifest(identity), overwrite=overwrite)
+    accelerator.wait_for_everyone()
+    run = Run(
+        settings, folder, accelerator, data, network, model, twin, average, optimizer, generator, attacker, statistics,
+        watch,
+    )  # fmt: skip
+    run.resume()
+    return run
+
+
+def _engine(precision: str, device: str) -> Accelerator:
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
+        AcceleratorState._reset_state()  # else a process could train in one precision only
+    ddp = DistributedDataParallelKwargs(broadcast_buffers=False)  # several forwards a step must not change buffers
+    cpu = device == "cpu" or not torch.accelerator.is_available()  # unless told, accelerate joins no processes on a CPU
+    return Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[ddp])
+
+
+def _network(
+    settings: TrainSettings, data: TrainingData, statistics: tuple[list[float], list[float]] | None
+) -> nn.Module:
+    """Random weights under the seed, for the data's classes and channels; InputError where the images do not fit."""
+    torch.manual_seed(key(settings.seed, "weights", 0))
+    channels = data.image_shape[0]
+    core = architecture(settings.arch).build(num_classes=len(data.classes), in_channels=channels, width=settings.width)
+    network = normalized(core, *(statistics or (None, None)))
+    if settings.channels_last:
+        network.to(memory_format=torch.channels_last)
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, *data.image_shape))
+    except RuntimeError as error:
+        raise InputError(
+            f"{settings.arch} does not take {settings.dataset}'s images of shape {data.image_shape} "
+            f"({str(error).splitlines()[0]}): choose another --arch"
+        ) from error
+    return network.train()
+
+
+def _identity(settings: TrainSettings, data: TrainingData) -> dict[str, Any]:
+    return {"settings": settings.manifest(), "data": data.digest}
+
+
+def _manifest(identity: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "identity": identity,
+        "versions": {name: version(name) for name in PACKAGES},
+        "machine": platform.platform(),
+    }

@@ -1,0 +1,79 @@
+"""Learning rates as functions of the position in the run, so that there is no schedule to save and resume."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+DROP = 0.1  # what a milestone multiplies the rate with (arXiv 2002.11569)
+FIRST_DIVISOR, LAST_DIVISOR = 25.0, 1e4  # torch's defaults of OneCycleLR
+LOW_MOMENTUM, HIGH_MOMENTUM = 0.85, 0.95
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a run stands: step in [0, total); peak and milestones as shares of the run."""
+
+    step: int
+    total: int
+    peak: float
+    milestones: tuple[float, ...]
+
+    @property
+    def share(self) -> float:
+        return self.step / self.total
+
+
+@dataclass(frozen=True)
+class Rate:
+    """factor: of the largest learning rate; momentum: None where it is left alone."""
+
+    factor: float
+    momentum: float | None = None
+
+
+def cyclic(at: Position) -> Rate:
+    """0 -> max -> 0 in straight lines, the maximum at ``peak`` (arXiv 2001.03994)."""
+    return Rate(at.share / at.peak if at.share < at.peak else (1 - at.share) / (1 - at.peak))
+
+
+def piecewise(at: Position) -> Rate:
+    """Constant, times DROP from each milestone on (arXiv 2002.11569)."""
+    return Rate(DROP ** sum(at.share >= milestone for milestone in at.milestones))
+
+
+def cosine(at: Position) -> Rate:
+    """max -> 0 along half a cosine, no restart (arXiv 1608.03983)."""
+    return Rate((1 + math.cos(math.pi * at.share)) / 2)
+
+
+def constant(at: Position) -> Rate:
+    """The same rate all along."""
+    return Rate(1.0)
+
+
+def onecycle(at: Position) -> Rate:
+    """torch's OneCycleLR with its defaults: max/25 -> max -> max/250,000 along cosines, the momentum .95 -> .85 -> .95
+    against it (arXiv 1708.07120)."""
+    summit, end = at.peak * at.total - 1, at.total - 1
+    if at.step <= summit:
+        return _between((1 / FIRST_DIVISOR, HIGH_MOMENTUM), (1.0, LOW_MOMENTUM), at.step / max(summit, 1))
+    last = 1 / (FIRST_DIVISOR * LAST_DIVISOR)
+    return _between((1.0, LOW_MOMENTUM), (last, HIGH_MOMENTUM), (at.step - summit) / max(end - summit, 1e-9))
+
+
+def _between(start: tuple[float, float], stop: tuple[float, float], share: float) -> Rate:
+    rise = (1 - math.cos(math.pi * share)) / 2
+    factor, momentum = (a + (b - a) * rise for a, b in zip(start, stop, strict=True))
+    return Rate(factor, momentum)
+
+
+SCHEDULES: dict[str, Callable[[Position], Rate]] = {
+    "cyclic": cyclic,
+    "linear": cyclic,
+    "piecewise": piecewise,
+    "cosine": cosine,
+    "onecycle": onecycle,
+    "constant": constant,
+}

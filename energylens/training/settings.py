@@ -1,0 +1,203 @@
+"""The settings of a training run: one frozen dataclass, which is the manifest too."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from energylens.attacks.norms import NORMS
+from energylens.attacks.radius import parse_radius, write_radius
+from energylens.attacks.settings import check_norm, check_radius
+from energylens.data import DATA_SETS, data_set
+from energylens.errors import InputError
+from energylens.models.architectures import architecture
+from energylens.training.augmentation import AUGMENTATIONS, usual_augmentation
+from energylens.training.der import FORMS, STARTS, STOPS
+from energylens.training.methods import METHODS
+from energylens.training.optimizers import OPTIMIZERS
+from energylens.training.regularizers import REGULARIZERS
+from energylens.training.schedules import SCHEDULES
+
+PRECISIONS = ("no", "bf16")
+MODES = ("train", "eval")
+ON_ALARM = ("warn", "stop", "rollback")
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Everything a run depends on. None stands for the method's or the data set's own; ``resolved`` fills it in.
+
+    classes: labels kept and renumbered in this order, None for all; per_class: the first so many training images of
+    each. val_fraction: share of the training images held back to choose the best epoch. normalize: put the training
+    images' mean and std into the model, as a layer. attack_mode: of the batch norm inside the attack. eps_ramp: epochs
+    over which eps grows from 0. beta: weight of the KL term. replays: of a batch, in free training. reg, reg_weight:
+    regularisers and their weights, in pairs; no weights stand for the regularisers' own. der_*: see ``der.py``. awp:
+    gamma of the weight perturbation, 0 for none. peak, milestones: shares of the run, see ``schedules.py``. ema: decay
+    of the averaged weights, 0 for none. eval_samples: how many images of each split the epochs are judged by, 0 for
+    all. measure_every: steps between measurements of a method whose steps do not see the clean images. classwise: keep
+    the probe's energies of every class. on_alarm: what the early warning does.
+    """
+
+    dataset: str = "digits"
+    classes: tuple[int, ...] | None = None
+    per_class: int | None = None
+    val_fraction: float = 0.1
+    augment: str | None = None
+    arch: str = "digits-cnn"
+    width: int | None = None
+    normalize: bool = False
+    method: str = "pgd"
+    eps: str | None = None
+    norm: str = "linf"
+    steps: int | None = None
+    step_size: str | None = None
+    attack_mode: str | None = None
+    eps_ramp: float = 0.0
+    beta: float | None = None
+    replays: int | None = None
+    reg: tuple[str, ...] = ()
+    reg_weight: tuple[float, ...] = ()
+    der_form: str = "path-joint"
+    der_start: str = "clean"
+    der_stop_gradient: str = "none"
+    der_warmup: float = 0.0
+    awp: float = 0.0
+    optimizer: str = "adamw"
+    lr: float = 2e-3
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    schedule: str = "onecycle"
+    peak: float = 0.3
+    milestones: tuple[float, ...] = (0.5, 0.75)
+    epochs: int = 60
+    batch_size: int = 64
+    ema: float = 0.0
+    amp: str = "no"
+    channels_last: bool = False
+    compile: bool = False
+    eval_samples: int = 1000
+    eval_steps: int = 10
+    measure_every: int = 10
+    classwise: bool = False
+    on_alarm: str = "warn"
+    seed: int = 0
+
+    @property
+    def radius(self) -> float:
+        """eps in units of [0, 1]."""
+        return parse_radius(self.eps or "nan")
+
+    @property
+    def name(self) -> str:
+        """``cifar10-preactresnet18-fgsm-der-8-255-s0``: what a run is called before its fingerprint."""
+        parts = [self.dataset, self.arch, self.method, *self.reg, *(["awp"] if self.awp else [])]
+        eps = [str(self.eps).replace("/", "-")] if METHODS[self.method].adversarial else []
+        return "-".join([*parts, *eps, f"s{self.seed}"])
+
+    def resolved(self) -> TrainSettings:
+        """The same run with nothing left to defaults. Raises InputError for what cannot be run."""
+        _check_words(self)
+        method, row = METHODS[self.method], data_set(self.dataset)
+        usual: dict[str, Any] = {
+            "eps": write_radius(row.default_eps[self.norm]),
+            "augment": usual_augmentation(self.dataset),
+            "steps": method.attack.steps,
+            "attack_mode": method.attack_mode,
+            "beta": method.beta,
+            "replays": method.replays,
+        }
+        filled = {name: value for name, value in usual.items() if getattr(self, name) is None}
+        _check_numbers(settings := replace(self, **filled))
+        own = tuple(REGULARIZERS[name].weight(settings.radius) for name in self.reg)
+        step_size = self.step_size or repr(method.attack.relative_step * settings.radius)
+        return replace(settings, reg_weight=self.reg_weight or own, step_size=step_size)
+
+    def manifest(self) -> dict[str, Any]:
+        """The settings as JSON holds them."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    def as_options(self) -> str:
+        """The settings as ``energylens train`` takes them, in full."""
+        words = []
+        for name, value in asdict(self).items():
+            option = name.replace("_", "-")
+            if isinstance(value, bool):
+                words.append(f"--{option}" if value else f"--no-{option}")
+            elif name in ("reg", "reg_weight"):
+                words.extend(f"--{option} {one}" for one in value)
+            elif value is not None:
+                words.append(f"--{option} {','.join(map(str, value)) if isinstance(value, tuple) else value}")
+        return " ".join(words)
+
+    @staticmethod
+    def from_manifest(found: dict[str, Any]) -> TrainSettings:
+        """The settings that ``manifest`` wrote. Raises InputError for fields of another version."""
+        known = {field.name for field in fields(TrainSettings)}
+        if strange := sorted(found.keys() ^ known):
+            raise InputError(f"the manifest is of another version: it differs in {strange[0]!r}; train anew")
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in found.items()}
+        return TrainSettings(**values)
+
+
+def _check_words(settings: TrainSettings) -> None:
+    """Every word out of its table; combinations that mean nothing."""
+    words: dict[str, tuple[Any, Any]] = {
+        "dataset": (settings.dataset, DATA_SETS),
+        "method": (settings.method, METHODS),
+        "augment": (settings.augment or "none", AUGMENTATIONS),
+        "optimizer": (settings.optimizer, OPTIMIZERS),
+        "schedule": (settings.schedule, SCHEDULES),
+        "der-form": (settings.der_form, FORMS),
+        "der-start": (settings.der_start, STARTS),
+        "der-stop-gradient": (settings.der_stop_gradient, STOPS),
+        "attack-mode": (settings.attack_mode or "train", MODES),
+        "amp": (settings.amp, PRECISIONS),
+        "on-alarm": (settings.on_alarm, ON_ALARM),
+    }
+    words |= {f"reg {name}": (name, REGULARIZERS) for name in settings.reg}
+    for option, (given, known) in words.items():
+        if given not in known:
+            raise InputError(f"--{option.split()[0]} {given!r} is unknown: give one of {', '.join(known)}")
+    architecture(settings.arch)
+    check_norm(settings.norm, list(NORMS))
+    method = METHODS[settings.method]
+    meaningless = {
+        "--reg": settings.reg and not method.adversarial,
+        "--awp": settings.awp and not method.adversarial,
+        "--beta": settings.beta is not None and method.beta is None,
+        "--replays": settings.replays is not None and method.replays is None,
+        "--steps": settings.steps not in (None, method.attack.steps) and not method.steppable,
+    }
+    for option, fault in meaningless.items():
+        if fault:
+            raise InputError(f"{option} means nothing to --method {settings.method}: leave one of the two out")
+    if settings.reg_weight and len(settings.reg_weight) != len(settings.reg):
+        raise InputError(
+            f"{len(settings.reg_weight)} --reg-weight came for {len(settings.reg)} --reg: give one each, or none"
+        )
+
+
+# the smallest and the largest value that can be run with
+_RANGES: dict[str, tuple[float, float]] = {
+    "per_class": (1, 1e9), "val_fraction": (0, 0.9), "steps": (0, 1e4), "eps_ramp": (0, 1e6), "beta": (0, 1e6),
+    "replays": (1, 1e3), "der_warmup": (0, 1e6), "awp": (0, 1), "lr": (1e-12, 1e3), "momentum": (0, 0.9999),
+    "weight_decay": (0, 1e3), "peak": (0.001, 0.999), "epochs": (1, 1e6), "batch_size": (2, 1e6), "ema": (0, 0.999999),
+    "eval_samples": (0, 1e9), "eval_steps": (1, 1e4), "measure_every": (1, 1e9), "seed": (0, 2**63 - 1),
+}  # fmt: skip
+
+
+def _check_numbers(settings: TrainSettings) -> None:
+    for name, (least, most) in _RANGES.items():
+        value = getattr(settings, name)
+        if value is not None and not least <= value <= most:
+            raise InputError(f"--{name.replace('_', '-')} is {value}: give a number from {least:g} to {most:g}")
+    if not all(0 <= weight < math.inf for weight in settings.reg_weight):
+        raise InputError(f"--reg-weight is {settings.reg_weight}: give finite numbers of at least 0")
+    if METHODS[settings.method].adversarial:
+        check_radius(settings.radius, settings.norm)
+        if settings.step_size is not None:
+            parse_radius(settings.step_size, "step-size")
+    labels = settings.classes or (0, 1)
+    if len(set(labels)) != len(labels) or len(labels) < 2:
+        raise InputError(f"--classes is {settings.classes}: give two or more different labels, as in 0,1,6,7")
