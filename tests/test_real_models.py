@@ -32,3 +32,8 @@ def test_perturbations_are_what_was_asked(record):
     assert record["pgd"].rows["linf"].max() <= 8 / 255 + 1e-6
     assert record["cw"].rows["l2"].mean() < 0.6
     assert (record["pgd"].rows["forwards"] == 20).all()
+
+
+def test_the_sanity_ladder_holds_and_e_of_x_tells_pgd(record):
+    assert len(record.ladder) == 7 and all(rung.holds for rung in record.ladder)
+    assert {row["attack"]: row["auroc"] for row in record.summary()}["pgd"] > 0.9

@@ -76,6 +76,18 @@ def test_a_damaged_part_is_named(tmp_path, content):
         run.rows()
 
 
+def test_a_single_wrong_byte_is_found(tmp_path):
+    """Parquet would read on without a word: its pages carry checksums."""
+    run = open_run(tmp_path, "m", "pgd", MANIFEST)
+    run.write(rows(*range(1000)), 0)
+    (part,) = run.parts()
+    content = bytearray(part.read_bytes())
+    content[1000] ^= 1
+    part.write_bytes(content)
+    with pytest.raises(RunError, match="is damaged"):
+        run.rows()
+
+
 def test_a_folder_that_cannot_be_made_is_said(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match=r"cannot write to .*--out"):
@@ -85,7 +97,7 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path):
 def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
     run = open_run(tmp_path, "m", "pgd", MANIFEST)
 
-    def full(table, where):
+    def full(table, where, **options):
         where.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 

@@ -1,9 +1,8 @@
-"""Record what torchattacks and adv-lib do to `digits-pgd`, for tests/attacks/test_peers.py to compare with.
+"""Record what torchattacks, adv-lib and AutoAttack do to `digits-pgd`, for tests/attacks to compare with.
 
     python benchmarks/peers/record_fixtures.py tests/attacks/peers.safetensors
 
-Runs in an environment of its own that has energylens, torchattacks (3.5.1) and adv-lib (0.2.8) installed: torchattacks
-pins `requests` down, so it can be no dependency of ours. Takes seconds on a CPU.
+Runs in the environment of benchmarks/peers/README.md. Takes minutes on a CPU, nearly all of them adv-lib's C&W Linf.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from collections.abc import Callable
 import adv_lib.attacks
 import torch
 import torchattacks
+from pyautoattack import AutoAttack
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -21,6 +21,7 @@ import energylens as el
 from energylens.models import weights_digest
 
 N, EPS, STEPS = 16, 0.2, 10
+AUTOATTACK_N = 100
 
 
 def inputs_of(model: nn.Module, run: Callable[[], object]) -> Tensor:
@@ -30,6 +31,15 @@ def inputs_of(model: nn.Module, run: Callable[[], object]) -> Tensor:
     run()
     hook.remove()
     return torch.stack(seen)
+
+
+def standing_after_autoattack(model: nn.Module) -> Tensor:
+    """Which of the first images the package's own standard run leaves standing, (AUTOATTACK_N,) bool."""
+    samples = el.load_data("digits", n=AUTOATTACK_N)
+    x, y = samples.images, samples.labels
+    x_adv, _ = AutoAttack(model, norm="Linf", eps=EPS, seed=0).run_standard_evaluation(x, y)
+    with torch.no_grad():
+        return model(x_adv).argmax(dim=1) == y
 
 
 def main(path: str) -> None:
@@ -58,6 +68,8 @@ def main(path: str) -> None:
             ),
         ),
         "adv_lib.carlini_wagner_l2": search,
+        "adv_lib.carlini_wagner_linf": adv_lib.attacks.carlini_wagner_linf(model, inside, y),
+        "pyautoattack.standing": standing_after_autoattack(model),
     }
     weights = weights_digest(model)
     save_file({k: v.contiguous() for k, v in recorded.items()}, path, metadata={"weights": weights})

@@ -2,7 +2,7 @@
 
 import pytest
 
-from energylens.attacks.battery import configure, configure_battery
+from energylens.attacks.battery import configure, configure_battery, with_version
 from energylens.attacks.radius import parse_radius, write_radius
 from energylens.attacks.registry import ATTACKS
 from energylens.errors import InputError
@@ -25,6 +25,15 @@ def test_steps_are_for_attacks_that_iterate():
     assert {name for name, count in steps.items() if count == 1} == {"fgsm", "rs-fgsm", "n-fgsm"}
     assert {name for name, count in steps.items() if count == 7} >= {"pgd", "trades", "he-pgd", "cw", "apgd-ce", "fab"}
     assert steps["autoattack"] == 100  # an ensemble of that name is that ensemble
+
+
+def test_versions_are_rows():
+    plus = configure("autoattack,version=plus,block=100", eps=0.1)
+    assert (plus.name, plus.settings) == ("autoattack-plus,block=100", configure(plus.name, eps=0.1).settings)
+    assert configure("autoattack,version=standard", eps=0.1).name == "autoattack"
+    assert with_version(["pgd", "AutoAttack"], "rand") == ["pgd", "AutoAttack,version=rand"]
+    with pytest.raises(InputError, match=r"--version plus is for AutoAttack, .* add --attack autoattack"):
+        with_version(["pgd", "mine:autoattack"], "plus")
 
 
 def test_aliases():
@@ -63,6 +72,8 @@ def test_every_setting_a_row_shows_can_be_set(row):
         ("pgd", {"eps": "8/0"}, "'8/0' is not a number"),
         ("pgd", {"eps": "much"}, "'much' is not a number: write it as 8/255"),
         ("pgd", {"eps": "inf"}, "eps"),
+        ("autoattack,version=best", {}, "no version 'best': give one of standard, plus, rand"),
+        ("pgd,version=plus", {}, "pgd has no setting 'version=plus'"),
         ("trades", {"target": "random"}, "trades cannot aim at a class"),
         ("pgd", {"target": "worst"}, "unknown target 'worst'"),
     ],

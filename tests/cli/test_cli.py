@@ -44,13 +44,76 @@ def test_json_is_all_of_standard_output(run):
     status, out, _ = run("profile", *FAST, "--json", "--eps", "8/255")
     assert status == 0
     told = json.loads(out)
-    assert list(told) == ["model", "dataset", "n", "eps", "norm", "seed", "rows"]
+    assert list(told) == ["model", "dataset", "split", "choose", "n", "eps", "norm", "seed", "rows", "ladder"]
     assert (told["model"], told["dataset"], told["n"], told["eps"]) == ("digits-standard", "digits", 20, 8 / 255)
     assert [row["attack"] for row in told["rows"]] == ["natural", "fgsm", "cw,steps=10"]
     assert list(told["rows"][0]) == [
         "attack", "n", "accuracy", "marginal_mean", "joint_mean", "delta_marginal_mean", "delta_joint_mean",
         "abnormal_share", "linf_mean", "l2_mean", "forwards", "backwards", "seconds",
+        "auroc", "detector_threshold", "detector_side", "tpr", "fpr",
     ]  # fmt: skip
+
+
+def test_targets_and_unusual_samples_are_told(run):
+    words = ("--n", 20, "--attack", "fgsm", "--target", "random", "--choose", "balanced", "--split", "train")
+    _, out, _ = run("profile", *words)
+    assert "digits-standard on digits, 20 balanced train samples, eps" in out and "target hit" in out
+    _, out, _ = run("profile", *words, "--json")
+    told = json.loads(out)
+    assert (told["split"], told["choose"]) == ("train", "balanced")
+    natural, fgsm = told["rows"]
+    assert "success_share" not in natural and 0 < fgsm["success_share"] <= 1 - fgsm["accuracy"]
+
+
+def test_a_version_of_autoattack_is_its_row(run, monkeypatch):
+    from energylens.attacks import autoattack
+
+    monkeypatch.setattr(autoattack, "PARTS", dict.fromkeys(autoattack.PARTS, autoattack.PARTS["apgd-ce"]))
+    _, out, _ = run("profile", "--n", 2, "--attack", "autoattack", "--version", "rand", "--json")
+    assert [row["attack"] for row in json.loads(out)["rows"]] == ["natural", "autoattack-rand"]
+
+
+@pytest.fixture
+def foreign(tmp_path):
+    """Attacks of the user's own in the current directory, the first with the help of a module beside it."""
+    (tmp_path / "my_shift.py").write_text("def shift(x):\n    return (x + 0.1).clamp(0, 1)\n")
+    (tmp_path / "my_attacks.py").write_text(
+        "def brighter(model, x, y):\n    from my_shift import shift\n    return shift(x)\n\n"
+        "def out_of_ideas(model, x, y):\n    raise RuntimeError('no more\\nideas')\n\n"
+        "def nothing(model, x, y):\n    pass\n\n"
+        "number = 3\n"
+    )
+    yield
+    for name in ("my_attacks", "my_shift"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.usefixtures("foreign")
+def test_an_attack_in_the_current_directory_is_recorded(run, tmp_path):
+    path = list(sys.path)
+    status, out, _ = run("profile", "--n", 20, "--attack", "my_attacks:brighter", "--json")
+    assert status == 0
+    row = json.loads(out)["rows"][1]
+    assert row["attack"] == "my_attacks:brighter" and row["linf_mean"] == pytest.approx(0.1)
+    assert len(list(tmp_path.glob("runs/digits-standard/my_attacks-brighter-*/part-*.parquet"))) == 1
+    assert sys.path == path
+
+
+@pytest.mark.usefixtures("foreign")
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("no_such_module:f", "no_such_module:f gave ModuleNotFoundError: No module named 'no_such_module'"),
+        ("my_attacks:absent", "has no attribute 'absent'. Expected .* an attack f(model, x, y) -> x_adv"),
+        ("my_attacks:number", "my_attacks:number is a int; expected a callable f(model, x, y) -> x_adv"),
+        ("my_attacks:out_of_ideas", "attack my_attacks:out_of_ideas raised RuntimeError: no more ideas"),
+        ("my_attacks:nothing", "attack my_attacks:nothing returned NoneType; expected a tensor of images"),
+    ],
+)
+def test_what_is_wrong_with_an_attack_of_ones_own_is_told(address, message, run):
+    status, out, err = run("profile", "--n", 5, "--attack", address)
+    assert (status, out) == (2, "") and re.search(re.escape(message).replace(r"\.\*", ".*"), err), err
+    assert len(err.splitlines()) == 1
 
 
 def test_several_models_are_a_list(run):
@@ -102,6 +165,9 @@ def test_attacks_and_models_are_listed(run):
     assert "209 models;" in out and "digits-pgd" in out
     _, out, _ = run("models", "carmon")
     assert "Carmon2019Unlabeled" in out and "89.69" in out and "59.53" in out and "1 model;" in out
+    assert "corruptions" not in out  # nobody has measured any
+    (carmon,) = json.loads(run("models", "carmon", "--json")[1])
+    assert (carmon["name"], carmon["autoattack"], carmon["eps"]) == ("Carmon2019Unlabeled", 59.53, 8 / 255)
 
 
 @pytest.mark.parametrize(
@@ -110,6 +176,7 @@ def test_attacks_and_models_are_listed(run):
         (["profil"], 2, "unknown command 'profil': did you mean profile"),
         (["profile", "--model", "digit-standard"], 2, "unknown model 'digit-standard'.*digits-standard"),
         (["profile", "--model", "Wang2023"], 2, "Wang2023Better_WRN-28-10"),
+        (["profile", "--version", "plus"], 2, "--version plus is for AutoAttack.*add --attack autoattack"),
         (["profile", "--attack", "pdg"], 2, "unknown attack 'pdg': did you mean pgd"),
         (["profile", "--dataset", "cifar"], 2, "unknown data set 'cifar'.*cifar10"),
         (["profile", "--n", "501"], 2, "501.*500"),

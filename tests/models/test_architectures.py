@@ -22,6 +22,7 @@ PARAMETERS = {
     "resnet20": 269_722,
     "resnet4b": 123_734,
     "mnist-smallcnn": 312_202,
+    "cifar-smallcnn": 269_594,
     "digits-cnn": 47_530,
 }
 

@@ -1,0 +1,89 @@
+"""Which training kept its robustness? Best and last epoch of runs side by side; runs that differ only in their seed are
+one row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from analyses.training_runs import TrainingRun, group_runs
+
+MEASURED = ("best_epoch", "best_pgd", "last_pgd", "gap_pgd", "best_clean", "last_clean", "gap_clean")
+SPREAD = {"mean": "mean", "sd": "std"}  # the end of a column's name: pandas' word
+FOLLOWED = {"test_pgd": 100, "test_clean": 100, "delta_marginal": 1, "abnormal_share": 100}  # column: unit
+
+
+def comparison(runs: Sequence[TrainingRun]) -> pd.DataFrame:
+    """One row a group of runs that differ only in their seed.
+
+    Returns label, dataset, seeds (how many runs), unfinished ("12/30 epochs" of the first such run, or ""), alarms
+    (kinds and in how many of the runs), and NAME_mean and NAME_sd (over seeds, n - 1; NaN for one) of best_epoch, then
+    in % the test accuracies best_pgd, last_pgd, best_clean, last_clean and gap = best - last. The best epoch is that of
+    the highest PGD accuracy on the validation split, else on the test set. ``attrs["notes"]`` says what a reader must
+    know to compare.
+    """
+    rows = []
+    for label, group in group_runs(runs).items():
+        measured = pd.DataFrame([_best_and_last(run) for run in group])
+        about = {
+            "label": label,
+            "dataset": group[0].settings["dataset"],
+            "seeds": len(group),
+            "unfinished": next((_progress(run) for run in group if not run.finished), ""),
+            "alarms": _alarms(group),
+        }
+        numbers = {f"{name}_{what}": measured[name].agg(of) for name in MEASURED for what, of in SPREAD.items()}
+        rows.append({**about, **numbers})
+    table = pd.DataFrame(rows)
+    table.attrs["notes"] = _notes(runs)
+    return table
+
+
+def followed(runs: Sequence[TrainingRun]) -> pd.DataFrame:
+    """The epochs of every group: label, epoch, quantity, n (runs that have this epoch), mean and sd over them.
+
+    quantity: test_pgd and test_clean (accuracy, %), delta_marginal (nats), abnormal_share (%).
+    """
+    tables = []
+    for label, group in group_runs(runs).items():
+        epochs = pd.concat([run.history for run in group]).groupby("epoch")
+        for quantity, unit in FOLLOWED.items():
+            spread = (epochs[quantity].agg(["count", "mean", "std"]) * [1, unit, unit]).reset_index()
+            named = spread.set_axis(["epoch", "n", "mean", "sd"], axis=1)
+            tables.append(named.assign(label=label, quantity=quantity))
+    return pd.concat(tables, ignore_index=True)[["label", "quantity", "epoch", "n", "mean", "sd"]]
+
+
+def _best_and_last(run: TrainingRun) -> dict[str, float]:
+    """The numbers of one run."""
+    best, last = run.history.iloc[int(run.history[run.judge].argmax())], run.history.iloc[-1]
+    numbers = {"best_epoch": float(best["epoch"])}
+    for attack in ("pgd", "clean"):
+        at_best, at_last = 100 * best[f"test_{attack}"], 100 * last[f"test_{attack}"]
+        numbers |= {f"best_{attack}": at_best, f"last_{attack}": at_last, f"gap_{attack}": at_best - at_last}
+    return numbers
+
+
+def _progress(run: TrainingRun) -> str:
+    return f"{len(run.history)}/{run.settings['epochs']} epochs"
+
+
+def _alarms(group: Sequence[TrainingRun]) -> str:
+    """``co 3/3``: in how many runs each kind was raised."""
+    raised = [set(run.history["alarm"]) - {""} for run in group]
+    kinds = sorted(set().union(*raised))
+    return ", ".join(f"{kind} {sum(kind in one for one in raised)}/{len(group)}" for kind in kinds)
+
+
+def _notes(runs: Sequence[TrainingRun]) -> list[str]:
+    notes = []
+    if len(names := dict.fromkeys(run.settings["dataset"] for run in runs)) > 1:
+        notes.append(f"the data sets differ ({', '.join(names)}): rows of different ones do not compare")
+    if any(run.judge == "test_pgd" for run in runs):
+        notes.append("best epochs were picked on the test set where a run has no validation split: optimistic")
+    if any(len({run.settings["seed"] for run in group}) < len(group) for group in group_runs(runs).values()):
+        notes.append("a seed comes twice in one row: its deviation is too small")
+    if any(not run.finished for run in runs):
+        notes.append("unfinished runs are shown as far as they are: their last epoch is not the end")
+    return notes

@@ -1,0 +1,137 @@
+"""Training runs as they lie on disk: settings and history, and what tells several runs apart."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from energylens.errors import InputError, RunError
+from energylens.run_folder import MANIFEST
+from energylens.training.history import HISTORY, STEPS
+
+ALWAYS_TOLD = ("dataset", "arch", "eps")  # where they differ at all; the rest only between runs of one method on these
+# only where nothing else tells runs apart: what follows from eps, and how a run is judged
+LAST_TOLD = ("step_size", "eval_samples", "eval_steps", "measure_every", "classwise", "on_alarm")
+
+CAPTION = ("dataset", "classes", "per_class", "arch", "eps", "optimizer", "lr", "schedule", "batch_size", "seed")
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """One run folder of ``energylens train``. settings: those of the trainer; history: one row an epoch."""
+
+    path: Path
+    settings: Mapping[str, Any]
+    history: pd.DataFrame
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """The settings without the seed: what the runs of one group share."""
+        return {name: value for name, value in self.settings.items() if name != "seed"}
+
+    @property
+    def finished(self) -> bool:
+        """Whether every epoch that was asked for is there."""
+        return len(self.history) >= int(self.settings["epochs"])
+
+    @property
+    def judge(self) -> str:
+        """The column that picks the best epoch: the validation split's where there is one, else the test set's."""
+        return "val_pgd" if self.history["val_pgd"].notna().any() else "test_pgd"
+
+    def steps(self) -> pd.DataFrame:
+        """One row a measured step; RunError where the file is not readable."""
+        return _table(self.path / STEPS)
+
+
+def read_run(path: Path) -> TrainingRun:
+    """The run in this folder, finished or not. InputError where it is none, RunError where it cannot be read."""
+    if not (path / MANIFEST).is_file():
+        raise InputError(f"{path} is no run folder (no {MANIFEST}): give one that `energylens train` made")
+    try:
+        settings = json.loads((path / MANIFEST).read_text())["identity"]["settings"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise InputError(
+            f"{path / MANIFEST} is not a training run's ({error!r}): give a folder that `energylens train` made"
+        ) from error
+    if not (path / HISTORY).is_file():
+        raise InputError(f"{path} has no finished epoch yet (no {HISTORY}): run the command that made it again")
+    return TrainingRun(path, settings, _table(path / HISTORY))
+
+
+def read_runs(paths: Iterable[Path]) -> list[TrainingRun]:
+    """The runs in these folders; one that is named twice is one run. Raises as ``read_run``."""
+    return [read_run(path) for path in dict.fromkeys(path.resolve() for path in paths)]
+
+
+def group_runs(runs: Sequence[TrainingRun]) -> dict[str, list[TrainingRun]]:
+    """Runs that differ only in their seed, under a label that tells the groups apart, in order of appearance."""
+    recipes: list[dict[str, Any]] = []
+    for run in runs:
+        if run.recipe not in recipes:
+            recipes.append(run.recipe)
+    return {
+        label: [run for run in runs if run.recipe == recipe]
+        for label, recipe in zip(labels(recipes), recipes, strict=True)
+    }
+
+
+def labels(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Method and regularisers of each, then what else tells it from the others: ``fgsm + der, eps 8/255, seed 1``."""
+    methods = [" + ".join([one["method"], *one["reg"], *(["awp"] if one["awp"] else [])]) for one in settings]
+    told = [method + _telling(own, settings, ALWAYS_TOLD) for method, own in zip(methods, settings, strict=True)]
+    kin = [(method, own["dataset"], own["arch"]) for method, own in zip(methods, settings, strict=True)]
+    loud = [name for name in settings[0] if name not in (*ALWAYS_TOLD, *LAST_TOLD)]
+    told = _told_apart(told, kin, settings, loud)
+    return _told_apart(told, told, settings, LAST_TOLD)
+
+
+def _told_apart(
+    told: Sequence[str], kin: Sequence[Hashable], settings: Sequence[Mapping[str, Any]], names: Sequence[str]
+) -> list[str]:
+    """Each label with those of the names that differ among settings of its kin."""
+    families: dict[Hashable, list[Mapping[str, Any]]] = defaultdict(list)
+    for family, own in zip(kin, settings, strict=True):
+        families[family].append(own)
+    return [
+        text + _telling(own, families[family], names) for text, family, own in zip(told, kin, settings, strict=True)
+    ]
+
+
+def _telling(own: Mapping[str, Any], others: Sequence[Mapping[str, Any]], names: Iterable[str]) -> str:
+    """Those settings in which the others differ among each other, as they are here."""
+    return "".join(f", {name.replace('_', '-')} {_told(own.get(name))}" for name in names if _differ(name, others))
+
+
+def shared_settings(runs: Sequence[TrainingRun]) -> str:
+    """What a caption says of runs drawn together: ``dataset cifar10, eps 8/255, seed 0, n = 1000 images a split``."""
+    settings = [run.settings for run in runs]
+    shared = [name for name in CAPTION if settings[0].get(name) is not None and not _differ(name, settings)]
+    told = [f"{name.replace('_', '-')} {_told(settings[0][name])}" for name in shared]
+    counts = dict.fromkeys(one["eval_samples"] or "all" for one in settings)
+    return ", ".join([*told, f"n = {' or '.join(map(str, counts))} images a split"])
+
+
+def _differ(name: str, settings: Sequence[Mapping[str, Any]]) -> bool:
+    return any(one.get(name) != settings[0].get(name) for one in settings)
+
+
+def _told(value: Any) -> str:
+    """A setting as a reader would write it."""
+    if isinstance(value, list):
+        return "+".join(map(_told, value)) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _table(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path)
+    except (OSError, pa.ArrowException) as error:
+        raise RunError(f"{path} is damaged ({error}): run the command that made it again") from error

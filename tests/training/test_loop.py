@@ -1,0 +1,291 @@
+"""The loop as a whole, on a few digits: every row of the tables, exact resume, alarms, faults, several processes."""
+
+import errno
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import pandas as pd
+import pytest
+import torch
+from click.testing import CliRunner
+
+import energylens as el
+from energylens.cli import root
+from energylens.cli.train import training
+from energylens.errors import InputError, RunError
+from energylens.training import loop
+from energylens.training.checkpoint import load_state
+from energylens.training.history import CLASSES, COLUMNS, STEP_COLUMNS, read_history
+from energylens.training.loop import train
+from energylens.training.methods import METHODS
+from energylens.training.recipes import RECIPES, settings_in, settings_of
+from energylens.training.regularizers import REGULARIZERS
+from energylens.training.watch import Alarm
+
+TINY = {
+    "per_class": 30,
+    "batch_size": 64,
+    "epochs": 2,
+    "eval_samples": 32,
+    "eval_steps": 1,
+    "steps": 2,
+    "method": "pgd",
+}
+OPTIONS = ("--epochs", "1", "--per-class", "30", "--eval-samples", "32", "--method", "fgsm", "--reg", "der")
+
+
+def tiny(**own):
+    settings = {**TINY, **own}
+    if not METHODS[settings["method"]].steppable:
+        del settings["steps"]
+    return settings_of("digits", **settings)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """What must not differ between equal runs, the history without its seconds."""
+    weights = {name: (folder / f"{name}.safetensors").read_bytes() for name in ("best", "last")}
+    tables = {
+        "history": read_history(folder).drop(columns="seconds"),
+        "steps": pd.read_parquet(folder / "steps.parquet"),
+    }
+    return weights | {name: table.to_csv().encode() for name, table in tables.items()}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_trains(method, tmp_path):
+    trained = train(tiny(method=method, epochs=1), out=tmp_path)
+    (row,) = trained.history.to_dict("records")
+    assert list(row) == list(COLUMNS)
+    assert row["loss"] > 0
+    assert (row["trades_conditional"] + row["trades_marginal"] >= 0) == METHODS[method].adversarial
+    assert trained.history["delta_marginal"].notna().all() == METHODS[method].adversarial
+    assert el.load_model(str(trained.folder / "last.safetensors"))(torch.zeros(1, 1, 8, 8)).shape == (1, 10)
+
+
+@pytest.mark.parametrize("reg", REGULARIZERS)
+@pytest.mark.parametrize("method", ["rs-fgsm", "trades"])
+def test_every_regularizer_trains(reg, method, tmp_path):
+    history = train(tiny(method=method, reg=(reg,), reg_weight=(0.5,), epochs=1), out=tmp_path).history
+    assert 0 <= history["reg"].item() < 100
+
+
+def test_everything_at_once_trains(tmp_path):
+    settings = tiny(method="trades", reg=("der", "elle"), awp=0.005, ema=0.9, amp="bf16", channels_last=True,
+                    normalize=True, classwise=True, norm="l2", epochs=1)  # fmt: skip
+    trained = train(settings, out=tmp_path)
+    classes = pd.read_parquet(trained.folder / CLASSES)
+    assert len(classes) == 10 and classes["n"].sum() == 32
+    means = (classes["marginal_clean"] - classes["marginal_adv"]).mul(classes["n"]).sum() / 32
+    assert means == pytest.approx(trained.history["probe_delta_marginal"].item(), abs=1e-6)
+    about = json.loads((trained.folder / "best.json").read_text())
+    assert (about["threat_model"], about["dataset"], len(about["mean"])) == ("L2", "digits", 1)
+
+
+@pytest.mark.parametrize(
+    "own", [{"method": "free", "replays": 2}, {"method": "rs-fgsm", "ema": 0.9, "optimizer": "sgd"}]
+)
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(own, tmp_path):
+    settings = tiny(**own, epochs=3)
+    whole = train(settings, out=tmp_path / "whole")
+
+    def interrupt(progress):
+        if progress.epoch == 2 and not progress.finished:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, out=tmp_path / "parts", listener=interrupt)
+    assert len(read_history(tmp_path / "parts" / "train" / whole.folder.name)) == 1
+    parts = train(settings, out=tmp_path / "parts")
+    assert files(whole.folder) == files(parts.folder)
+
+
+def test_the_same_settings_give_the_same_bytes_and_another_seed_does_not(tmp_path):
+    state = torch.get_rng_state()
+    one, other = (train(tiny(), out=tmp_path / name) for name in "ab")
+    assert torch.equal(state, torch.get_rng_state())
+    assert files(one.folder) == files(other.folder)
+    assert files(one.folder)["last"] != files(train(tiny(seed=1), out=tmp_path).folder)["last"]
+
+
+def test_steps_are_measured_where_the_method_sees_clean_images_and_now_and_then_elsewhere(tmp_path):
+    settings = {"epochs": 1, "batch_size": 32, "measure_every": 3}
+    every, some = (train(tiny(method=m, **settings), out=tmp_path).folder for m in ("fgsm", "pgd"))
+    assert pd.read_parquet(every / "steps.parquet")["step"].tolist() == list(range(1, 9))
+    table = pd.read_parquet(some / "steps.parquet")
+    assert table["step"].tolist() == [1, 4, 7]
+    assert tuple(table) == STEP_COLUMNS
+
+
+def test_measuring_leaves_batch_norms_statistics_alone():
+    network = torch.nn.BatchNorm2d(2)
+    before = network.running_mean.clone()
+    with loop.statistics_kept(network):
+        network(torch.randn(4, 2, 3, 3))
+    assert torch.equal(before, network.running_mean) and network.momentum == 0.1
+
+
+class Watchdog:
+    """Barks at the end of one epoch."""
+
+    def __init__(self, epoch: int) -> None:
+        self.left, self.seen = epoch, 0
+
+    def update(self, logits_clean, logits_adv, y) -> None:
+        self.seen += len(y)
+
+    def step(self, reduce=None):
+        self.left -= 1
+        return Alarm("co", "it smells", 1, {}) if self.left == 0 else None
+
+    def state_dict(self):
+        return {"left": self.left}
+
+    def load_state_dict(self, state) -> None:
+        self.left = state["left"]
+
+
+@pytest.mark.parametrize(("on_alarm", "epochs"), [("warn", 3), ("stop", 2), ("rollback", 2)])
+def test_an_alarm_is_written_down_and_acted_on(on_alarm, epochs, tmp_path):
+    said = []
+    trained = train(tiny(method="fgsm", epochs=3, on_alarm=on_alarm), out=tmp_path, watch=(dog := Watchdog(2)),
+                    listener=lambda progress: said.append(progress.message))  # fmt: skip
+    assert dog.seen == 4 * 64 * epochs
+    assert trained.history["alarm"].tolist() == ["", "co", ""][:epochs]
+    assert "epoch 2: it smells" in said
+    again = train(tiny(method="fgsm", epochs=3, on_alarm=on_alarm), out=tmp_path, watch=Watchdog(9))
+    assert (len(again.history), again.stopped) == (epochs, "" if on_alarm == "warn" else "co")
+    same = files(trained.folder)["best"] == files(trained.folder)["last"]
+    assert on_alarm != "rollback" or (same and trained.best == 1)
+
+
+def test_an_exploding_loss_stops_with_the_last_good_network_kept(tmp_path, monkeypatch):
+    good = METHODS["fgsm"].loss
+    settings = tiny(method="fgsm")
+
+    def broken(step):
+        return good(step) * (torch.nan if step.progress > 1.5 else 1)
+
+    monkeypatch.setitem(METHODS, "fgsm", replace(METHODS["fgsm"], loss=broken))
+    with pytest.raises(RunError, match=r"loss is nan at step 7 \(epoch 2\): .*last.safetensors .* epoch 1; try"):
+        train(settings, out=tmp_path)
+    (folder,) = (tmp_path / "train").iterdir()
+    assert load_state(folder)["epoch"] == 1
+    assert el.load_model(str(folder / "last.safetensors"))
+
+
+def test_a_full_disk_is_told_in_a_line_and_costs_one_epoch(tmp_path, monkeypatch):
+    settings = tiny(method="fgsm")
+    save = torch.save
+
+    def full(state, path):
+        if state["epoch"] == 2:
+            Path(path).write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(state, path)
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(RunError, match="No space left on device"):
+        train(settings, out=tmp_path)
+    (folder,) = (tmp_path / "train").iterdir()
+    assert load_state(folder)["epoch"] == 1 and not list(folder.glob(".*.tmp"))
+    monkeypatch.setattr(torch, "save", save)
+    assert files(train(settings, out=tmp_path).folder) == files(train(settings, out=tmp_path / "whole").folder)
+
+
+def test_resume_keeps_to_the_runs_own_settings(tmp_path):
+    folder = train(tiny(epochs=1), out=tmp_path).folder
+    assert settings_in(folder) == settings_in(folder, epochs=1) == tiny(epochs=1)
+    with pytest.raises(InputError, match=r"other settings: epochs is 1 there and 5 here"):
+        settings_in(folder, epochs=5)
+    with pytest.raises(InputError, match="holds no training run"):
+        settings_in(tmp_path)
+    moved = folder.rename(tmp_path / "moved")
+    assert len(train(settings_in(moved), folder=moved).history) == 1
+
+
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        ({"method": "standard", "reg": ("der",)}, "--reg means nothing to --method standard"),
+        ({"method": "standard", "awp": 0.01}, "--awp means nothing"),
+        ({"method": "pgd", "beta": 6.0}, "--beta means nothing to --method pgd"),
+        ({"method": "fgsm", "steps": 10}, "--steps means nothing to --method fgsm"),
+        ({"method": "pdg"}, "--method 'pdg' is unknown: give one of standard, fgsm"),
+        ({"reg": ("dre",)}, "--reg 'dre' is unknown: give one of der, gradalign"),
+        ({"der_form": "l2"}, "--der-form 'l2' is unknown"),
+        ({"eps": "0"}, "eps must be positive"),
+        ({"eps": "8"}, "did you mean 8/255"),
+        ({"lr": 0.0}, "--lr is 0.0: give a number from"),
+        ({"epochs": 0}, "--epochs is 0"),
+        ({"reg": ("der",), "reg_weight": (1.0, 2.0)}, "2 --reg-weight came for 1 --reg"),
+        ({"reg": ("der",), "reg_weight": (float("nan"),)}, "finite numbers"),
+        ({"classes": (3,)}, "two or more different labels"),
+        ({"arch": "resnet81"}, "unknown architecture 'resnet81' .did you mean resnet18"),
+        ({"nonsense": 1}, "unknown setting 'nonsense'"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_in_a_line(own, message):
+    with pytest.raises(InputError, match=message) as refusal:
+        settings_of("digits", **own)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        ({"arch": "mnist-smallcnn"}, r"mnist-smallcnn does not take digits's images of shape \(1, 8, 8\)"),
+        ({"classes": (3, 12)}, "--classes names 12, digits has labels 0 to 9"),
+        ({"per_class": 1000}, "--per-class 1000: a class has"),
+        ({"batch_size": 5000}, "do not fill one batch: --batch-size is 5000"),
+    ],
+)
+def test_what_does_not_fit_the_data_is_refused_before_anything_is_written(own, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        train(tiny(**own), out=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_part_of_the_classes_is_renumbered_and_no_data_set_of_its_own(tmp_path):
+    trained = train(tiny(classes=(7, 1), epochs=8, method="standard", batch_size=16, val_fraction=0.0), out=tmp_path)
+    about = json.loads((trained.folder / "last.json").read_text())
+    assert (about["num_classes"], about["classes"], about["dataset"]) == (2, ["7", "1"], None)
+    digits = el.load_data("digits")
+    model = el.load_model(str(trained.folder / "last.safetensors"))
+    chosen = (digits.labels == 7) | (digits.labels == 1)
+    right = model(digits.images[chosen]).argmax(1) == (digits.labels[chosen] == 1).long()
+    assert right.float().mean() > 0.9
+    assert trained.history["val_pgd"].isna().all()
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_can_be_written_as_a_command_and_read_again(recipe):
+    settings, seen = settings_of(recipe, reg=("der", "elle")), []
+    command = training(click.command()(lambda recipe, **own: seen.append(own)))
+    done = CliRunner().invoke(command, settings.as_options().split(), standalone_mode=False)
+    assert done.exception is None
+    assert settings_of("digits", **{name: value for name, value in seen[0].items() if value is not None}) == settings
+
+
+def test_the_command_trains_and_says_where_to_go_on(tmp_path):
+    done = CliRunner().invoke(root, ["train", *OPTIONS, "--out", str(tmp_path)], catch_exceptions=False)
+    assert "--der-form path-joint" in done.stderr
+    assert "epoch 1 loss" in done.stderr
+    line = done.stdout.splitlines()[-1]
+    assert line.startswith("energylens profile --model ") and Path(line.split()[-1]).is_file()
+
+
+def test_two_processes_train_together(tmp_path):
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "energylens", "train"]
+    done = subprocess.run([*launch, *OPTIONS, "--out", str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (folder,) = (tmp_path / "train").iterdir()
+    assert done.stderr.count("epoch 1 loss") == 1  # one process speaks
+    (row,) = read_history(folder).to_dict("records")
+    alone = train(settings_in(folder), out=tmp_path / "alone")
+    # the same batches and weights, other shifts: close, and not the same
+    assert row["loss"] == pytest.approx(alone.history["loss"].item(), abs=0.02)
+    assert row["loss"] != alone.history["loss"].item()

@@ -1,0 +1,97 @@
+"""The losses of the training methods, against literal transcriptions and closed forms."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from energylens.attacks.noise import BatchNoise
+from energylens.energy import kl_terms
+from energylens.training.methods import METHODS, energy_weight, probability_margin, rival_loss
+from energylens.training.recipes import settings_of
+from energylens.training.step import Step
+
+N, K = 6, 4
+
+
+def step_of(seed: int = 0, scale: float = 3.0, **own) -> Step:
+    """A step whose logits are its images: x and x_adv are (N, K) logits themselves."""
+    generator = torch.Generator().manual_seed(seed)
+    x, x_adv = (scale * torch.randn(N, K, generator=generator) for _ in range(2))
+    y = torch.randint(K, (N,), generator=generator)
+    settings = settings_of("digits", **own)
+    return Step(nn.Identity(), x, x, x_adv, y, settings, BatchNoise(generator), settings.radius, 1.0, None)
+
+
+def loss_of(method: str, **own) -> tuple[Tensor, Step]:
+    step = step_of(method=method, **own)
+    return METHODS[method].loss(step), step
+
+
+def kl(step: Step) -> Tensor:
+    p = F.softmax(step.x, dim=1)
+    return F.kl_div(F.log_softmax(step.x_adv, dim=1), p, reduction="none").sum(dim=1)
+
+
+def test_trades_is_cross_entropy_plus_beta_times_the_summed_energy_terms():
+    loss, step = loss_of("trades", beta=6.0)
+    conditional, marginal = kl_terms(step.x, step.x_adv)
+    torch.testing.assert_close(loss, F.cross_entropy(step.x, step.y) + 6 * (conditional + marginal).mean())
+    torch.testing.assert_close(loss, F.cross_entropy(step.x, step.y) + 6 * kl(step).mean())
+
+
+@pytest.mark.parametrize("method", ["weat-nat", "weat-adv"])
+def test_weat_with_weight_one_is_trades(method, monkeypatch):
+    monkeypatch.setattr("energylens.training.methods.energy_weight", lambda logits: torch.ones(len(logits)))
+    loss, step = loss_of(method, beta=6.0)
+    seen = step.x if method == "weat-nat" else step.x_adv
+    torch.testing.assert_close(loss, F.cross_entropy(seen, step.y) + 6 * kl(step).mean())
+
+
+@pytest.mark.parametrize(("energy", "weight"), [(0.0, 1.4427), (-3.87, 0.257), (-11.47, 0.0872), (-1e4, 1e-4)])
+def test_weat_weight_has_the_published_values(energy, weight):
+    logits = torch.tensor([[-energy, -torch.inf]])
+    assert energy_weight(logits).item() == pytest.approx(weight, rel=2e-3)
+
+
+def test_weat_weight_hands_no_gradient_back():
+    step = step_of(method="weat-nat", beta=6.0)
+    step.x.requires_grad_(True)
+    (gradient,) = torch.autograd.grad(METHODS["weat-nat"].loss(step), step.x)
+    w = energy_weight(step.x)
+    unweighted = F.cross_entropy(step.x, step.y, reduction="none") + 6 * kl(step)
+    expected = torch.autograd.grad((w * unweighted).mean(), step.x)
+    torch.testing.assert_close(gradient, expected[0])
+
+
+def test_mart_is_its_formula():
+    loss, step = loss_of("mart", beta=5.0)
+    total = 0.0
+    for x, x_adv, y in zip(step.x.double(), step.x_adv.double(), step.y.tolist(), strict=True):
+        p, q = torch.softmax(x, 0), torch.softmax(x_adv, 0)
+        rival = max(q[k].item() for k in range(K) if k != y)
+        divergence = sum(p[k].item() * math.log(p[k].item() / q[k].item()) for k in range(K))
+        total += -math.log(q[y].item()) - math.log(1 - rival) + 5 * divergence * (1 - p[y].item())
+    assert loss.item() == pytest.approx(total / N, rel=1e-5)
+
+
+def test_mart_stays_finite_where_the_rival_is_certain():
+    logits = torch.tensor([[0.0, 200.0, 1.0]], requires_grad=True)
+    loss = rival_loss(logits, torch.tensor([0]))
+    assert loss.item() == pytest.approx(199 - math.log1p(math.exp(-1)), rel=1e-5)
+    assert torch.autograd.grad(loss.sum(), logits)[0].isfinite().all()
+
+
+def test_mail_weights_the_pull_by_the_margin():
+    loss, step = loss_of("mail-trades", beta=5.0)
+    w = torch.sigmoid(-2 * probability_margin(step.x_adv, step.y))
+    torch.testing.assert_close(loss, F.cross_entropy(step.x, step.y) + 5 * (w / w.sum() * kl(step)).sum())
+    assert probability_margin(torch.tensor([[0.0, math.log(3.0)]]), torch.tensor([1])).item() == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("method", ["fgsm", "rs-fgsm", "n-fgsm", "free", "pgd"])
+def test_adversarial_training_is_cross_entropy_of_x_adv(method):
+    loss, step = loss_of(method)
+    torch.testing.assert_close(loss, F.cross_entropy(step.x_adv, step.y))
