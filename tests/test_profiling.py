@@ -270,7 +270,7 @@ def test_a_model_that_differs_outside_its_weights_is_another(digits, tmp_path):
     assert one == pytest.approx(2 * two)
 
 
-def test_a_model_whose_code_has_changed_is_another(digits, tmp_path):
+def test_a_model_whose_code_has_changed_is_another(digits, tmp_path, monkeypatch):
     """The constant stands in the user's file, outside the class."""
 
     def model(scale):
@@ -280,7 +280,8 @@ def test_a_model_whose_code_has_changed_is_another(digits, tmp_path):
             "class Mine(nn.Module):\n    def forward(self, x):\n        return x.flatten(1)[:, :10] * SCALE\n"
         )
         spec = importlib.util.spec_from_file_location("mine", path)
-        sys.modules["mine"] = module = importlib.util.module_from_spec(spec)
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, "mine", module)
         spec.loader.exec_module(module)
         return module.Mine()
 

@@ -30,15 +30,15 @@ def test_a_healthy_model_exits_with_0(run):
 
 
 def test_a_disease_is_told_with_its_remedy_and_exits_with_1(run, monkeypatch, tmp_path):
-    (tmp_path / "mine.py").write_text(
+    (tmp_path / "diseased.py").write_text(
         "from torch import nn\nimport energylens as el\n\n"
         "def model():\n    return nn.Sequential(el.load_model('digits-standard'), nn.Softmax(dim=1))\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    status, out, _ = run("doctor", "mine:model", "--dataset", "digits", "--n", "16")
+    status, out, _ = run("doctor", "diseased:model", "--dataset", "digits", "--n", "16")
     assert status == 1
     assert "FAIL logits" in out and "return what goes into the softmax" in out and "Failed: logits." in out
-    status, out, _ = run("doctor", "mine:model", "--dataset", "digits", "--n", "16", "--json")
+    status, out, _ = run("doctor", "diseased:model", "--dataset", "digits", "--n", "16", "--json")
     told = json.loads(out)
     assert status == 1 and not told["healthy"]
     assert list(told) == ["model", "dataset", "n", "eps", "findings", "healthy"]
