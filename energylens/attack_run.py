@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,13 +62,19 @@ class AttackRun:
         """Positions in ``indices`` whose rows are not there yet."""
         return [position for position, index in enumerate(indices) if index not in self.done]
 
-    def claimed(self, share: str, indices: Sequence[int]) -> AbstractContextManager[None]:
+    @contextmanager
+    def claimed(self, share: str, indices: Sequence[int]) -> Iterator[None]:
         """Hold the share against other processes while rows of these samples are missing.
 
         The natural rows, which every profile of the model needs, are held together: two that meet there do a little
         work twice.
         """
-        return self.store.claimed(share, alone=self.attack is not NATURAL) if self.missing(indices) else nullcontext()
+        if not self.missing(indices):
+            yield
+            return
+        with self.store.claimed(share, alone=self.attack is not NATURAL):
+            self.__post_init__()  # what another process has finished before it let go
+            yield
 
     def write(self, rows: pd.DataFrame, seconds: float, images: Images | None) -> None:
         """Keep a block of rows."""

@@ -7,6 +7,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Any
 
 from torch import nn
@@ -17,7 +18,7 @@ from energylens.models import ModelCard, module_digest
 from energylens.record import SCHEMA_VERSION
 from energylens.shards import Shard
 
-PACKAGES = ("energylens", "torch", "torchvision", "pyautoattack")  # whose versions are told
+PACKAGES = ("energylens", "torch", "torchvision", "pyautoattack", "diffusers")  # whose versions are told
 
 
 def shared_identity(model: nn.Module, samples: Samples, seed: int) -> dict[str, Any]:
@@ -65,11 +66,12 @@ def manifest_of(
 
 
 def _versions() -> dict[str, str]:
-    return {name: version(name) for name in PACKAGES}
+    return {name: version(name) for name in PACKAGES if find_spec(name)}
 
 
 def made_elsewhere(manifest: Mapping[str, Any]) -> str | None:
     """How the software that made these rows differs from what runs here, in words; None where it does not."""
     there, here = manifest.get("versions", {}), _versions()
-    other = [f"{name} {there.get(name, 'unknown')}, not {here[name]}" for name in here if there.get(name) != here[name]]
+    both = there.keys() & here.keys()
+    other = [f"{name} {there[name]}, not {here[name]}" for name in sorted(both) if there[name] != here[name]]
     return ", ".join(other) or None

@@ -36,6 +36,9 @@ def merge(sources: Sequence[Path], out: Path) -> list[Merged]:
     images come along. Raises InputError for a source without runs, RunError for rows that contradict each other and
     for a manifest that does not belong to its folder or is another version's; what was merged before that stays.
     """
+    for source in sources:
+        if Path(out).resolve() in (Path(source).resolve(), *Path(source).resolve().parents):
+            raise InputError(f"{source} lies in {out}, which is one of the sources then: merge into another folder")
     merged = []
     for source in sources:
         runs = list(_runs(Path(source)))
@@ -76,8 +79,6 @@ def _add(run: RunFolder, out: Path) -> Merged:
     manifest["identity"].pop("shard", None)  # of callables, whose shares have folders of their own
     name = run.path.name.rpartition("-")[0]
     target = open_run(out, run.path.parent.name, name, manifest)
-    if target.path.resolve() == run.path.resolve():
-        raise InputError(f"{out} is one of the sources: merge into another folder")
     rows, there = run.rows(), target.rows()
     _check_agree(rows, there, run.path, target.path)
     new = rows[~rows["index"].isin(there["index"])].reset_index(drop=True)

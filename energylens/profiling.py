@@ -125,11 +125,15 @@ def profile(
     )
     size = BATCH_SIZES.get(device_of(module).type, BATCH_SIZES["cpu"]) if batch_size is None else batch_size
     check_numbers({"batch size": size}, positive=("batch size",))
+    _check_usable(battery, trajectory, diffusion)
     ranks = joined_ranks() if shard == RANKS else Ranks()
     _check_shared_out(shard, ranks, out, overwrite)
     alone = parse_shard(shard) if shard and shard != RANKS else None
     part = alone or (ranks.shard if ranks.size > 1 else None)
-    share = samples if part is None else _share(part, battery, samples)
+    share = _positions(part, battery, len(samples))
+    if alone and not share:
+        raise InputError(f"share {alone} is empty: {len(samples)} samples have too few blocks; take fewer shares")
+    indices = samples.indices[share.start : share.stop].tolist()
     with frozen(module, seed), ExitStack() as claims:
         check_fit(module, card, samples)
         for attack in battery:
@@ -142,12 +146,13 @@ def profile(
                 manifest = manifest_of(attack, card, samples, common, also, alone)
                 runs.append(open_attack_run(attack, card, manifest, also, out, overwrite and ranks.rank == 0))
         for run in runs:
-            claims.enter_context(run.claimed(str(part or "whole"), share.indices.tolist()))
-        _fill(runs, module, share, seed, size, listener)
+            claims.enter_context(run.claimed(str(part or "whole"), indices))
+        if share:
+            _fill(runs, module, samples.subset(share), seed, size, listener)
     ranks.wait()  # until everybody's rows are there
     for run in runs:
         run.settle(ranks, card, out)
-    wanted = (samples if alone is None else share).indices.tolist()
+    wanted = samples.indices.tolist() if alone is None else indices
     record = Record(
         card.name,
         samples.name,
@@ -165,6 +170,17 @@ def profile(
         return replace(record, ladder=climb(record, module, size))
 
 
+def _check_usable(battery: Sequence[Attack], trajectory: bool, diffusion: str | None) -> None:
+    """Refuse what no attack of the battery can use."""
+    if trajectory and not any(attack.settings.traceable for attack in battery):
+        raise InputError(
+            "no attack here tells the energies of its steps: take one that climbs (pgd, he-pgd, trades, fgsm ...), or "
+            "leave --trajectory out"
+        )
+    if diffusion is not None and not any(attack.diffuser for attack in battery):
+        raise InputError("no attack here looks through a diffusion model: take diff-pgd, or leave --diffusion out")
+
+
 def _check_shared_out(shard: str | None, ranks: Ranks, out: str | Path | None, overwrite: bool) -> None:
     """Refuse what shares cannot do."""
     if overwrite and shard and shard != RANKS:
@@ -173,16 +189,11 @@ def _check_shared_out(shard: str | None, ranks: Ranks, out: str | Path | None, o
         raise InputError("the processes of a launcher share their rows through a folder: give out (--out)")
 
 
-def _share(shard: Shard, battery: Sequence[Attack], samples: Samples) -> Samples:
-    """The samples of this share, cut where the blocks of every attack end."""
-    unit = math.lcm(*(attack.settings.block or 1 for attack in battery))
-    positions = shard.positions(len(samples), unit)
-    if not positions:
-        raise InputError(
-            f"share {shard} is empty: {len(samples)} samples make {-(-len(samples) // unit)} blocks of {unit}, the "
-            "least that can be shared out here; take fewer shares"
-        )
-    return samples.subset(positions)
+def _positions(part: Shard | None, battery: Sequence[Attack], n: int) -> range:
+    """The positions of this share out of n, cut where the blocks of every attack end."""
+    if part is None:
+        return range(n)
+    return part.positions(n, math.lcm(*(attack.settings.block or 1 for attack in battery)))
 
 
 def _check_classes(attack: Attack, classes: int) -> None:

@@ -203,9 +203,10 @@ class Record:
 
     @property
     def threat(self) -> str:
-        """``eps 8/255 linf``, or that no attack kept to a radius (C&W seeks the smallest perturbation)."""
-        bounded = any(attack.manifest["eps"] for attack in self.attacks)
-        return f"eps {self.eps} {self.norm}" if bounded else "no eps"
+        """``eps 8/255 linf`` (``eps 4/255, 8/255 linf`` where attacks differ), or that no attack kept to a radius (C&W
+        seeks the smallest perturbation)."""
+        radii = dict.fromkeys(attack.manifest["eps"]["text"] for attack in self.attacks if attack.manifest["eps"])
+        return f"eps {', '.join(radii)} {self.norm}" if radii else "no eps"
 
     def __getitem__(self, name: str) -> AttackRecord:
         for attack in self.attacks:
@@ -237,7 +238,7 @@ class Record:
         a sample. accuracy_uint8, where images are kept: on the adversarial images rounded to 8 bits.
         accuracy_purified, of Diff-PGD: on R(x_adv). success_share, of targeted attacks: how many reached their target,
         a share. auroc, detector_threshold, detector_side, tpr, fpr: see
-        ``Separability``; None for few samples and where no image has moved, as in the natural row.
+        ``Separability``, of the samples whose image the attack has moved; None for few of them, as in the natural row.
         """
         return [_summarise(attack) for attack in self.attacks]
 
@@ -270,7 +271,8 @@ def _summarise(attack: AttackRecord) -> dict[str, Any]:
 
 
 def _separated(attack: AttackRecord) -> dict[str, Any]:
-    """How well E(x) tells the attack's images, if any has moved, from the natural ones."""
-    natural, adversarial = (attack.rows[name].to_numpy() for name in ("marginal_clean", "marginal_adv"))
-    found = separability(natural, adversarial) if (attack.rows["linf"] > 0).any() else None
+    """How well E(x) tells the images that the attack has moved from the natural ones: those that it gave back as they
+    were, having failed, are natural."""
+    moved = attack.rows[attack.rows["linf"] > 0]
+    found = separability(*(moved[name].to_numpy() for name in ("marginal_clean", "marginal_adv")))
     return {f.name: None if found is None else getattr(found, f.name) for f in fields(Separability)}

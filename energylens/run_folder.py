@@ -16,8 +16,8 @@ import re
 import shutil
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -70,6 +70,7 @@ class RunFolder:
 
     path: Path
     manifest: Mapping[str, Any]
+    _indices: dict[Path, frozenset[int]] = field(default_factory=dict, compare=False, repr=False)  # of parts seen
 
     def parts(self) -> list[Path]:
         """The finished parts, in order of their samples."""
@@ -101,18 +102,37 @@ class RunFolder:
         return in_order(indices, there, blocks)
 
     def write(self, rows: pd.DataFrame, seconds: float, images: Images | None = None) -> None:
-        """Add a block of rows as one part, its images beside it; they are there whole, or not at all."""
+        """Add a block of rows as one part, its images beside it; they are there whole, or not at all.
+
+        What another process has written meanwhile is left out: no row is on the disk twice.
+        """
+        with writing(self.path), (self.path / f"{LOCK}write").open("a+") as lock:
+            _wait_for(lock)
+            new = ~rows["index"].isin(self._written()).to_numpy()
+            if new.any():
+                kept = images and {
+                    name: values[torch.from_numpy(new).to(values.device)] for name, values in images.items()
+                }
+                self._write(rows[new], seconds, kept)
+
+    def _written(self) -> set[int]:
+        """The indices of all rows on the disk; a part is read once."""
+        for part in self.parts():
+            if part not in self._indices:
+                self._indices[part] = frozenset(_read_part(part, ["index"])["index"].to_pylist())
+        return set().union(*self._indices.values())
+
+    def _write(self, rows: pd.DataFrame, seconds: float, images: Images | None) -> None:
         indices = rows["index"].to_numpy()
         block = f"{int(indices.min()):08d}-{hashlib.sha256(indices.tobytes()).hexdigest()[:8]}"
         table = pa.Table.from_pandas(rows, preserve_index=False)
         table = table.replace_schema_metadata({**(table.schema.metadata or {}), SECONDS: repr(seconds).encode()})
-        with writing(self.path):
-            if images is not None:  # first, so that no row is without its image
-                with whole_file(self.path / f"images-{block}.safetensors") as temporary:
-                    tensors = {name: values.cpu().contiguous() for name, values in images.items()}
-                    save_file({INDEX: torch.from_numpy(indices.copy()), **tensors}, temporary)
-            with whole_file(self.path / f"part-{block}.parquet") as temporary:
-                pq.write_table(table, temporary, write_page_checksum=True)
+        if images is not None:  # first, so that no row is without its image
+            with whole_file(self.path / f"images-{block}.safetensors") as temporary:
+                tensors = {name: values.contiguous() for name, values in images.items()}
+                save_file({INDEX: torch.from_numpy(indices.copy()), **tensors}, temporary)
+        with whole_file(self.path / f"part-{block}.parquet") as temporary:
+            pq.write_table(table, temporary, write_page_checksum=True)
 
     @contextmanager
     def claimed(self, share: str, *, alone: bool = True) -> Iterator[None]:
@@ -158,6 +178,14 @@ def _check_idle(path: Path) -> None:
     for lock in path.glob(f"{LOCK}*"):
         with lock.open("a+") as handle:
             _hold(handle, path, alone=True)
+
+
+def _wait_for(lock: TextIO) -> None:
+    """Lock the open file until it is closed, after whoever holds it."""
+    with suppress(ImportError):
+        import fcntl
+
+        fcntl.flock(lock, fcntl.LOCK_EX)
 
 
 def _hold(lock: TextIO, path: Path, alone: bool) -> None:
@@ -212,9 +240,9 @@ def _first_difference(found: Any, asked: Any, name: str = "") -> tuple[str, Any,
     return None
 
 
-def _read_part(path: Path) -> pa.Table:
+def _read_part(path: Path, columns: list[str] | None = None) -> pa.Table:
     try:
-        return pq.read_table(path, page_checksum_verification=True)
+        return pq.read_table(path, columns=columns, page_checksum_verification=True)
     except (OSError, pa.ArrowException) as error:
         raise RunError(_unreadable(path, error)) from error
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from energylens.errors import InputError
+from energylens.errors import InputError, RunError
 
 _ENVIRONMENT = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}  # what launchers set, and the values of one process
 RANKS = "ranks"  # in a shard's place: one share for each process of the launcher
@@ -58,6 +58,11 @@ class Ranks:
     local: int = 0  # its place on its machine
 
     @property
+    def speaks(self) -> bool:
+        """Whether this is the one that prints and draws for all."""
+        return self.rank == 0
+
+    @property
     def shard(self) -> Shard:
         """This process's share."""
         return Shard(self.rank + 1, self.size)
@@ -82,14 +87,19 @@ class Ranks:
         from torch import distributed
 
         everyone: list[Any] = [None] * self.size
-        distributed.all_gather_object(everyone, mine)
+        try:
+            distributed.all_gather_object(everyone, mine)
+        except RuntimeError as error:  # the others wait no longer
+            raise RunError("another process of the launcher has stopped: its own message says why") from error
         return everyone
 
 
 def launched_ranks() -> Ranks:
     """This process among those that a launcher has started; alone where none has."""
-    rank, size, local = (int(os.environ.get(name, of_one)) for name, of_one in _ENVIRONMENT.items())
-    return Ranks(rank, size, local)
+    values = {name: os.environ.get(name, of_one) for name, of_one in _ENVIRONMENT.items()}
+    if strange := next((name for name, value in values.items() if not value.isdecimal()), None):
+        raise InputError(f"{strange}={values[strange]!r} in the environment is not what a launcher sets: unset it")
+    return Ranks(*map(int, values.values()))
 
 
 def joined_ranks() -> Ranks:

@@ -70,7 +70,7 @@ class Memory:
         self._blocks.append(rows)
         self._seconds += seconds
         if images is not None:
-            self._images.append(images)
+            self._images.append({name: values.cpu() for name, values in images.items()})
 
     def claimed(self, share: str, *, alone: bool = True) -> AbstractContextManager[None]:
         return nullcontext()

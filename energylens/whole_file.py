@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,8 @@ from pathlib import Path
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A temporary name to write to, renamed to ``path`` when the block ends well and removed when it does not."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    writer = f"{socket.gethostname()}-{os.getpid()}"  # processes of several machines may share the folder
+    temporary = path.with_name(f".{path.name}.{writer}.tmp")
     try:
         yield temporary
         temporary.replace(path)

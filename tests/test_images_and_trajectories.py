@@ -108,7 +108,9 @@ class TestTrajectories:
         assert last["natural"] == pytest.approx(record.summary()[0]["joint_mean"], abs=1e-5)
         assert (table["low"] <= table["high"]).all()
         with pytest.raises(el.InputError, match="--trajectory"):
-            energy_against_steps(el.profile(robust, digits, ["cw"], trajectory=True))
+            energy_against_steps(el.profile(robust, digits, ["cw"]))
+        with pytest.raises(el.InputError, match="take one that climbs"):
+            el.profile(robust, digits, ["cw"], trajectory=True)
 
 
 class TestTwoProcessesOnOneFolder:
@@ -132,6 +134,20 @@ class TestTwoProcessesOnOneFolder:
 
         record = el.profile(robust, digits, ["fgsm"], out=tmp_path, listener=other)
         assert len(record) == 30
+
+    def test_no_row_is_on_the_disk_twice(self, robust, digits, tmp_path):
+        """Two processes that do not know of each other's shares: what the second finds written it leaves out."""
+
+        def meddle(step):
+            if step.attack == "fgsm" and step.done < step.total:
+                el.profile(robust, digits, ["fgsm"], out=tmp_path, shard="1/1", batch_size=7, save_images=True)
+
+        options = {"save_images": True, "ladder": False}
+        record = el.profile(robust, digits, ["fgsm"], out=tmp_path, listener=meddle, batch_size=8, **options)
+        for folder in (path.parent for path in tmp_path.rglob("manifest.json")):
+            rows = pd.concat(map(pd.read_parquet, folder.glob("part-*.parquet")))
+            assert sorted(rows["index"]) == list(range(30))
+        assert record["fgsm"].images()["x_adv"].shape == (30, 1, 8, 8)
 
     def test_rows_of_other_software_are_said(self, robust, digits, tmp_path):
         el.profile(robust, digits, ["fgsm"], out=tmp_path)

@@ -1,5 +1,6 @@
 """The profile: its numbers, and that a row depends on model, settings, seed and sample alone."""
 
+import copy
 import importlib.util
 import sys
 
@@ -156,6 +157,25 @@ def test_a_model_in_train_mode_is_judged_in_eval_mode(digits):
     pd.testing.assert_frame_equal(*frames)
 
 
+def test_a_callable_leaves_the_callers_gradients_and_may_not_touch_the_weights(robust, digits):
+    def careless(model, x, y):
+        for parameter in model.parameters():
+            parameter.requires_grad_(True)
+        model(x).sum().backward()
+        return x
+
+    el.profile(robust, digits, [careless])
+    assert all(parameter.grad is None for parameter in robust.parameters())
+
+    def destructive(model, x, y):
+        next(model.parameters()).mul_(0.9)
+        return x
+
+    model = copy.deepcopy(robust)
+    with pytest.raises(el.InputError, match=r"destructive changed the model's weights.*deepcopy"):
+        el.profile(model, digits, [destructive])
+
+
 def test_any_callable_is_an_attack(robust, digits):
     def invert(model, x, y):
         loss = nn.functional.cross_entropy(model(x.requires_grad_(True)), y)
@@ -171,7 +191,7 @@ def test_any_callable_is_an_attack(robust, digits):
 @pytest.mark.parametrize(
     ("attack", "message"),
     [
-        (lambda m, x, y: x + 1, r"images in \[1, 2\]; expected \[0, 1\]"),
+        (lambda m, x, y: x + 1, r"images in \[1, 2\]; expected finite ones in \[0, 1\]"),
         (lambda m, x, y: x[:3], r"returned \(3, 1, 8, 8\); expected .*\(40, 1, 8, 8\)"),
         (lambda m, x, y: None, "returned NoneType"),
         (lambda m, x, y: x * float("nan"), r"images in \[nan, nan\]"),

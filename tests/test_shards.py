@@ -80,7 +80,7 @@ def test_shares_of_a_callable_do_not_replace_each_other(robust, tmp_path):
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"shard": "1/9", "attacks": ["apgd-ce,block=4"]}, "18 samples make 5 blocks of 4"),
+        ({"shard": "1/9", "attacks": ["apgd-ce,block=4"]}, "share 1/9 is empty: 18 samples"),
         ({"shard": "1/2", "overwrite": True}, "fresh --out"),
     ],
 )

@@ -100,7 +100,10 @@ def configure_battery(
     names = [attack.name for attack in battery]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
-        raise InputError(f"attack {twice} is named twice: give each its own settings, such as {twice},steps=50")
+        raise InputError(
+            f"attack {twice} is named twice: give each its own settings, such as pgd,steps=50, and functions names of "
+            "their own"
+        )
     return battery
 
 

@@ -19,6 +19,7 @@ from energylens.attacks.passes import PassCounter
 from energylens.attacks.result import AttackResult, counts
 from energylens.attacks.settings import check_numbers
 from energylens.errors import InputError, RunError
+from energylens.models import weights_digest
 
 ForeignAttack = Callable[[nn.Module, Tensor, Tensor], Tensor]
 EXPECTED = "f(model, x, y) -> x_adv"
@@ -85,19 +86,22 @@ def foreign_name(attack: ForeignAttack) -> str:
 def run_foreign(attack: ForeignAttack, model: nn.Module, x: Tensor, y: Tensor, noise: Noise) -> AttackResult:
     """Call it under random states keyed by the block's first sample, and check what it gives back.
 
-    Its passes are counted at the model. Raises InputError where it does not return images of x's shape in [0, 1].
+    Its passes are counted at the model. Raises InputError where it does not return images of x's shape in [0, 1], or
+    changes the model.
     """
-    name = foreign_name(attack)
+    name, before = foreign_name(attack), weights_digest(model)
     with torch.enable_grad(), PassCounter(model) as counter, random_state(key(noise.seed, name, noise.indices[0])):
         x_adv = attack(model, x.clone(), y.clone())
     model.eval()  # some leave it in train mode
+    if weights_digest(model) != before:
+        raise InputError(f"attack {name} changed the model's weights: give it a copy, copy.deepcopy(model)")
     if not isinstance(x_adv, Tensor) or x_adv.shape != x.shape:
         came = tuple(x_adv.shape) if isinstance(x_adv, Tensor) else type(x_adv).__name__
         raise InputError(f"attack {name} returned {came}; expected a tensor of images of shape {tuple(x.shape)}")
     x_adv = x_adv.detach().to(x)
     low, high = float(x_adv.min()), float(x_adv.max())
     if not (low >= -ROUNDING and high <= 1 + ROUNDING):
-        raise InputError(f"attack {name} returned images in [{low:g}, {high:g}]; expected [0, 1]: clamp them")
+        raise InputError(f"attack {name} returned images in [{low:g}, {high:g}]; expected finite ones in [0, 1]")
     forwards, backwards = counter.per_sample(len(x))
     return AttackResult(
         x_adv.clamp(0, 1), steps=counts(backwards, x), forwards=counts(forwards, x), backwards=counts(backwards, x)

@@ -24,6 +24,7 @@ def frozen(model: nn.Module, seed: int = 0) -> Iterator[None]:
     """
     modes = [(module, module.training) for module in model.modules()]
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         for device in {"cpu", *(parameter.device.type for parameter, _ in flags)}:
@@ -34,12 +35,15 @@ def frozen(model: nn.Module, seed: int = 0) -> Iterator[None]:
             model.eval()
             for parameter, _ in flags:
                 parameter.requires_grad_(False)
+                parameter.grad = None  # so that nothing is added to the caller's
             yield
         finally:
             for module, training in modes:
                 module.training = training
             for parameter, required in flags:
                 parameter.requires_grad_(required)
+            for parameter, gradient in gradients:
+                parameter.grad = gradient
 
 
 @contextmanager

@@ -53,7 +53,7 @@ def main() -> None:
     Of the processes that a launcher has started only the first prints its results.
     """
     try:
-        with redirect_stdout(None) if launched_ranks().rank else nullcontext():
+        with nullcontext() if launched_ranks().speaks else redirect_stdout(None):
             root.main(standalone_mode=False)
     except click.ClickException as error:
         error.show()

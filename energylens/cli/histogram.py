@@ -10,6 +10,7 @@ import click
 from energylens.cli.options import positive, record_options, recording
 from energylens.cli.progress import progress
 from energylens.errors import InputError
+from energylens.shards import launched_ranks
 
 
 @click.command("histogram")
@@ -41,6 +42,8 @@ def command(
     model = models[0] if models else DEFAULT_MODEL
     with progress(model) as listener:
         record = profile(model, listener=listener, ladder=False, **record_options(options))
+    if not launched_ranks().speaks:
+        return
     table = landscape(record, bins=bins, limits=limits)
     attacks = "-".join(attack.name for attack in record.attacks[1:])
     default = (record.folder or options["out"]) / f"landscape-{safe_name(attacks)}.png"

@@ -26,4 +26,8 @@ def command(folders: tuple[Path, ...], out: Path) -> None:
     merged = merge(folders, out)
     rows = [[run.path.relative_to(out), run.source, run.added, run.rows] for run in merged]
     columns = [Column("record"), Column("from"), Column("added", right=True), Column("rows", right=True)]
-    show(columns, rows, caption=f"Kept in {out}: the same profile command with --out {out} prints the whole table.")
+    show(
+        columns,
+        rows,
+        caption=f"Kept in {out}: the same profile with --out {out} prints the whole table (callables run again).",
+    )

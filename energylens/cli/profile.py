@@ -12,6 +12,7 @@ import click
 from energylens.cli.options import record_options, recording
 from energylens.cli.progress import progress
 from energylens.cli.tables import Column, show
+from energylens.shards import launched_ranks
 
 if TYPE_CHECKING:
     from energylens.record import Record
@@ -48,7 +49,7 @@ def command(models: tuple[str, ...], as_json: bool, **options: Any) -> None:
         records.append(as_numbers(record, options))
         if not as_json:
             _print(record, options)
-        if options["save_images"]:
+        if options["save_images"] and launched_ranks().speaks:
             _draw_images(record, to_stderr=as_json)
     if as_json:
         click.echo(json.dumps(records[0] if len(records) == 1 else records, indent=2))
@@ -57,6 +58,7 @@ def command(models: tuple[str, ...], as_json: bool, **options: Any) -> None:
 def as_numbers(record: Record, options: dict[str, Any]) -> dict[str, Any]:
     """The record's summary as ``--json`` prints it; options are the command's."""
     from energylens.attacks.radius import parse_radius
+    from energylens.published import beside_published
 
     return {
         "model": record.model,
@@ -69,6 +71,8 @@ def as_numbers(record: Record, options: dict[str, Any]) -> dict[str, Any]:
         "seed": record.seed,
         "rows": record.summary(),
         "ladder": [asdict(rung) for rung in record.ladder],
+        "notes": list(record.notes),
+        "published": beside_published(record),
     }
 
 

@@ -26,7 +26,7 @@ def progress(title: str) -> Iterator[Listener]:
     """A listener for ``profile``. title: a model's name or path."""
     title = Path(title).name
     console = Console(file=sys.stderr)
-    if launched_ranks().rank:  # the first of a launcher's processes speaks for all
+    if not launched_ranks().speaks:  # the first of a launcher's processes speaks for all
         yield lambda step: None
         return
     if not console.is_terminal:

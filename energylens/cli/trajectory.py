@@ -10,6 +10,7 @@ import click
 from energylens.cli.options import record_options, recording
 from energylens.cli.progress import progress
 from energylens.errors import InputError
+from energylens.shards import launched_ranks
 
 DEFAULT_ATTACKS = ("pgd", "he-pgd")  # the one that leaves a trace and the one that hides it
 
@@ -40,6 +41,8 @@ def command(models: tuple[str, ...], figure: Path | None, **options: Any) -> Non
     settings = {"attacks": DEFAULT_ATTACKS} | record_options(options) | {"trajectory": True, "ladder": False}
     with progress(model) as listener:
         record = profile(model, listener=listener, **settings)
+    if not launched_ranks().speaks:
+        return
     table = energy_against_steps(record)
     attacks = "-".join(dict.fromkeys(table["attack"]))
     default = (record.folder or options["out"]) / f"steps-{safe_name(attacks)}.png"

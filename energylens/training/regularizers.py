@@ -82,5 +82,5 @@ REGULARIZERS: dict[str, Regularizer] = {
     "der": Regularizer(der, lambda eps: 10.0, "arXiv 2505.22486, our reconstruction [R]"),
     "gradalign": Regularizer(gradalign, _usual_alignment, "arXiv 2007.02617"),
     "aaer": Regularizer(aaer, lambda eps: 1.0, "arXiv 2404.08154, our reading [R]"),
-    "elle": Regularizer(elle, lambda eps: 4000.0, "arXiv 2401.11618"),
+    "elle": Regularizer(elle, lambda eps: 4000.0, "arXiv 2401.11618; the weight is our reading [R]"),
 }

@@ -44,7 +44,8 @@ def test_json_is_all_of_standard_output(run):
     status, out, _ = run("profile", *FAST, "--json", "--eps", "8/255")
     assert status == 0
     told = json.loads(out)
-    assert list(told) == ["model", "dataset", "split", "choose", "n", "eps", "norm", "seed", "rows", "ladder"]
+    names = "model dataset split choose n eps norm seed rows ladder notes published"
+    assert list(told) == names.split()
     assert (told["model"], told["dataset"], told["n"], told["eps"]) == ("digits-standard", "digits", 20, 8 / 255)
     assert [row["attack"] for row in told["rows"]] == ["natural", "fgsm", "cw,steps=10"]
     assert list(told["rows"][0]) == [
