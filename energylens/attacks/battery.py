@@ -117,6 +117,7 @@ def equip(
     name = attack.settings.diffusion or diffusion or default_diffuser(dataset)
     diffuser = load_diffuser(name, device)
     diffuser.check_fit(tuple(image_shape))
+    diffuser.check_schedule(attack.settings.ddim_steps)
     return replace(attack, diffuser=diffuser)
 
 

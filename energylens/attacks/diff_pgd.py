@@ -99,7 +99,7 @@ class DiffPGD:
         check_numbers(asdict(self), positive=("ddim_steps",))
         if self.t >= self.ddim_steps:
             raise InputError(
-                f"t={self.t} is none of the respaced timesteps 0 to {self.ddim_steps - 1}: 2 or 3 is usual"
+                f"t={self.t} needs more than {self.t} ddim_steps, {self.ddim_steps} came: lower t or raise ddim_steps"
             )
 
 

@@ -75,7 +75,8 @@ def check_numbers(settings: Mapping[str, Any], *, positive: Sequence[str]) -> No
         if isinstance(value, bool) or not isinstance(value, int | float):
             continue
         if not math.isfinite(value) or value < 0 or (value == 0 and name in positive) or value > LARGEST:
-            raise InputError(f"{name}={value:g} cannot be run with: a finite number above zero was expected")
+            least = "above 0" if name in positive else "0 or more"
+            raise InputError(f"{name}={value:g} cannot be run with: a number {least}, at most 1e9, was expected")
 
 
 def check_norm(norm: str, known: Sequence[str]) -> None:

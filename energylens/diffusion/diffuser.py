@@ -52,3 +52,11 @@ class Diffuser:
                 f"the diffusion model {self.name} was made for images of shape {self.image_shape}, these have "
                 f"{image_shape}: {NAME_ONE}"
             )
+
+    def check_schedule(self, ddim_steps: int) -> None:
+        """InputError where the schedule cannot be respaced to so many timesteps."""
+        if not 1 <= ddim_steps <= len(self.alphas_bar):
+            raise InputError(
+                f"ddim_steps={ddim_steps}, but the schedule of {self.name} has {len(self.alphas_bar)} timesteps: "
+                f"give 1 to {len(self.alphas_bar)}"
+            )

@@ -26,6 +26,7 @@ DEFAULT_DIFFUSERS: Mapping[str, str] = {
     "cifar10": "google/ddpm-cifar10-32",  # our choice: the papers do not name theirs
 }
 
+_MISFITS = (RuntimeError, ValueError, LookupError, TypeError)  # what diffusers raises where files do not fit together
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
 
@@ -57,6 +58,8 @@ def load_diffuser(name: str, device: str | torch.device = "cpu") -> Diffuser:
         network, schedule = _read(diffusers, str(folder) if here else name, nested=(folder / "unet").is_dir())
     except OSError as error:
         raise RunError(_damaged(name, error) if here else _unreachable(name)) from error
+    except _MISFITS as error:
+        raise RunError(_damaged(name, error)) from error
     _check(name, network, schedule)
     network = network.float().eval().requires_grad_(False).to(device)
     alphas_bar: Tensor = schedule.alphas_cumprod.float().to(device)
@@ -75,10 +78,17 @@ def _diffusers() -> ModuleType:
 
 
 def _read(diffusers: Any, where: str, *, nested: bool) -> tuple[Any, Any]:
-    """The network and its scheduler; OSError where they are not there."""
-    network = diffusers.UNet2DModel.from_pretrained(
-        where, subfolder="unet" if nested else None, use_safetensors=True, low_cpu_mem_usage=False
+    """The network and its scheduler; OSError where they are not there, one of _MISFITS where they do not fit."""
+    network, told = diffusers.UNet2DModel.from_pretrained(
+        where,
+        subfolder="unet" if nested else None,
+        use_safetensors=True,
+        low_cpu_mem_usage=False,
+        output_loading_info=True,
     )
+    if missing := sorted(told["missing_keys"]):  # diffusers would leave them at random
+        total = len(network.state_dict())
+        raise ValueError(f"its weights lack {len(missing)} of {total} tensors, such as {missing[0]}")
     return network, diffusers.DDPMScheduler.from_pretrained(where, subfolder="scheduler" if nested else None)
 
 
@@ -89,10 +99,11 @@ def _unreachable(name: str) -> str:
     )
 
 
-def _damaged(name: str, error: OSError) -> str:
+def _damaged(name: str, error: Exception) -> str:
+    reason = " ".join(line.strip() for line in str(error).splitlines()[:2])  # torch's first line names no tensor
     return (
-        f"{name} does not hold a diffusion model ({str(error).splitlines()[0]}): expected a UNet2DModel (config.json, "
-        "diffusion_pytorch_model.safetensors) and scheduler_config.json, as diffusers saves them"
+        f"{name} does not hold a diffusion model ({reason or type(error).__name__}): expected a UNet2DModel "
+        "(config.json, diffusion_pytorch_model.safetensors) and scheduler_config.json, as diffusers saves them"
     )
 
 

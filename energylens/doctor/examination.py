@@ -10,13 +10,15 @@ from torch import nn
 
 from energylens.attacks.frozen import frozen
 from energylens.attacks.noise import Noise
-from energylens.doctor.checks import CHECKS
-from energylens.doctor.finding import Diagnosis, Finding
+from energylens.doctor.checks import CHECKS, Check
+from energylens.doctor.finding import Diagnosis, Finding, first_line
 from energylens.doctor.patient import Patient
+from energylens.errors import InputError
 from energylens.models import card_of
 from energylens.subject import Data, device_of, the_module, the_samples, usual_radius
 
 DEFAULT_SAMPLES = 64
+LEAST_SAMPLES = 16  # the sign test needs 7 discordant images to reach .01: what spoils half of 16 shows 8
 FALLBACK_EPS = 8 / 255  # for images of which no usual radius is known
 
 
@@ -35,14 +37,20 @@ def examine(
     """Look for what would make a model's energies and accuracies worthless, before anyone trusts them.
 
     model, data, choose, split, seed, device, data_root: as in ``profile``; the model is left as it was. n: how many
-    images of data given by name, 64 by default. Costs about 15 forwards, 23 forward-backward passes and at most 50
-    queries of Square an image. Raises InputError for a request that cannot be met.
+    images of data given by name, 64 by default; fewer than 16 are refused, however they are given. Costs about 15
+    forwards, 23 forward-backward passes and at most 50 queries of Square an image. Raises InputError for a request that
+    cannot be met.
     """
     module = the_module(model, data, device, model_options)
     card = card_of(module)
     if n is None and (data is None or isinstance(data, str)):
         n = DEFAULT_SAMPLES
     samples = the_samples(data, card, module, n=n, choose=choose, split=split, seed=seed, root=data_root)
+    if len(samples) < LEAST_SAMPLES:
+        raise InputError(
+            f"{len(samples)} images came, at least {LEAST_SAMPLES} were expected: on fewer a sick model looks healthy; "
+            f"give n (--n) of {LEAST_SAMPLES} or more, or as many images of your own"
+        )
     in_train = tuple(name for name, part in module.named_modules() if part.training)
     eps = usual_radius(card, samples, "linf") or FALLBACK_EPS
     x, y = (tensor.to(device_of(module)) for tensor in samples.batch(0, len(samples)))
@@ -57,8 +65,21 @@ def _findings(patient: Patient) -> tuple[Finding, ...]:
     sick: dict[str, str] = {}  # a check without a result, and the check whose failure is to blame
     for check in CHECKS:
         blame = next((sick[name] for name in check.after if name in sick), None)
-        finding = check.look(patient) if blame is None else Finding("skipped", f"mend {blame} first")
+        finding = _looked(check, patient) if blame is None else Finding("skipped", f"mend {blame} first")
         if finding.verdict in ("fail", "skipped"):
             sick[check.name] = blame or check.name
         findings.append(replace(finding, check=check.name))
     return tuple(findings)
+
+
+def _looked(check: Check, patient: Patient) -> Finding:
+    """The check's finding; what it raises is one as well."""
+    try:
+        return check.look(patient)
+    except Exception as error:  # whatever a user's network raises at images, batches and gradients
+        return Finding(
+            "fail",
+            f"{type(error).__name__}: {first_line(error)}",
+            "the model does not bear what this check and every attack ask of it",
+            "call it on a batch of these images yourself, and mend what raises",
+        )

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from energylens.attacks.losses import margin
 from energylens.attacks.norms import NORMS, l2_size
-from energylens.doctor.finding import Finding
+from energylens.doctor.finding import Finding, first_line
 from energylens.doctor.patient import Patient
 from energylens.energy import cross_entropy
 from energylens.errors import InputError
@@ -25,7 +25,7 @@ def attached(patient: Patient) -> Finding:
         _ = patient.margin_gradient
     except (InputError, RuntimeError) as error:
         return Finding(
-            "fail", str(error).splitlines()[0],
+            "fail", first_line(error),
             "no gradient attack can run: a high accuracy under them would mean nothing",
             "take torch.no_grad(), .detach(), .numpy() and argmax out of the forward, or attack with square",
         )  # fmt: skip
@@ -51,7 +51,7 @@ def nonzero(patient: Patient) -> Finding:
 def unsaturated(patient: Patient) -> Finding:
     """Does the cross-entropy have a gradient where the margin has one?"""
     lost = _is_zero(patient.gradient(cross_entropy)) & ~_is_zero(patient.margin_gradient)
-    median = float(margin(patient.logits.float(), patient.predicted).median())
+    median = float(margin(patient.logits, patient.predicted).median())
     measured = f"cross-entropy without gradient for {_share(lost)} of the images; median margin {median:.3g} nats"
     if not lost.any():
         return Finding("ok", measured)
@@ -71,8 +71,8 @@ def true_gradient(patient: Patient) -> Finding:
     gradient = patient.margin_gradient
     stepped = (patient.x - STEP * NORMS["l2"].steepest(gradient)).clamp(0, 1)
     promised = (gradient * (stepped - patient.x)).flatten(1).sum(dim=1)
-    before = margin(patient.logits.float(), patient.predicted)
-    kept = margin(patient.answer(stepped).float(), patient.predicted) - before
+    before = margin(patient.logits, patient.predicted)
+    kept = margin(patient.answer(stepped), patient.predicted) - before
     off = ((kept / promised - 1).abs() > OFF) & (promised < 0)
     median = float((kept / promised)[promised < 0].median()) if (promised < 0).any() else 1.0
     measured = f"a small step does {median:.2f} of what its gradient promises (median); off for {_share(off)}"

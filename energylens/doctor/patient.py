@@ -38,14 +38,30 @@ class Patient:
     eps: float
     noise: Noise
 
+    @cached_property
+    def floated(self) -> nn.Module:
+        """The model with float32 logits: what all but the check of the precision ask."""
+        return _Floated(self.model)
+
+    @cached_property
+    def logit_type(self) -> torch.dtype | None:
+        """The type of the logits as the model gives them; None for a model that gives none, which is another check's
+        business."""
+        try:
+            with torch.no_grad():
+                dtype: torch.dtype = self.model(self.x[:1]).dtype
+        except Exception:  # whatever a user's network raises, or a thing without a dtype
+            return None
+        return dtype
+
     @torch.no_grad()
     def answer(self, x: Tensor) -> Tensor:
-        """The logits (n, K) of images x, as the model gives them."""
-        return torch.cat([self.model(part) for part in torch.split(x, BATCH)])
+        """The logits (n, K) of images x, in float32."""
+        return torch.cat([self.floated(part) for part in torch.split(x, BATCH)])
 
     @cached_property
     def logits(self) -> Tensor:
-        """The logits (n, K) of its own images, as the model gives them."""
+        """The logits (n, K) of its own images, in float32."""
         return self.answer(self.x)
 
     @cached_property
@@ -72,18 +88,31 @@ class Patient:
     def gradient(self, loss: LogitLoss) -> Tensor:
         """``grad_x loss(f(x), predicted)``, (n, C, H, W)."""
         parts = zip(torch.split(self.x, BATCH), torch.split(self.predicted, BATCH), strict=True)
-        return torch.cat([_gradient(self.model, x, labels, loss) for x, labels in parts])
+        return torch.cat([_gradient(self.floated, x, labels, loss) for x, labels in parts])
 
     def moved_by(self, spec: str) -> Tensor:
         """Mask (n,) of the images whose prediction an attack within eps changes."""
         attack = configure(spec, eps=self.eps)
         moved = []
         for rows in torch.split(torch.arange(len(self.x), device=self.x.device), BATCH):
-            x, labels, logits = self.x[rows], self.predicted[rows], self.logits[rows].float()
-            result = attack(self.model, x, labels, noise=self.noise.take(rows), clean_logits=logits)
+            x, labels, logits = self.x[rows], self.predicted[rows], self.logits[rows]
+            result = attack(self.floated, x, labels, noise=self.noise.take(rows), clean_logits=logits)
             moved.append(self.answer(result.x_adv).argmax(dim=1) != labels)
         return torch.cat(moved)
 
 
 def _gradient(model: nn.Module, x: Tensor, labels: Tensor, loss: LogitLoss) -> Tensor:
-    return input_gradient(model, x, lambda logits: loss(logits.float(), labels))
+    return input_gradient(model, x, lambda logits: loss(logits, labels))
+
+
+class _Floated(nn.Module):
+    """A model whose logits are float32, whatever it computes in."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self._model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (n, K) of images x."""
+        logits: Tensor = self._model(x)
+        return logits.float()

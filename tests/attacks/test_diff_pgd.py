@@ -174,17 +174,27 @@ def test_the_table_says_what_is_left_after_the_purifier(tmp_path):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("diff-pgd,t=50", "t=50 is none of the respaced timesteps 0 to 49"),
-        ("diff-pgd,t=-1", "t=-1"),
+        ("diff-pgd,t=50", "t=50 needs more than 50 ddim_steps, 50 came: lower t or raise ddim_steps"),
+        ("diff-pgd,ddim_steps=1", "t=3 needs more than 3 ddim_steps, 1 came"),
+        ("diff-pgd,t=-1", "t=-1 cannot be run with: a number 0 or more, at most 1e9, was expected"),
         ("diff-pgd,form=slow", "unknown form 'slow': give one of fast, full"),
         ("diff-pgd,labels=none", "unknown labels 'none': give one of predicted, true"),
-        ("diff-pgd,ddim_steps=0", "ddim_steps=0"),
+        ("diff-pgd,ddim_steps=0", "ddim_steps=0 cannot be run with: a number above 0, at most 1e9, was expected"),
+        ("diff-pgd,steps=10000000000", "steps=1e.10 cannot be run with: a number above 0, at most 1e9, was expected"),
         ("diff-pgd,restarts=2", "no setting 'restarts=2'"),
     ],
 )
 def test_what_cannot_be_run_is_refused(spec, message):
     with pytest.raises(InputError, match=message):
         configure(spec, eps=EPS)
+
+
+def test_more_ddim_steps_than_the_schedule_has_are_refused_before_anything_is_written(robust, digits, tmp_path):
+    message = "^ddim_steps=2000, but the schedule of digits-ddpm has 1000 timesteps: give 1 to 1000$"
+    with pytest.raises(InputError, match=message):
+        el.profile(robust, digits, "diff-pgd,ddim_steps=2000", eps=EPS, out=tmp_path)
+    assert not list(tmp_path.iterdir())
+    equip(configure("diff-pgd,ddim_steps=1000", eps=EPS), "digits", (1, 8, 8), None, CPU)
 
 
 def test_data_without_a_diffusion_model_are_told_so(robust, digits):

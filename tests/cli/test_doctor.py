@@ -49,3 +49,5 @@ def test_a_disease_is_told_with_its_remedy_and_exits_with_1(run, monkeypatch, tm
 def test_mistakes_are_input_errors(run):
     status, out, err = run("doctor", "digit-standard")
     assert status == 2 and "unknown model" in err and not out
+    status, out, err = run("doctor", "digits-standard", "--n", "10")
+    assert status == 2 and "10 images came, at least 16 were expected" in err and not out

@@ -1,13 +1,16 @@
 """Which diffusion models are found, and what is said of those that are not."""
 
+import json
+import shutil
 import subprocess
 import sys
 
 import pytest
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler
+from safetensors.torch import load_file, save_file
 
-from energylens.diffusion.loading import DEFAULT_DIFFUSERS, default_diffuser, load_diffuser
+from energylens.diffusion.loading import DEFAULT_DIFFUSERS, WEIGHTS, default_diffuser, load_diffuser
 from energylens.errors import InputError, RunError
 
 
@@ -81,6 +84,39 @@ def test_what_is_nowhere_is_refused(name, message):
 def test_a_folder_of_something_else_is_refused(tmp_path):
     with pytest.raises(RunError, match=r"does not hold a diffusion model .* expected a UNet2DModel"):
         load_diffuser(str(tmp_path))
+
+
+@pytest.fixture
+def copied(tmp_path):
+    """A copy of digits-ddpm to damage."""
+    return shutil.copytree(WEIGHTS / "digits-ddpm", tmp_path / "copied")
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"layers_per_block": 3}, "size mismatch for"),
+        ({"norm_num_groups": 7}, "must be divisible by"),
+        ({"down_block_types": ["NoBlock", "NoBlock"]}, "NoBlock"),
+        ({"block_out_channels": None}, "NoneType"),
+    ],
+)
+def test_a_config_that_does_not_fit_its_weights_is_refused_in_a_line(copied, changed, reason):
+    config = copied / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | changed))
+    with pytest.raises(RunError, match=rf"does not hold a diffusion model \(.*{reason}.* expected a UNet2DModel") as e:
+        load_diffuser(str(copied))
+    assert "\n" not in str(e.value)
+
+
+def test_weights_that_lack_a_tensor_are_refused(copied):
+    """diffusers leaves what is missing at random, with no more than a warning."""
+    weights = copied / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(weights)
+    del tensors["conv_out.bias"], tensors["conv_in.bias"]
+    save_file(tensors, weights, metadata={"format": "pt"})
+    with pytest.raises(RunError, match=r"\(its weights lack 2 of \d+ tensors, such as conv_in.bias\): expected"):
+        load_diffuser(str(copied))
 
 
 def test_without_a_network_the_hub_is_told_in_one_line(monkeypatch):

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 import energylens as el
 from energylens.doctor import examine
 from energylens.doctor.checks import CHECKS
+from energylens.errors import InputError
 
 
 class Around(nn.Module):
@@ -45,6 +46,13 @@ def resized(x):
     return F.interpolate(F.interpolate(x, size=(size, size)), size=(8, 8))
 
 
+class OneByOne(Around):
+    """Knows batches of one image alone."""
+
+    def forward(self, x):
+        return {1: super().forward}[len(x)](x)
+
+
 def nan_for_some(logits):
     return torch.where(logits[:, :1] > logits.median(), logits, torch.nan)
 
@@ -62,6 +70,8 @@ MEAN, STD = 0.305, 0.376  # of the digits
 
 DISEASES = {
     "half precision": ("precision", lambda: Around().half()),
+    "half precision logits": ("precision", lambda: Around(after=lambda logits: logits.half())),
+    "votes": ("precision", lambda: Around(after=lambda logits: logits.round().long())),
     "seven classes": ("fit", lambda: Around(after=lambda logits: logits[:, :7])),
     "dropout in train mode": ("eval mode", lambda: with_dropout(p=0.3)),
     "batch norm in train mode": ("eval mode", lambda: Stubborn(before=nn.BatchNorm2d(1))),
@@ -69,6 +79,7 @@ DISEASES = {
         "eval mode",
         lambda: Around(before=nn.BatchNorm2d(1, track_running_stats=False)),
     ),
+    "one image at a time": ("finite", OneByOne),
     "NaN for some": ("finite", lambda: Around(after=nan_for_some)),
     "dropout by hand": ("deterministic", lambda: Around(before=lambda x: F.dropout(x, 0.3, training=True))),
     "noise": ("deterministic", lambda: Around(before=lambda x: x + 0.1 * torch.randn_like(x))),
@@ -77,6 +88,8 @@ DISEASES = {
     "softmax": ("logits", lambda: Around(after=lambda logits: logits.softmax(dim=1))),
     "log-softmax": ("logits", lambda: Around(after=lambda logits: logits.log_softmax(dim=1))),
     "sigmoid": ("logits", lambda: Around(after=torch.sigmoid)),
+    "high temperature": ("logits", lambda: Around(after=lambda logits: logits / 1e4)),
+    "higher temperature": ("logits", lambda: Around(after=lambda logits: logits / 1e8)),
     "grey levels": ("range", lambda: Around(before=lambda x: x / 255)),
     "symmetric range": ("range", lambda: Around(before=lambda x: (x + 1) / 2)),
     "normalised twice": ("normalisation", lambda: Around(before=lambda x: (x - MEAN) / STD)),
@@ -121,13 +134,50 @@ def test_train_mode_is_a_warning_and_is_given_back():
     assert diagnosis.healthy and diagnosis["eval mode"].verdict == "warn" and model.training
 
 
-def test_few_images_are_no_disease():
-    diagnosis = examine("digits-pgd", n=3)
-    assert diagnosis.healthy
+def test_sixteen_images_are_enough_and_fewer_are_refused():
+    assert examine("digits-pgd", n=16).healthy
+    twice = DISEASES["normalised twice"][1]().eval()
+    message = r"^{} images came, at least 16 were expected: .* give n \(--n\) of 16 or more"
+    for n in (3, 10, 15):
+        with pytest.raises(InputError, match=message.format(n)):
+            examine(twice, "digits", n=n)
+    with pytest.raises(InputError, match=message.format(8)):
+        examine(twice, el.load_data("digits", n=8))
+
+
+def test_what_a_check_raises_is_told_in_a_line():
+    diagnosis = examine(OneByOne().eval(), "digits")
+    assert diagnosis["finite"].measured == "KeyError: 64"
+    assert {diagnosis[check].verdict for check in ("batch", "logits", "attacks")} == {"skipped"}
+
+
+@pytest.mark.parametrize("error", [RuntimeError("first\nsecond"), NotImplementedError(), SystemError("first")])
+def test_a_model_that_gives_up_later_is_a_finding(error):
+    """It answers twelve times, enough for the first checks, and never again."""
+    calls = iter(range(12))
+
+    def worn(logits):
+        if next(calls, None) is None:
+            raise error
+        return logits
+
+    diagnosis = examine(Around(after=worn).eval(), "digits")
+    kind = type(error).__name__
+    assert diagnosis[diagnosis.failed[0]].measured in {f"{kind}: first", f"{kind}: {kind}"}
+
+
+def test_flat_energies_are_told_what_to_remove():
+    finding = examine(Around(after=lambda logits: logits / 1e4).eval(), "digits")["logits"]
+    assert finding.measured == "E(x) is -log 10 = -2.3 for every image, within 0.01 nats"
+    assert "temperature" in finding.remedy and "division" in finding.remedy
+
+
+def test_logits_in_double_precision_are_healthy():
+    assert examine(Around(after=lambda logits: logits.double()).eval(), "digits").healthy
 
 
 def test_the_wrong_data_set_is_a_finding(mnist_root):
-    diagnosis = examine("digits-pgd", "mnist", n=8, data_root=mnist_root)
+    diagnosis = examine("digits-pgd", "mnist", n=16, data_root=mnist_root)
     assert diagnosis.failed == ("fit",)
     assert all(finding.verdict == "skipped" for finding in diagnosis.findings[3:])
 
