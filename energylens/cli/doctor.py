@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.command("doctor")
 @click.argument("model")
-@click.option("--n", type=int, callback=positive, metavar="N", help="How many samples, at least 16 [default: 64].")
+@click.option("--n", type=int, callback=positive, metavar="N", help="How many samples, at least 48 [default: 64].")
 @naming
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON, and nothing else.")
 def command(model: str, as_json: bool, **options: Any) -> None:

@@ -134,11 +134,12 @@ def test_train_mode_is_a_warning_and_is_given_back():
     assert diagnosis.healthy and diagnosis["eval mode"].verdict == "warn" and model.training
 
 
-def test_sixteen_images_are_enough_and_fewer_are_refused():
-    assert examine("digits-pgd", n=16).healthy
+def test_forty_eight_images_are_enough_and_fewer_are_refused():
+    assert examine("digits-pgd", n=48).healthy
     twice = DISEASES["normalised twice"][1]().eval()
-    message = r"^{} images came, at least 16 were expected: .* give n \(--n\) of 16 or more"
-    for n in (3, 10, 15):
+    assert not examine(twice, "digits", n=48).healthy
+    message = r"^{} images came, at least 48 were expected: .* give n \(--n\) of 48 or more"
+    for n in (3, 10, 47):
         with pytest.raises(InputError, match=message.format(n)):
             examine(twice, "digits", n=n)
     with pytest.raises(InputError, match=message.format(8)):
@@ -177,7 +178,7 @@ def test_logits_in_double_precision_are_healthy():
 
 
 def test_the_wrong_data_set_is_a_finding(mnist_root):
-    diagnosis = examine("digits-pgd", "mnist", n=16, data_root=mnist_root)
+    diagnosis = examine("digits-pgd", "mnist", n=48, data_root=mnist_root)
     assert diagnosis.failed == ("fit",)
     assert all(finding.verdict == "skipped" for finding in diagnosis.findings[3:])
 
