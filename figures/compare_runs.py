@@ -19,6 +19,7 @@ PANELS = {
     "delta_marginal": "$\\Delta E(x)$, training  [nats]",
     "abnormal_share": "AAE share, training  [%]",
 }
+SHARES = frozenset(PANELS) - {"delta_marginal"}  # in %
 DASHES = ("-", "--", ":", "-.")  # one more round of colours, one more of these
 
 
@@ -37,9 +38,11 @@ def draw(table: pd.DataFrame) -> Figure:
                 rows = table[(table["quantity"] == quantity) & (table["label"] == label)]
                 axes.plot(rows["epoch"], rows["mean"], linewidth=1.5, **style)
                 low, high = rows["mean"] - rows["sd"], rows["mean"] + rows["sd"]
+                if quantity in SHARES:  # no accuracy lies above 100 %
+                    low, high = low.clip(lower=0), high.clip(upper=100)
                 axes.fill_between(rows["epoch"], low, high, color=style["color"], alpha=0.2, linewidth=0)
             axes.set_ylabel(name)
-            if quantity != "delta_marginal":
+            if quantity in SHARES:
                 axes.set_ylim(bottom=0)
         for axes in grid[1]:
             axes.set_xlabel("epoch")
