@@ -56,6 +56,9 @@ class AttackRun:
     done: set[int] = field(init=False)
 
     def __post_init__(self) -> None:
+        self._look()
+
+    def _look(self) -> None:
         self.done = set(self.store.rows()["index"].tolist())
 
     def missing(self, indices: Sequence[int]) -> list[int]:
@@ -73,7 +76,7 @@ class AttackRun:
             yield
             return
         with self.store.claimed(share, alone=self.attack is not NATURAL):
-            self.__post_init__()  # what another process has finished before it let go
+            self._look()  # what another process has finished before it let go
             yield
 
     def write(self, rows: pd.DataFrame, seconds: float, images: Images | None) -> None:

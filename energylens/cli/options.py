@@ -14,14 +14,21 @@ from energylens.shards import RANKS, launched_ranks
 Command = Callable[..., None]
 
 
-def numbers(ctx: click.Context, option: click.Parameter, text: str | None) -> tuple[float, ...] | None:
-    """``0.5,0.5,0.5`` as floats."""
-    if text is None:
-        return None
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise click.BadParameter(f"{text!r} is not a list of numbers such as 0.485,0.456,0.406") from None
+def listed(kind: type[int] | type[float], example: str) -> Callable[..., tuple[float, ...] | None]:
+    """A callback that reads an option like the example, ``0.5,0.75``, as numbers of this kind."""
+
+    def read(ctx: click.Context, option: click.Parameter, text: str | None) -> tuple[float, ...] | None:
+        if text is None:
+            return None
+        try:
+            return tuple(kind(part) for part in text.split(","))
+        except ValueError:
+            raise click.BadParameter(f"{text!r} is not a list of numbers such as {example}") from None
+
+    return read
+
+
+numbers = listed(float, "0.485,0.456,0.406")
 
 
 def positive(ctx: click.Context, option: click.Parameter, value: int | None) -> int | None:

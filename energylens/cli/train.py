@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from energylens.cli.options import positive
+from energylens.cli.options import listed, positive
 from energylens.cli.tables import Column, show
 from energylens.cli.training_progress import training_progress
 
@@ -16,25 +16,8 @@ if TYPE_CHECKING:
     from energylens.training.loop import Trained
 
 
-def labels(ctx: click.Context, option: click.Parameter, text: str | None) -> tuple[int, ...] | None:
-    """``0,1,6,7`` as whole numbers."""
-    if text is None:
-        return None
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise click.BadParameter(f"{text!r} is not a list of labels such as 0,1,6,7") from None
-
-
-def shares(ctx: click.Context, option: click.Parameter, text: str | None) -> tuple[float, ...] | None:
-    """``0.5,0.75`` as shares of the run."""
-    if text is None:
-        return None
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise click.BadParameter(f"{text!r} is not a list of shares such as 0.5,0.75") from None
-
+labels = listed(int, "0,1,6,7")
+shares = listed(float, "0.5,0.75")
 
 _SETTINGS = (
     click.option("--recipe", metavar="NAME", help="Preset: digits (the default), co-small, co, ro or weat."),
