@@ -18,7 +18,7 @@ from energylens.training.history import HISTORY, STEPS
 
 ALWAYS_TOLD = ("dataset", "arch", "eps")  # where they differ at all; the rest only between runs of one method on these
 # only where nothing else tells runs apart: what follows from eps, and how a run is judged
-LAST_TOLD = ("step_size", "eval_samples", "eval_steps", "measure_every", "classwise", "on_alarm")
+LAST_TOLD = ("step_size", "eval_samples", "eval_steps", "measure_every", "watch_every", "classwise", "on_alarm")
 
 CAPTION = ("dataset", "classes", "per_class", "arch", "eps", "optimizer", "lr", "schedule", "batch_size", "seed")
 

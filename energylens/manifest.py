@@ -23,10 +23,13 @@ PACKAGES = ("energylens", "torch", "torchvision", "pyautoattack", "diffusers")  
 
 def shared_identity(model: nn.Module, samples: Samples, seed: int) -> dict[str, Any]:
     """What every row depends on, whatever the attack."""
+    data: dict[str, Any] = {"name": samples.name, "split": samples.split, "digest": samples.digest}
+    if samples.kept is not None:  # the digest is the whole split's
+        data["classes"] = list(samples.kept)
     return {
         "schema": SCHEMA_VERSION,
         "model": module_digest(model),
-        "dataset": {"name": samples.name, "split": samples.split, "digest": samples.digest},
+        "dataset": data,
         "seed": seed,
     }
 
@@ -60,9 +63,13 @@ def manifest_of(
         "model": asdict(card),
         "eps": None if attack.eps_text is None else {"text": attack.eps_text, "value": settings["eps"]},
         "diffusion": attack.diffuser and attack.diffuser.name,
-        "versions": _versions(),
-        "machine": platform.platform(),
+        **software(),
     }
+
+
+def software() -> dict[str, Any]:
+    """What made the rows, as every manifest tells it."""
+    return {"versions": _versions(), "machine": platform.platform()}
 
 
 def _versions() -> dict[str, str]:

@@ -155,7 +155,7 @@ def profile(
     wanted = samples.indices.tolist() if alone is None else indices
     record = Record(
         card.name,
-        samples.name,
+        samples.title,
         text,
         norm,
         seed,

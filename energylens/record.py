@@ -181,10 +181,10 @@ class Rung:
 class Record:
     """What one profile found: the natural samples first, then an attack each.
 
-    model, dataset, eps (as text; None where none is known), norm and seed are the profile's own; folder is the
-    model's in the runs, None where nothing was kept. samples: the natural images, read when they are asked for. notes:
-    what a reader should know of how the rows came about, a sentence each. ladder: the sanity ladder's rungs, where it
-    was climbed.
+    model, dataset (``Samples.title``), eps (as text; None where none is known), norm and seed are the profile's own;
+    folder is the model's in the runs, None where nothing was kept. samples: the natural images, read when they are
+    asked for. notes: what a reader should know of how the rows came about, a sentence each. ladder: the sanity ladder's
+    rungs, where it was climbed.
     """
 
     model: str

@@ -16,7 +16,7 @@ import re
 import shutil
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -134,18 +134,9 @@ class RunFolder:
         with whole_file(self.path / f"part-{block}.parquet") as temporary:
             pq.write_table(table, temporary, write_page_checksum=True)
 
-    @contextmanager
-    def claimed(self, share: str, *, alone: bool = True) -> Iterator[None]:
-        """Hold this share of the rows against other processes that would compute the same, or, where not ``alone``,
-        against those that would start it anew only.
-
-        Raises RunError where one holds it; a process that is killed holds nothing.
-        """
-        with ExitStack() as stack:
-            with writing(self.path):
-                lock = stack.enter_context((self.path / f"{LOCK}{safe_name(share)}").open("a+"))
-            _hold(lock, self.path, alone)
-            yield
+    def claimed(self, share: str, *, alone: bool = True) -> AbstractContextManager[None]:
+        """Hold this share of the rows; see ``holding``."""
+        return holding(self.path, share, alone=alone, instead="share the work by --shard 1/2 and 2/2, ")
 
 
 def open_run(out: Path, model: str, attack: str, manifest: Mapping[str, Any], *, overwrite: bool = False) -> RunFolder:
@@ -173,11 +164,26 @@ def open_folder(path: Path, manifest: Mapping[str, Any], *, overwrite: bool = Fa
     return found
 
 
+@contextmanager
+def holding(path: Path, share: str, *, alone: bool = True, instead: str = "") -> Iterator[None]:
+    """Hold this share of a folder's work against other processes that would do the same, or, where not ``alone``,
+    against those that would start it anew only.
+
+    instead: what else than waiting mends it. Raises RunError where one holds it; a process that is killed holds
+    nothing.
+    """
+    with ExitStack() as stack:
+        with writing(path):
+            lock = stack.enter_context((path / f"{LOCK}{safe_name(share)}").open("a+"))
+        _hold(lock, path, alone, instead)
+        yield
+
+
 def _check_idle(path: Path) -> None:
     """Refuse where another process holds a share of this folder."""
     for lock in path.glob(f"{LOCK}*"):
         with lock.open("a+") as handle:
-            _hold(handle, path, alone=True)
+            _hold(handle, path)
 
 
 def _wait_for(lock: TextIO) -> None:
@@ -188,7 +194,7 @@ def _wait_for(lock: TextIO) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
 
 
-def _hold(lock: TextIO, path: Path, alone: bool) -> None:
+def _hold(lock: TextIO, path: Path, alone: bool = True, instead: str = "") -> None:
     """Lock the open file until it is closed, and say in it who did; RunError where another process holds it."""
     try:
         import fcntl
@@ -199,12 +205,11 @@ def _hold(lock: TextIO, path: Path, alone: bool) -> None:
     except BlockingIOError:
         lock.seek(0)
         raise RunError(
-            f"{lock.read() or 'another process'} is filling {path}: wait for it, share the work by --shard 1/2 "
-            "and 2/2, or give another --out"
+            f"{lock.read() or 'another process'} is filling {path}: wait for it, {instead}or give another --out"
         ) from None
-    lock.truncate(0)
-    lock.write(f"process {os.getpid()} on {socket.gethostname()}")
-    lock.flush()
+    with writing(path):
+        lock.truncate(0)
+        os.write(lock.fileno(), f"process {os.getpid()} on {socket.gethostname()}".encode())  # a buffer fails twice
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,17 +34,17 @@ def the_module(model: str | nn.Module, data: Data, device: str, options: dict[st
         unknown = [name for name in options if name not in inspect.signature(load_model).parameters]
         if unknown:
             raise InputError(f"unknown argument {unknown[0]!r}: neither profile nor load_model has it")
-        return load_model(model, device=_device(device), **known | options)
+        return load_model(model, device=the_device(device), **known | options)
     if not isinstance(model, nn.Module):
         raise InputError(f"a model is a name or a torch.nn.Module, not a {type(model).__name__}")
     if options:
         raise InputError(f"{', '.join(options)}: not for a model given as a module, only for one given by name")
-    if device != "auto" and _device(device).type != device_of(model).type:
+    if device != "auto" and the_device(device).type != device_of(model).type:
         raise InputError(f"the model lies on {device_of(model)}, not on {device}: move it there first")
     return model
 
 
-def _device(name: str) -> torch.device:
+def the_device(name: str) -> torch.device:
     """The device of this name; ``auto`` is the GPU where there is one, each process of a launcher its own."""
     if name == "auto":
         if not torch.cuda.is_available():
@@ -65,22 +66,33 @@ def device_of(model: nn.Module) -> torch.device:
 def the_samples(data: Data, card: ModelCard, model: nn.Module, *, n: int | None, **choice: Any) -> Samples:
     """The samples themselves, or n of the data set of this name, by default of the model's own and DEFAULT_SAMPLES.
 
-    A pair of tensors has as many classes as the model. choice: choose, split, seed and root of ``load_data``.
+    choice: choose, split, seed and root of ``load_data``. What ``whole_split`` says of classes holds here too.
     Raises InputError.
     """
+    if isinstance(data, Samples | tuple) and n is not None:
+        raise InputError("n goes with a data set given by name: choose among your own samples yourself")
+    everything = whole_split(data, card, model, split=choice["split"], root=choice["root"])
     if isinstance(data, Samples | tuple):
-        if n is not None:
-            raise InputError("n goes with a data set given by name: choose among your own samples yourself")
+        return everything
+    size = min(DEFAULT_SAMPLES, len(everything)) if n is None else n
+    return everything.choose(size, choice["choose"], choice["seed"])
+
+
+def whole_split(data: Data, card: ModelCard, model: nn.Module, *, split: str, root: str | Path | None) -> Samples:
+    """The samples themselves, or all of a split of the data set of this name, by default of the model's own.
+
+    Of the model's own data set only the classes that it was trained on, numbered as its logits are. A pair of tensors
+    has as many classes as the model. Raises InputError.
+    """
+    if isinstance(data, Samples | tuple):
         return data if isinstance(data, Samples) else _from_tensors(data, model)
     if data is not None and not isinstance(data, str):
         raise InputError(f"data are a {type(data).__name__}; expected a name, Samples or a pair (x, y) of tensors")
     name = data or card.dataset
     if name is None:
         raise InputError(f"model {card.name} does not say which data set it was trained on: name one with --dataset")
-    preprocessing = card.preprocessing if name == card.dataset else None
-    everything = load_data(name, split=choice["split"], root=choice["root"], preprocessing=preprocessing)
-    size = min(DEFAULT_SAMPLES, len(everything)) if n is None else n
-    return everything.choose(size, choice["choose"], choice["seed"])
+    preprocessing, labels = (card.preprocessing, card.labels) if name == card.dataset else (None, None)
+    return load_data(name, classes=labels, split=split, root=root, preprocessing=preprocessing)
 
 
 def _from_tensors(pair: tuple[Tensor, Tensor], model: nn.Module) -> Samples:
@@ -109,13 +121,13 @@ def check_fit(model: nn.Module, card: ModelCard, samples: Samples) -> None:
     if made_for is not None and made_for.image_shape[0] != samples.image_shape[0]:
         # the normalisation of many networks would broadcast one channel to three without a word
         raise InputError(
-            f"{card.name} was made for {made_for.name}'s {made_for.image_shape[0]} channels, {samples.name} has "
+            f"{card.name} was made for {made_for.name}'s {made_for.image_shape[0]} channels, {samples.title} has "
             f"{samples.image_shape[0]}: choose the data set it was trained on"
         )
     logits, classes = _logits_of(model, samples), len(samples.classes)
     if logits.shape[1] != classes:
         raise InputError(
-            f"the model gives {logits.shape[1]} logits, {samples.name} has {classes} classes: "
+            f"the model gives {logits.shape[1]} logits, {samples.title} has {classes} classes: "
             "choose the data set it was trained on"
         )
 
@@ -129,7 +141,7 @@ def _logits_of(model: nn.Module, samples: Samples) -> Tensor:
     except Exception as error:  # whatever a user's network raises at a shape it was not made for
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"the model does not take {samples.name}'s images of shape {samples.image_shape} ({reason}): "
+            f"the model does not take {samples.title}'s images of shape {samples.image_shape} ({reason}): "
             "choose the data set it was trained on"
         ) from error
     if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != 1:

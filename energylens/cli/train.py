@@ -20,7 +20,7 @@ labels = listed(int, "0,1,6,7")
 shares = listed(float, "0.5,0.75")
 
 _SETTINGS = (
-    click.option("--recipe", metavar="NAME", help="Preset: digits (the default), co-small, co, ro or weat."),
+    click.option("--recipe", metavar="NAME", help="Preset: digits (the default), co-small, ro-small, co, ro or weat."),
     click.option("--dataset", "-d", metavar="NAME", help="What to train on."),
     click.option("--classes", callback=labels, metavar="K,K,...", help="Only these labels, renumbered in this order."),
     click.option("--per-class", type=int, callback=positive, metavar="N", help="Only the first N of each class."),
@@ -40,7 +40,7 @@ _SETTINGS = (
     click.option("--replays", type=int, metavar="M", help="How often free training uses a batch."),
     click.option("--reg", multiple=True, metavar="NAME", help="der, gradalign, aaer or elle. Repeatable."),
     click.option("--reg-weight", type=float, multiple=True, metavar="W", help="Of each --reg, in their order."),
-    click.option("--der-form", metavar="NAME", help="Of DER (all our reconstructions) [default: path-joint]."),
+    click.option("--der-form", metavar="NAME", help="Of DER (all our reconstructions) [default: ball-joint]."),
     click.option("--der-start", metavar="NAME", help="What DER compares x* with: clean or start (of the attack)."),
     click.option("--der-stop-gradient", metavar="END", help="none, clean or adv: the end that hands no gradient back."),
     click.option("--der-warmup", type=float, metavar="E", help="Epochs over which DER's weight grows from 0."),
@@ -61,6 +61,7 @@ _SETTINGS = (
     click.option("--eval-samples", type=int, metavar="N", help="Images of each split that judge an epoch; 0 for all."),
     click.option("--eval-steps", type=int, metavar="K", help="Of the PGD that judges an epoch."),
     click.option("--measure-every", type=int, metavar="K", help="Steps between two looks at the clean images."),
+    click.option("--watch-every", type=int, metavar="K", help="Measured steps between two looks of the early warning."),
     click.option("--classwise/--no-classwise", default=None, help="Keep the probe's energies of every class."),
     click.option("--on-alarm", type=click.Choice(["warn", "stop", "rollback"]), help="What the early warning does."),
     click.option("--seed", type=int),
@@ -139,8 +140,7 @@ def _print(trained: Trained) -> None:
     table = curves([read_run(trained.folder)])
     for path in save_figure(draw(table), trained.folder / "curves.png", table):
         click.echo(path)
-    whole = trained.settings.classes is None
-    click.echo(f"energylens profile --model {trained.folder / 'best.safetensors'}" if whole else trained.folder)
+    click.echo(f"energylens profile --model {trained.folder / 'best.safetensors'}")
 
 
 _COLUMNS: tuple[tuple[Column, Callable[[Mapping[Any, Any]], str]], ...] = (

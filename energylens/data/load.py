@@ -1,6 +1,7 @@
 """The door: a name and a few words -> samples."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from pkgutil import resolve_name
 
@@ -16,6 +17,7 @@ from energylens.errors import InputError, RunError
 def load_data(
     name: str,
     *,
+    classes: Sequence[int] | None = None,
     n: int | None = None,
     choose: str = "first",
     seed: int = 0,
@@ -25,7 +27,8 @@ def load_data(
 ) -> Samples:
     """The samples of a data set from the catalog, or n of them.
 
-    n: how many, 1 to the split's size; None for all. choose: "first", "random" (keyed by seed: a larger n contains
+    classes: only the samples with these labels, renumbered in this order (``Samples.of_classes``); None for all.
+    n: how many, 1 to as many as there are; None for all. choose: "first", "random" (keyed by seed: a larger n contains
     a smaller one) or "balanced" (the first of each class, counts differing by at most 1). split: "train" or "test".
     root: where the files lie, else ENERGYLENS_DATA, else ~/.cache/energylens/data. preprocessing: a name as
     `preprocessing_named` reads it, for data sets of image files; None for the data set's default.
@@ -41,7 +44,8 @@ def load_data(
     if split not in row.splits:
         raise InputError(f"{name} has no split {split!r}; expected one of {', '.join(row.splits)}.")
     source = _read(Request(row, split, _data_root(root), _preprocessing(row, preprocessing)))
-    return Samples(name, split, torch.arange(len(source.labels)), source).choose(n, choose, seed)
+    samples = Samples(name, split, torch.arange(len(source.labels)), source)
+    return (samples if classes is None else samples.of_classes(classes)).choose(n, choose, seed)
 
 
 def _data_root(root: str | Path | None) -> Path:

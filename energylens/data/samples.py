@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -19,12 +19,14 @@ class Samples:
     """Chosen samples of one split of a data set.
 
     indices: (n,) int64, positions in the whole split, ascending. They, not positions in the selection, name a sample.
+    kept: which of the data set's labels 0, 1, ... stand for here, where ``of_classes`` left some out; None for all.
     """
 
     name: str
     split: str
     indices: Tensor = field(repr=False)
     source: Source = field(repr=False)
+    kept: tuple[int, ...] | None = field(default=None, repr=False)
 
     @staticmethod
     def from_tensors(x: Tensor, y: Tensor, classes: Sequence[str] | None = None, name: str = "tensors") -> Samples:
@@ -46,12 +48,18 @@ class Samples:
     @property
     def classes(self) -> tuple[str, ...]:
         """The K class names, in the order of the labels."""
-        return self.source.classes
+        names = self.source.classes
+        return names if self.kept is None else tuple(names[label] for label in self.kept)
+
+    @property
+    def title(self) -> str:
+        """The data set in words: ``cifar10``, or ``cifar10 (classes 0, 1, 6, 7)``."""
+        return self.name if self.kept is None else f"{self.name} (classes {', '.join(map(str, self.kept))})"
 
     @property
     def labels(self) -> Tensor:
         """(n,) int64 in [0, K)."""
-        return self.source.labels[self.indices]
+        return self._numbered(self.source.labels[self.indices])
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -74,7 +82,34 @@ class Samples:
         Returns x: (B, C, H, W) float32 in [0, 1] and y: (B,) int64 in [0, K). RunError if a file does not decode.
         """
         indices = self.indices[start:stop]
-        return self.source.images(indices), self.source.labels[indices]
+        return self.source.images(indices), self._numbered(self.source.labels[indices])
+
+    def _numbered(self, labels: Tensor) -> Tensor:
+        """The data set's labels, which are among the kept, as they are numbered here."""
+        if self.kept is None:
+            return labels
+        number = torch.zeros(len(self.source.classes), dtype=torch.int64)
+        number[list(self.kept)] = torch.arange(len(self.kept))
+        return number[labels]
+
+    def of_classes(self, labels: Sequence[int]) -> Samples:
+        """The samples of these classes, renumbered: labels[k] becomes k.
+
+        labels: two or more different ones in [0, K). Raises InputError otherwise, and where nothing is left.
+
+        >>> from energylens.data import load_data
+        >>> some = load_data("digits").of_classes([7, 1]).choose(3, "first")
+        >>> some.labels.tolist(), some.classes, some.title
+        ([0, 1, 0], ('7', '1'), 'digits (classes 7, 1)')
+        """
+        known = range(len(self.classes)) if self.kept is None else self.kept
+        if len(set(labels)) < max(len(labels), 2) or not all(0 <= label < len(known) for label in labels):
+            raise InputError(
+                f"classes {', '.join(map(str, labels))} came; expected two or more different labels of {self.title}, "
+                f"0 to {len(known) - 1}."
+            )
+        members = torch.isin(self.labels, torch.tensor(labels)).nonzero().flatten()
+        return replace(self.subset(members), kept=tuple(known[label] for label in labels))
 
     def choose(self, n: int | None, how: str, seed: int = 0) -> Samples:
         """n of the selection's samples, or all for None, by the rules of `load_data`.
@@ -103,4 +138,4 @@ class Samples:
             raise InputError(f"positions range over [{wanted[0]}, {wanted[-1]}]; {expected}.")
         if (repeated := wanted[1:][wanted[1:] == wanted[:-1]]).numel():
             raise InputError(f"position {repeated[0]} comes more than once; {expected}.")
-        return Samples(self.name, self.split, self.indices[wanted], self.source)
+        return replace(self, indices=self.indices[wanted])

@@ -57,7 +57,7 @@ def examine(
     with frozen(module, seed):
         patient = Patient(module, card, samples, x, y, in_train, eps, Noise(seed, tuple(samples.indices.tolist())))
         findings = _findings(patient)
-    return Diagnosis(card.name, samples.name, len(samples), eps, findings)
+    return Diagnosis(card.name, samples.title, len(samples), eps, findings)
 
 
 def _findings(patient: Patient) -> tuple[Finding, ...]:

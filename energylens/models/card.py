@@ -22,6 +22,7 @@ class ModelCard:
     source: `energylens`, `pyautoattack`, `robustbench`, `file`, `factory`, `timm`, `torchvision`, `hf` or `module`.
     threat_model: `Linf`, `L2` or `corruptions`. eps: the radius, in units of images in [0, 1].
     clean, autoattack: published accuracies in %.
+    labels: which of the data set's labels its logits are for, in their order; None for all.
     preprocessing: how the benchmark resizes and crops, in RobustBench's words (`Res256Crop224`).
     weights: `weights_digest` of the module. origin: the path or URL that the weights came from.
     """
@@ -29,6 +30,7 @@ class ModelCard:
     name: str
     source: str
     dataset: str | None = None
+    labels: tuple[int, ...] | None = None
     threat_model: str | None = None
     eps: float | None = None
     architecture: str | None = None

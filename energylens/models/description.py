@@ -17,7 +17,8 @@ from energylens.models.threat_models import THREAT_MODELS, threat_model_named
 class Description:
     """What a JSON said; None for what it left out or called null.
 
-    eps: in units of images in [0, 1]. clean, autoattack: accuracies in %, under "measured" in the JSON.
+    labels: which of the data set's labels the logits are for. eps: in units of images in [0, 1]. clean, autoattack:
+    accuracies in %, under "measured" in the JSON.
     """
 
     arch: str | None = None
@@ -27,6 +28,7 @@ class Description:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     dataset: str | None = None
+    labels: tuple[int, ...] | None = None
     threat_model: str | None = None
     eps: float | None = None
     clean: float | None = None
@@ -100,6 +102,13 @@ def _numbers(value: Any) -> tuple[float, ...]:
     return tuple(map(_number, _of(list)(value)))
 
 
+def _labels(value: Any) -> tuple[int, ...]:
+    labels = tuple(map(_of(int), _of(list)(value)))
+    if len(set(labels)) < len(labels) or any(label < 0 for label in labels):
+        raise ValueError
+    return labels
+
+
 def _radius(value: Any) -> float:
     radius = _number(float(Fraction(value)) if isinstance(value, str) else value)
     if radius <= 0:
@@ -127,6 +136,7 @@ _FIELDS: Mapping[str, _Field] = {
     "mean": _NUMBERS,
     "std": _NUMBERS,
     "dataset": _TEXT,
+    "labels": _Field("a list of different labels of the data set, one a logit, as in [0, 1, 6, 7]", _labels),
     "threat_model": _Field(f"one of {', '.join(THREAT_MODELS)}", lambda value: threat_model_named(_of(str)(value))),
     "eps": _Field('a positive radius for images in [0, 1], as in 0.2 or "8/255"', _radius),
 }

@@ -169,7 +169,10 @@ def _model_dir(asked: str | Path | None) -> Path:
 def _annotated(card: ModelCard, request: Request) -> ModelCard:
     """The card with what the user says of a model that the zoo does not know."""
     return replace(
-        card, dataset=request.dataset or card.dataset, threat_model=request.threat_model or card.threat_model
+        card,
+        dataset=request.dataset or card.dataset,
+        labels=card.labels if request.dataset in (None, card.dataset) else None,
+        threat_model=request.threat_model or card.threat_model,
     )
 
 

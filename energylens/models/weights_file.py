@@ -26,8 +26,9 @@ def load_weights_file(
     """The architecture filled with the file's weights, behind its normalisation.
 
     What is not given is read from `path` with the suffix .json: {"arch", "num_classes", "in_channels", "width", "mean",
-    "std", "dataset", "threat_model", "eps" (a number or "8/255"), "measured": {"clean", "autoattack"}} (in %), all
-    optional but the first; sizes told by neither are read off the weights' shapes.
+    "std", "dataset", "labels" (those of the data set that the logits are for), "threat_model", "eps" (a number or
+    "8/255"), "measured": {"clean", "autoattack"}} (in %), all optional but the first; sizes told by neither are read
+    off the weights' shapes.
     Raises InputError for a file that is no checkpoint, no known architecture, a field of the wrong type, or weights
     that do not fit.
     """
@@ -55,6 +56,7 @@ def load_weights_file(
         name=str(path),
         source="file",
         dataset=about.dataset,
+        labels=about.labels,
         threat_model=about.threat_model,
         eps=about.eps,
         architecture=arch,

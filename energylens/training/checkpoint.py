@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections.abc import Mapping
@@ -35,8 +36,10 @@ def copy_weights(source: Path, target: Path) -> None:
 
 def save_state(folder: Path, state: Mapping[str, Any]) -> None:
     """What a run needs to go on: tensors, numbers and words only."""
+    written = io.BytesIO()
+    torch.save(dict(state), written)  # to memory: of a full disk it says nothing but "unexpected pos"
     with whole_file(folder / STATE) as temporary:
-        torch.save(dict(state), temporary)
+        temporary.write_bytes(written.getbuffer())
 
 
 def load_state(folder: Path) -> dict[str, Any] | None:

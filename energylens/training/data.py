@@ -69,28 +69,28 @@ class TrainingData:
 
 def load_training_data(settings: TrainSettings, root: str | Path | None, device: torch.device) -> TrainingData:
     """The data set's two splits, cut to the classes and numbers asked for. Raises InputError, RunError."""
-    train, test = (load_data(settings.dataset, split=split, root=root) for split in ("train", "test"))
-    digest = {"train": train.digest, "test": test.digest}
-    labels = range(len(train.classes)) if settings.classes is None else settings.classes
-    if beyond := [label for label in labels if not 0 <= label < len(train.classes)]:
-        raise InputError(f"--classes names {beyond[0]}, {settings.dataset} has labels 0 to {len(train.classes) - 1}")
-    classes = tuple(train.classes[label] for label in labels)
-    chosen = _of_classes(train, tuple(labels), settings.per_class)
+    train, test = (
+        load_data(settings.dataset, classes=settings.classes, split=split, root=root) for split in ("train", "test")
+    )
+    chosen = train if settings.per_class is None else _first_of_each(train, settings.per_class)
     held, learnt = _split(len(chosen), settings)
-    everything = _on_device(chosen, tuple(labels), device)
-    probed = settings.eval_samples or len(learnt)
-    kept = _on_device(_of_classes(test, tuple(labels), None), tuple(labels), device)
-    limit = settings.eval_samples or len(kept)
+    everything, tested = _on_device(chosen, device), _on_device(test, device)
+    probed, limit = settings.eval_samples or len(learnt), settings.eval_samples or len(tested)
     return TrainingData(
-        everything[learnt], everything[learnt[:probed]], everything[held[:limit]], kept[:limit], classes, digest
+        everything[learnt],
+        everything[learnt[:probed]],
+        everything[held[:limit]],
+        tested[:limit],
+        train.classes,
+        {"train": train.digest, "test": test.digest},
     )
 
 
-def _of_classes(samples: Samples, labels: tuple[int, ...], per_class: int | None) -> Samples:
-    """The samples of these labels, in the split's order; the first per_class of each."""
-    members = [(samples.labels == label).nonzero().flatten()[:per_class] for label in labels]
-    if per_class is not None and min(map(len, members)) < per_class:
-        raise InputError(f"--per-class {per_class}: a class has {min(map(len, members))} training images; give fewer")
+def _first_of_each(samples: Samples, per_class: int) -> Samples:
+    """The first per_class samples of each class."""
+    members = [(samples.labels == label).nonzero().flatten()[:per_class] for label in range(len(samples.classes))]
+    if (fewest := min(map(len, members))) < per_class:
+        raise InputError(f"--per-class {per_class}: a class has {fewest} training images; give fewer")
     return samples.subset(torch.cat(members))
 
 
@@ -103,14 +103,12 @@ def _split(n: int, settings: TrainSettings) -> tuple[Tensor, Tensor]:
     return order[:held], order[held:]
 
 
-def _on_device(samples: Samples, labels: tuple[int, ...], device: torch.device) -> Images:
-    """The samples as uint8, their labels renumbered in the order given."""
+def _on_device(samples: Samples, device: torch.device) -> Images:
+    """The samples as uint8."""
     levels = samples.source.levels if isinstance(samples.source, Memory) else 255
     starts = range(0, len(samples), CHUNK)
     pixels = [(samples.batch(start, start + CHUNK)[0] * levels).round().to(torch.uint8) for start in starts]
-    number = torch.full((max(labels) + 1,), -1)
-    number[list(labels)] = torch.arange(len(labels))
-    return Images(torch.cat(pixels).to(device), number[samples.labels].to(device), levels)
+    return Images(torch.cat(pixels).to(device), samples.labels.to(device), levels)
 
 
 @dataclass(frozen=True)

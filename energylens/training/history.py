@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import torch
 from torch import Tensor
 
 from energylens.energy import abnormal, joint_energy, kl_terms, marginal_energy
+from energylens.errors import RunError
 from energylens.training.step import Step
 from energylens.whole_file import whole_file
 
@@ -46,10 +48,19 @@ COLUMNS: tuple[str, ...] = (
     "train_clean",  # on the probe's images
     "train_fgsm",
     "train_pgd",
-    "alarm",  # "", "co" or "ro"
+    "alarm",  # the first of the epoch: "", "co" or "ro"
 )
 
-STEP_COLUMNS = ("step", "epoch", "loss", "delta_marginal", "delta_joint", "abnormal_share", "train_adv_accuracy")
+STEP_COLUMNS = (
+    "step",  # from 1
+    "epoch",
+    "loss",
+    "delta_marginal",
+    "delta_joint",
+    "abnormal_share",
+    "train_adv_accuracy",
+    "alarm",  # what the watch said when it had seen this step: "", "co" or "ro"
+)
 
 #: what every step is measured by, in the order of its vector
 MEASURES = ("loss", "reg", *COLUMNS[5:11], "abnormal_share", "trades_conditional", "trades_marginal")
@@ -112,8 +123,10 @@ class History:
 
     @staticmethod
     def read(folder: Path, until: int) -> History:
-        """What the folder holds of the epochs 1 .. until."""
+        """What the folder holds of the epochs 1 .. until. Raises RunError where it lacks one or cannot be read."""
         epochs, steps, classes = (_read(folder / name, until) for name in (HISTORY, STEPS, CLASSES))
+        if len(epochs) < until:
+            raise RunError(f"{folder / HISTORY} lacks epochs of {until}: --overwrite starts this run anew")
         return History(_records(epochs), [steps], _records(classes))
 
     def frame(self) -> pd.DataFrame:
@@ -143,7 +156,10 @@ def read_history(folder: Path) -> pd.DataFrame:
 def _read(path: Path, until: int) -> pd.DataFrame:
     if not path.exists():
         return pd.DataFrame()
-    table = pd.read_parquet(path)
+    try:
+        table = pd.read_parquet(path)
+    except (OSError, pa.ArrowException) as error:
+        raise RunError(f"{path} cannot be read ({error}): --overwrite starts this run anew") from error
     return table[table["epoch"] <= until]
 
 

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -85,14 +85,16 @@ def train(
     with random_state(0):
         run = open_run(settings, out, folder, root=root, device=device, watch=watch, overwrite=overwrite)
         listener = listener if run.writes else silence
-        for epoch in run.epochs_left():
-            began, vectors, tables = time.monotonic(), list[Tensor](), list[pd.DataFrame]()
-            for number, x, y in run.walk(epoch):
-                lr = run.set_rate(epoch, number)
-                vectors.append(learn(run, x, y, epoch, number))
-                if len(vectors) == FLUSH or number + 1 == run.steps:
-                    tables.append(flush(run, vectors, epoch, number, listener))
-            finish_epoch(run, pd.concat(tables), {"lr": lr, "seconds": time.monotonic() - began}, listener)
+        with run.resumed():
+            for epoch in run.epochs_left():
+                began, vectors, tables = time.monotonic(), list[Tensor](), list[pd.DataFrame]()
+                for number, x, y in run.walk(epoch):
+                    lr = run.set_rate(epoch, number)
+                    vectors.append(learn(run, x, y, epoch, number))
+                    hear(run, number, listener)
+                    if len(vectors) == FLUSH or number + 1 == run.steps or run.stopped:
+                        tables.append(flush(run, vectors, epoch, number, listener))
+                finish_epoch(run, pd.concat(tables), {"lr": lr, "seconds": time.monotonic() - began}, listener)
     return Trained(settings, run.folder, run.history.frame(), run.best[0], run.stopped, run.writes)
 
 
@@ -109,7 +111,7 @@ def learn(run: Run, x: Tensor, y: Tensor, epoch: int, number: int) -> Tensor:
         loss, reg = METHODS[settings.method].loss(step), regularisation(step)
         run.optimizer.zero_grad()
         run.accelerator.backward(loss + reg)
-    seen = observe(run, step, loss, reg, number)
+    seen = observe(run, step, loss, reg, epoch, number)
     run.optimizer.step()
     run.attacker.after_backward(eps)
     if run.average is not None:
@@ -131,7 +133,7 @@ def regularisation(step: Step) -> Tensor:
 
 
 @torch.no_grad()
-def observe(run: Run, step: Step, loss: Tensor, reg: Tensor, number: int) -> Tensor:
+def observe(run: Run, step: Step, loss: Tensor, reg: Tensor, epoch: int, number: int) -> Tensor:
     """The step in MEASURES. Where it has not seen the clean images, it looks at them every measure_every steps."""
     adversarial = METHODS[run.settings.method].adversarial
     clean = step.clean_seen
@@ -140,6 +142,7 @@ def observe(run: Run, step: Step, loss: Tensor, reg: Tensor, number: int) -> Ten
             clean = run.network(step.x).float()
     if adversarial and clean is not None and run.watch is not None:
         run.watch.update(clean, step.logits_adv, step.y)
+        run.unheard.append(epoch * run.steps + number + 1)
     return measures(step, loss, reg, clean, adversarial)
 
 
@@ -173,21 +176,36 @@ def flush(run: Run, vectors: list[Tensor], epoch: int, number: int, listener: Li
             f"the loss is {row['loss'] + row['reg']:g} at step {row['step']:.0f} (epoch {epoch + 1}): {kept}; "
             "try a smaller --lr or --reg-weight, a longer --eps-ramp, or --amp no"
         )
-    listener(Progress(epoch + 1, epoch * run.steps + number + 1, run.settings.epochs * run.steps, epoch_means(table)))
+    listener(report(run, epoch * run.steps + number + 1, epoch_means(table)))
     return table
 
 
+def hear(run: Run, number: int, listener: Listener) -> None:
+    """Every watch_every measured steps and at an epoch's last, let the watch judge them, and act on its alarm."""
+    if run.watch is None or not (len(run.unheard) == run.settings.watch_every or number + 1 == run.steps):
+        return
+    alarm = run.watch.step(partial(run.gather, how="sum"))
+    if alarm is not None:
+        step = run.unheard[-1]
+        run.alarms[step] = alarm.kind
+        told = report(run, step, {})
+        listener(replace(told, message=f"epoch {told.epoch}, step {step}: {alarm.reason}"))
+        ON_ALARM[run.settings.on_alarm](run, alarm.kind)
+    run.unheard.clear()
+
+
 def finish_epoch(run: Run, steps: pd.DataFrame, row: dict[str, Any], listener: Listener) -> None:
-    """Judge the network, hear the watch, and write everything down."""
+    """Judge the network and write everything down."""
     run.share_buffers()
     run.epoch += 1
+    steps = steps.assign(alarm=[run.alarms.get(step, "") for step in steps["step"]])
     probe = run.gather(probe_energies(network := run.judged(), run.data, run.settings, run.share), "sum")
     row |= {"epoch": run.epoch, **epoch_means(steps), **probe_columns(probe), **accuracies(run, network)}
-    row["alarm"] = hear(run, listener)
+    row["alarm"] = next(filter(None, steps["alarm"]), "")
     classes = class_rows(probe, run.data.classes, run.epoch) if run.settings.classwise else []
     run.history.add(steps, row, classes)
     run.save(row["val_pgd" if len(run.data.val) else "train_pgd"])
-    listener(report(run, row, finished=True))
+    listener(replace(report(run, run.epoch * run.steps, row), finished=True))
 
 
 def accuracies(run: Run, network: nn.Module) -> dict[str, float]:
@@ -200,19 +218,9 @@ def accuracies(run: Run, network: nn.Module) -> dict[str, float]:
     return row
 
 
-def report(run: Run, row: Mapping[str, Any], *, finished: bool = False, message: str = "") -> Progress:
-    """The progress of a run between two epochs."""
-    return Progress(run.epoch, run.epoch * run.steps, run.settings.epochs * run.steps, row, finished, message)
-
-
-def hear(run: Run, listener: Listener) -> str:
-    """The kind of the watch's alarm for this epoch, acted on; "" for none."""
-    alarm = None if run.watch is None else run.watch.step(partial(run.gather, how="sum"))
-    if alarm is None:
-        return ""
-    listener(report(run, {}, message=f"epoch {run.epoch}: {alarm.reason}"))
-    ON_ALARM[run.settings.on_alarm](run, alarm.kind)
-    return alarm.kind
+def report(run: Run, step: int, row: Mapping[str, Any]) -> Progress:
+    """Where the run stands after this step, from 1."""
+    return Progress(-(-step // run.steps), step, run.settings.epochs * run.steps, row)
 
 
 def go_on(run: Run, kind: str) -> None:
@@ -220,12 +228,12 @@ def go_on(run: Run, kind: str) -> None:
 
 
 def stop(run: Run, kind: str) -> None:
-    """This epoch is the last."""
+    """The epoch ends here, and is the last."""
     run.stopped = kind
 
 
 def roll_back(run: Run, kind: str) -> None:
-    """This epoch is the last, and its weights give way to those of the best epoch before it."""
+    """The epoch ends here, is the last, and its weights give way to those of the best epoch before it."""
     run.stopped = kind
     run.rolled_back = run.best[0] > 0
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from energylens.energy import cross_entropy
-from energylens.training.der import der
+from energylens.training.der import FORMS, bend_in_ball, der
 from energylens.training.step import Step
+
+if TYPE_CHECKING:
+    from energylens.training.settings import TrainSettings
 
 AAER_LOSS, AAER_LOGITS = 4.0, 1.5
 
@@ -56,31 +60,28 @@ def _mean_over(values: Tensor, mask: Tensor) -> Tensor:
 def elle(step: Step) -> Tensor:
     """Local linearity of the loss, ``(L(x_c) - (1 - a) L(x_a) - a L(x_b))^2``, mean over the batch, with x_a, x_b ~
     U(x - eps, x + eps), a ~ U(0, 1) and x_c = (1 - a) x_a + a x_b (Rocamora et al., arXiv 2401.11618)."""
-    first, second = (step.x + step.eps * step.noise.uniform("elle", step.x) for _ in range(2))
-    share = (step.noise.uniform("elle", step.x[:, :1, :1, :1]) + 1) / 2
-    points = torch.cat([first, second, (1 - share) * first + share * second])
-    one, other, between = cross_entropy(step.model(points).float(), step.y.repeat(3)).chunk(3)
-    u = share.flatten()
-    return (between - (1 - u) * one - u * other).square().mean()
+    return bend_in_ball(cross_entropy, step).mean()
 
 
-def _usual_alignment(eps: float) -> float:
+def _usual_alignment(settings: TrainSettings) -> float:
     """The paper's rule .02 * 10^(eps * 255/8), which it gives up to 16/255; held there beyond [R]."""
-    return float(0.02 * 10 ** (min(eps * 255, 16) / 8))
+    return float(0.02 * 10 ** (min(settings.radius * 255, 16) / 8))
 
 
 @dataclass(frozen=True)
 class Regularizer:
-    """One row. weight: the weight where none is given, of eps in units of [0, 1]."""
+    """One row. weight: the weight where none is given."""
 
     value: Callable[[Step], Tensor]
-    weight: Callable[[float], float]
+    weight: Callable[[TrainSettings], float]
     source: str
 
 
 REGULARIZERS: dict[str, Regularizer] = {
-    "der": Regularizer(der, lambda eps: 10.0, "arXiv 2505.22486, our reconstruction [R]"),
+    "der": Regularizer(
+        der, lambda settings: FORMS[settings.der_form].weight, "arXiv 2505.22486, our reconstruction [R]"
+    ),
     "gradalign": Regularizer(gradalign, _usual_alignment, "arXiv 2007.02617"),
-    "aaer": Regularizer(aaer, lambda eps: 1.0, "arXiv 2404.08154, our reading [R]"),
-    "elle": Regularizer(elle, lambda eps: 4000.0, "arXiv 2401.11618; the weight is our reading [R]"),
+    "aaer": Regularizer(aaer, lambda settings: 1.0, "arXiv 2404.08154, our reading [R]"),
+    "elle": Regularizer(elle, lambda settings: 4000.0, "arXiv 2401.11618; the weight is our reading [R]"),
 }

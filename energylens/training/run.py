@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import platform
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +22,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from energylens.attacks.noise import BatchNoise, key
 from energylens.errors import InputError
 from energylens.models.architectures import architecture, normalized
-from energylens.run_folder import fingerprint, open_folder, safe_name, writing
+from energylens.run_folder import fingerprint, holding, open_folder, safe_name, writing
 from energylens.training.attacker import Attacker, make_attacker
 from energylens.training.checkpoint import BEST, LAST, copy_weights, load_state, save_state, save_weights
 from energylens.training.data import Batches, TrainingData, load_training_data
@@ -43,8 +44,9 @@ class Run:
 
     network: what is trained; model: the same as the training forward calls it (several processes, mixed precision);
     twin: a copy to judge and to save, in float32; average: the weights' moving average, if one is kept. epoch: how many
-    are done. best: epoch and accuracy of the best one. stopped: the alarm that ended the run; rolled_back: whether the
-    last weights gave way to the best.
+    are done. best: epoch and accuracy of the best one. unheard: the steps, from 1, that the watch has seen since it was
+    last asked; alarms: what it said, by step. stopped: the alarm that ended the run; rolled_back: whether the last
+    weights gave way to the best.
     """
 
     settings: TrainSettings
@@ -63,6 +65,8 @@ class Run:
     history: History = field(default_factory=History)
     epoch: int = 0
     best: tuple[int, float] = (0, -1.0)
+    unheard: list[int] = field(default_factory=list)
+    alarms: dict[int, str] = field(default_factory=dict)
     stopped: str = ""
     rolled_back: bool = False
 
@@ -104,13 +108,15 @@ class Run:
         return Batches(self.data.train, self.settings, self.share.rank, self.share.ranks)
 
     def walk(self, epoch: int) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """The epoch's steps: number from 0, x and y."""
+        """The epoch's steps, fewer where an alarm stops the run: number from 0, x and y."""
         layout = torch.channels_last if self.settings.channels_last else torch.contiguous_format
         step = 0
         for x, y in self.batches.of(epoch, self.generator):
             for _ in range(self.replays):
                 yield step, x.contiguous(memory_format=layout), y
                 step += 1
+                if self.stopped:
+                    return
 
     def set_rate(self, epoch: int, step: int) -> float:
         """Set the learning rate of this step; returns it."""
@@ -167,7 +173,6 @@ class Run:
     def _about(self) -> dict[str, Any]:
         settings, row = self.settings, self.history.epochs[-1]
         robust = METHODS[settings.method].adversarial
-        whole = settings.classes is None
         mean, std = self.statistics or (None, None)
         return {
             "arch": settings.arch,
@@ -176,7 +181,8 @@ class Run:
             "width": settings.width,
             "mean": mean,
             "std": std,
-            "dataset": settings.dataset if whole else None,  # a part of it is another data set
+            "dataset": settings.dataset,
+            "labels": None if settings.classes is None else list(settings.classes),
             "classes": list(self.data.classes),
             "threat_model": {"linf": "Linf", "l2": "L2"}[settings.norm] if robust else None,
             "eps": settings.eps if robust else None,
@@ -200,7 +206,22 @@ class Run:
             "stopped": self.stopped,
         }
 
-    def resume(self) -> None:
+    @contextmanager
+    def resumed(self) -> Iterator[None]:
+        """The run as far as it has come, its folder held against other processes that would train the same.
+
+        Raises RunError where one holds it.
+        """
+        with ExitStack() as stack:
+            if self.writes:
+                stack.enter_context(holding(self.folder, "run"))
+                for half_written in self.folder.glob(".*.tmp"):  # by a process that was killed
+                    half_written.unlink()
+            self.accelerator.wait_for_everyone()  # until nobody else writes what all now read
+            self._resume()
+            yield
+
+    def _resume(self) -> None:
         """Go on from the last finished epoch, if there is one."""
         state = load_state(self.folder)
         if state is None:
@@ -227,7 +248,8 @@ def open_run(
     watch: EnergyWatch | None,
     overwrite: bool,
 ) -> Run:
-    """A run with these settings (resolved), as far as it has come in its folder. Raises InputError, RunError."""
+    """A run with these settings (resolved), its folder made; ``Run.resumed`` goes on in it. Raises InputError,
+    RunError."""
     accelerator = _engine(settings.amp, device)
     if settings.batch_size % accelerator.num_processes:
         raise InputError(f"--batch-size {settings.batch_size} does not divide by {accelerator.num_processes} processes")
@@ -249,13 +271,10 @@ def open_run(
     folder = folder or out / FOLDER / f"{safe_name(settings.name)}-{fingerprint(identity)}"
     if accelerator.is_main_process:
         open_folder(folder, _manifest(identity), overwrite=overwrite)
-    accelerator.wait_for_everyone()
-    run = Run(
+    return Run(
         settings, folder, accelerator, data, network, model, twin, average, optimizer, generator, attacker, statistics,
         watch,
     )  # fmt: skip
-    run.resume()
-    return run
 
 
 def _engine(precision: str, device: str) -> Accelerator:

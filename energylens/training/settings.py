@@ -35,8 +35,9 @@ class TrainSettings:
     regularisers and their weights, in pairs; no weights stand for the regularisers' own. der_*: see ``der.py``. awp:
     gamma of the weight perturbation, 0 for none. peak, milestones: shares of the run, see ``schedules.py``. ema: decay
     of the averaged weights, 0 for none. eval_samples: how many images of each split the epochs are judged by, 0 for
-    all. measure_every: steps between measurements of a method whose steps do not see the clean images. classwise: keep
-    the probe's energies of every class. on_alarm: what the early warning does.
+    all. measure_every: steps between measurements of a method whose steps do not see the clean images. watch_every:
+    measured steps between two hearings of the early warning, which is heard at an epoch's end too. classwise: keep the
+    probe's energies of every class. on_alarm: what the early warning does.
     """
 
     dataset: str = "digits"
@@ -58,7 +59,7 @@ class TrainSettings:
     replays: int | None = None
     reg: tuple[str, ...] = ()
     reg_weight: tuple[float, ...] = ()
-    der_form: str = "path-joint"
+    der_form: str = "ball-joint"
     der_start: str = "clean"
     der_stop_gradient: str = "none"
     der_warmup: float = 0.0
@@ -79,6 +80,7 @@ class TrainSettings:
     eval_samples: int = 1000
     eval_steps: int = 10
     measure_every: int = 10
+    watch_every: int = 10  # a setting, as on_alarm is: where an alarm stops a run, it decides the weights
     classwise: bool = False
     on_alarm: str = "warn"
     seed: int = 0
@@ -109,7 +111,7 @@ class TrainSettings:
         }
         filled = {name: value for name, value in usual.items() if getattr(self, name) is None}
         _check_numbers(settings := replace(self, **filled))
-        own = tuple(REGULARIZERS[name].weight(settings.radius) for name in self.reg)
+        own = tuple(REGULARIZERS[name].weight(settings) for name in self.reg)
         step_size = self.step_size or repr(method.attack.relative_step * settings.radius)
         return replace(settings, reg_weight=self.reg_weight or own, step_size=step_size)
 
@@ -172,6 +174,12 @@ def _check_words(settings: TrainSettings) -> None:
     for option, fault in meaningless.items():
         if fault:
             raise InputError(f"{option} means nothing to --method {settings.method}: leave one of the two out")
+    switched = (settings.der_start, settings.der_stop_gradient) != ("clean", "none")
+    if "der" in settings.reg and switched and not FORMS[settings.der_form].ends:
+        raise InputError(
+            f"--der-form {settings.der_form} does not look at the ends x and x*: leave --der-start and "
+            "--der-stop-gradient out, or take a path or an end-point form"
+        )
     if settings.reg_weight and len(settings.reg_weight) != len(settings.reg):
         raise InputError(
             f"{len(settings.reg_weight)} --reg-weight came for {len(settings.reg)} --reg: give one each, or none"
@@ -183,7 +191,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "per_class": (1, 1e9), "val_fraction": (0, 0.9), "steps": (0, 1e4), "eps_ramp": (0, 1e6), "beta": (0, 1e6),
     "replays": (1, 1e3), "der_warmup": (0, 1e6), "awp": (0, 1), "lr": (1e-12, 1e3), "momentum": (0, 0.9999),
     "weight_decay": (0, 1e3), "peak": (0.001, 0.999), "epochs": (1, 1e6), "batch_size": (2, 1e6), "ema": (0, 0.999999),
-    "eval_samples": (0, 1e9), "eval_steps": (1, 1e4), "measure_every": (1, 1e9), "seed": (0, 2**63 - 1),
+    "eval_samples": (0, 1e9), "eval_steps": (1, 1e4), "measure_every": (1, 1e9), "watch_every": (1, 1e9),
+    "seed": (0, 2**63 - 1),
 }  # fmt: skip
 
 

@@ -100,6 +100,27 @@ def test_a_choice_that_cannot_be_had_is_refused(n: int, how: str, message: str) 
         load_data("digits", n=50).choose(n, how)
 
 
+def test_some_classes_are_renumbered_and_keep_their_places_in_the_split() -> None:
+    digits, some = load_data("digits"), load_data("digits", classes=(7, 1), n=9, choose="random", seed=2)
+    assert (some.classes, some.title, digits.title) == (("7", "1"), "digits (classes 7, 1)", "digits")
+    assert [(7, 1)[label] for label in some.labels] == digits.labels[some.indices].tolist()
+    x, y = some.batch(2, 5)
+    assert torch.equal(x, digits.images[some.indices[2:5]]) and torch.equal(y, some.labels[2:5])
+    assert some.digest == digits.digest and len(some.subset([0, 1]).classes) == 2
+    whole = load_data("digits", classes=[7, 1])
+    assert len(whole) == int(((digits.labels == 7) | (digits.labels == 1)).sum())
+    assert whole.choose(4, "balanced").labels.bincount().tolist() == [2, 2]
+    again = load_data("digits", classes=(3, 7, 1)).of_classes((1, 2))
+    assert torch.equal(again.indices, whole.indices) and torch.equal(again.labels, whole.labels)
+    assert again.title == whole.title
+
+
+@pytest.mark.parametrize("classes", [(3,), (3, 3), (3, 12), (-1, 2), ()])
+def test_classes_that_are_not_there_are_refused(classes: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match="expected two or more different labels of digits, 0 to 9"):
+        load_data("digits", classes=classes)
+
+
 def test_your_own_tensors() -> None:
     samples = Samples.from_tensors(X.double(), Y.int())
     assert (samples.name, samples.split, len(samples), samples.classes) == ("tensors", "all", 6, ("0", "1", "2"))

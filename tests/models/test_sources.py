@@ -253,6 +253,8 @@ def test_a_broken_json_is_told(own: Path) -> None:
         ("mean", "x", r'"mean" is \'x\', expected a list of numbers, one a channel'),
         ("std", [0.2, None], r'"std" is \[0.2, None\]'),
         ("dataset", ["digits"], r'"dataset" is \[\'digits\'\], expected a text'),
+        ("labels", ["3", "5"], r'"labels" is \[\'3\', \'5\'\], expected a list of different labels of the data set'),
+        ("labels", [3, 3], r'"labels" is \[3, 3\]'),
         ("threat_model", "linfty", r'"threat_model" is \'linfty\', expected one of Linf, L2, corruptions'),
         ("eps", "8/0", r'"eps" is \'8/0\', expected a positive radius .* "8/255"'),
         ("eps", -1, r'"eps" is -1'),
@@ -276,6 +278,13 @@ def test_eps_may_be_a_fraction_and_null_is_nothing(own: Path) -> None:
     own.with_suffix(".json").write_text(json.dumps(about))
     card = load_model(str(own)).card
     assert (card.eps, card.threat_model, card.clean) == (8 / 255, "Linf", None)
+
+
+def test_labels_belong_to_the_data_set_that_the_file_names(own: Path) -> None:
+    beside = own.with_suffix(".json")
+    beside.write_text(json.dumps(json.loads(beside.read_text()) | {"labels": [0, 1, 6, 7]}))
+    cards = [load_model(str(own), dataset=name).card for name in (None, "digits", "mnist")]
+    assert [card.labels for card in cards] == [(0, 1, 6, 7), (0, 1, 6, 7), None]
 
 
 @pytest.mark.parametrize(("typed", "meant"), [("linf", "Linf"), ("L_2", "L2"), ("Corruptions", "corruptions")])

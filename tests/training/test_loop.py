@@ -1,7 +1,10 @@
 """The loop as a whole, on a few digits: every row of the tables, exact resume, alarms, faults, several processes."""
 
-import errno
 import json
+import re
+import resource
+import signal
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,6 +15,7 @@ import pandas as pd
 import pytest
 import torch
 from click.testing import CliRunner
+from torch.distributed.run import main as torchrun
 
 import energylens as el
 from energylens.cli import root
@@ -24,7 +28,7 @@ from energylens.training.loop import train
 from energylens.training.methods import METHODS
 from energylens.training.recipes import RECIPES, settings_in, settings_of
 from energylens.training.regularizers import REGULARIZERS
-from energylens.training.watch import Alarm
+from energylens.training.watch import Alarm, EnergyWatch
 
 TINY = {
     "per_class": 30,
@@ -89,26 +93,28 @@ def test_everything_at_once_trains(tmp_path):
     "own", [{"method": "free", "replays": 2}, {"method": "rs-fgsm", "ema": 0.9, "optimizer": "sgd"}]
 )
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(own, tmp_path):
-    settings = tiny(**own, epochs=3)
-    whole = train(settings, out=tmp_path / "whole")
+    settings, watches = tiny(**own, epochs=3, watch_every=3, measure_every=1), [EnergyWatch() for _ in range(3)]
+    whole = train(settings, out=tmp_path / "whole", watch=watches[0])
 
     def interrupt(progress):
         if progress.epoch == 2 and not progress.finished:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(settings, out=tmp_path / "parts", listener=interrupt)
+        train(settings, out=tmp_path / "parts", watch=watches[1], listener=interrupt)
     assert len(read_history(tmp_path / "parts" / "train" / whole.folder.name)) == 1
-    parts = train(settings, out=tmp_path / "parts")
+    parts = train(settings, out=tmp_path / "parts", watch=watches[2])
     assert files(whole.folder) == files(parts.folder)
+    assert watches[0].state_dict() == watches[2].state_dict() == load_state(parts.folder)["watch"]
+    assert watches[0].state_dict()["batches"] == 12 * (settings.replays or 1)
 
 
 def test_the_same_settings_give_the_same_bytes_and_another_seed_does_not(tmp_path):
     state = torch.get_rng_state()
-    one, other = (train(tiny(), out=tmp_path / name) for name in "ab")
+    one, other = (train(tiny(epochs=1), out=tmp_path / name) for name in "ab")
     assert torch.equal(state, torch.get_rng_state())
     assert files(one.folder) == files(other.folder)
-    assert files(one.folder)["last"] != files(train(tiny(seed=1), out=tmp_path).folder)["last"]
+    assert files(one.folder)["last"] != files(train(tiny(epochs=1, seed=1), out=tmp_path).folder)["last"]
 
 
 def test_steps_are_measured_where_the_method_sees_clean_images_and_now_and_then_elsewhere(tmp_path):
@@ -129,10 +135,10 @@ def test_measuring_leaves_batch_norms_statistics_alone():
 
 
 class Watchdog:
-    """Barks at the end of one epoch."""
+    """Barks when it is asked for the n-th time."""
 
-    def __init__(self, epoch: int) -> None:
-        self.left, self.seen = epoch, 0
+    def __init__(self, left: int) -> None:
+        self.left, self.seen = left, 0
 
     def update(self, logits_clean, logits_adv, y) -> None:
         self.seen += len(y)
@@ -148,18 +154,53 @@ class Watchdog:
         self.left = state["left"]
 
 
-@pytest.mark.parametrize(("on_alarm", "epochs"), [("warn", 3), ("stop", 2), ("rollback", 2)])
-def test_an_alarm_is_written_down_and_acted_on(on_alarm, epochs, tmp_path):
-    said = []
-    trained = train(tiny(method="fgsm", epochs=3, on_alarm=on_alarm), out=tmp_path, watch=(dog := Watchdog(2)),
-                    listener=lambda progress: said.append(progress.message))  # fmt: skip
-    assert dog.seen == 4 * 64 * epochs
+# four steps an epoch, heard after the third and the fourth: the third hearing is in the middle of epoch 2
+@pytest.mark.parametrize(("on_alarm", "epochs", "steps"), [("warn", 3, 12), ("stop", 2, 7), ("rollback", 2, 7)])
+def test_an_alarm_is_written_down_and_acted_on_at_once(on_alarm, epochs, steps, tmp_path):
+    said, settings = [], tiny(method="fgsm", epochs=3, on_alarm=on_alarm, watch_every=3)
+    trained = train(settings, out=tmp_path, watch=(dog := Watchdog(3)), listener=lambda at: said.append(at.message))
+    assert dog.seen == 64 * steps
     assert trained.history["alarm"].tolist() == ["", "co", ""][:epochs]
-    assert "epoch 2: it smells" in said
-    again = train(tiny(method="fgsm", epochs=3, on_alarm=on_alarm), out=tmp_path, watch=Watchdog(9))
+    table = pd.read_parquet(trained.folder / "steps.parquet")
+    assert len(table) == steps and table[table["alarm"] != ""][["step", "alarm"]].values.tolist() == [[7, "co"]]
+    assert "epoch 2, step 7: it smells" in said
+    again = train(settings, out=tmp_path, watch=Watchdog(9))
     assert (len(again.history), again.stopped) == (epochs, "" if on_alarm == "warn" else "co")
     same = files(trained.folder)["best"] == files(trained.folder)["last"]
     assert on_alarm != "rollback" or (same and trained.best == 1)
+
+
+def test_an_alarm_at_an_epochs_end_is_written_at_the_last_step_that_the_watch_has_seen(tmp_path):
+    trained = train(tiny(measure_every=3, batch_size=32, epochs=1), out=tmp_path, watch=Watchdog(1))
+    assert pd.read_parquet(trained.folder / "steps.parquet")[["step", "alarm"]].values.tolist() == [
+        [1, ""], [4, ""], [7, "co"],
+    ]  # fmt: skip
+    assert trained.history["alarm"].tolist() == ["co"]
+
+
+def test_a_second_process_on_the_same_run_is_told_to_wait_and_a_killed_one_holds_nothing(tmp_path):
+    command = [sys.executable, "-m", "energylens", "train", *OPTIONS, "--epochs", "1000000", "--out", str(tmp_path)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as first:
+        try:
+            assert first.stderr is not None
+            next(line for line in first.stderr if "epoch 1 loss" in line)
+            first.send_signal(signal.SIGSTOP)  # it holds the run all the same, and leaves the cores to this process
+            (folder,) = (tmp_path / "train").iterdir()
+            told = re.escape(f"process {first.pid} on {socket.gethostname()} is filling {folder}: wait for it, or give")
+            for overwrite in (False, True):
+                with pytest.raises(RunError, match=told):
+                    train(settings_in(folder), folder=folder, overwrite=overwrite)
+        finally:
+            first.kill()
+    done = len(read_history(folder))
+
+    def interrupt(progress):
+        if progress.finished:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(settings_in(folder), folder=folder, listener=interrupt)
+    assert len(read_history(folder)) == done + 1
 
 
 def test_an_exploding_loss_stops_with_the_last_good_network_kept(tmp_path, monkeypatch):
@@ -177,23 +218,42 @@ def test_an_exploding_loss_stops_with_the_last_good_network_kept(tmp_path, monke
     assert el.load_model(str(folder / "last.safetensors"))
 
 
-def test_a_full_disk_is_told_in_a_line_and_costs_one_epoch(tmp_path, monkeypatch):
+@pytest.fixture
+def size_limit():
+    """A function that lets no file grow beyond so many bytes, as a full disk would not."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("size", [300_000, 100_000])  # bytes: too few for the state, and for the weights
+def test_a_full_disk_is_told_in_a_line_and_costs_one_epoch(size, size_limit, tmp_path):
     settings = tiny(method="fgsm")
-    save = torch.save
-
-    def full(state, path):
-        if state["epoch"] == 2:
-            Path(path).write_bytes(b"half")
-            raise OSError(errno.ENOSPC, "No space left on device")
-        save(state, path)
-
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(RunError, match="No space left on device"):
-        train(settings, out=tmp_path)
+    with pytest.raises(RunError, match=f"^cannot write to {tmp_path}.*File too large.*") as refusal:
+        train(settings, out=tmp_path, listener=lambda at: size_limit(size) if at.finished else None)
+    assert "\n" not in str(refusal.value)
     (folder,) = (tmp_path / "train").iterdir()
     assert load_state(folder)["epoch"] == 1 and not list(folder.glob(".*.tmp"))
-    monkeypatch.setattr(torch, "save", save)
+    size_limit(resource.RLIM_INFINITY)
     assert files(train(settings, out=tmp_path).folder) == files(train(settings, out=tmp_path / "whole").folder)
+
+
+def test_what_a_killed_process_left_half_written_goes_and_a_damaged_file_is_named(tmp_path):
+    folder = train(tiny(epochs=1), out=tmp_path).folder
+    (folder / ".state.pt.elsewhere-1.tmp").write_bytes(b"half")
+    assert len(train(tiny(epochs=1), out=tmp_path).history) == 1
+    assert not list(folder.glob(".*.tmp"))
+    for name in ("state.pt", "steps.parquet", "history.parquet"):
+        whole = (folder / name).read_bytes()
+        (folder / name).write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(RunError, match=f"^{re.escape(str(folder / name))} cannot be read .*--overwrite") as refusal:
+            train(tiny(epochs=1), out=tmp_path)
+        assert "\n" not in str(refusal.value)
+        (folder / name).write_bytes(whole)
+    (folder / "history.parquet").unlink()
+    with pytest.raises(RunError, match=r"history.parquet lacks epochs of 1: --overwrite"):
+        train(tiny(epochs=1), out=tmp_path)
+    assert len(train(tiny(epochs=1), out=tmp_path, overwrite=True).history) == 1
 
 
 def test_resume_keeps_to_the_runs_own_settings(tmp_path):
@@ -238,7 +298,7 @@ def test_what_cannot_be_run_is_refused_in_a_line(own, message):
     ("own", "message"),
     [
         ({"arch": "mnist-smallcnn"}, r"mnist-smallcnn does not take digits's images of shape \(1, 8, 8\)"),
-        ({"classes": (3, 12)}, "--classes names 12, digits has labels 0 to 9"),
+        ({"classes": (3, 12)}, "classes 3, 12 came; expected two or more different labels of digits, 0 to 9"),
         ({"per_class": 1000}, "--per-class 1000: a class has"),
         ({"batch_size": 5000}, "do not fill one batch: --batch-size is 5000"),
     ],
@@ -249,16 +309,23 @@ def test_what_does_not_fit_the_data_is_refused_before_anything_is_written(own, m
     assert not list(tmp_path.iterdir())
 
 
-def test_a_part_of_the_classes_is_renumbered_and_no_data_set_of_its_own(tmp_path):
+def test_a_network_of_some_classes_is_profiled_on_them_alone(tmp_path):
     trained = train(tiny(classes=(7, 1), epochs=8, method="standard", batch_size=16, val_fraction=0.0), out=tmp_path)
     about = json.loads((trained.folder / "last.json").read_text())
-    assert (about["num_classes"], about["classes"], about["dataset"]) == (2, ["7", "1"], None)
-    digits = el.load_data("digits")
-    model = el.load_model(str(trained.folder / "last.safetensors"))
-    chosen = (digits.labels == 7) | (digits.labels == 1)
-    right = model(digits.images[chosen]).argmax(1) == (digits.labels[chosen] == 1).long()
-    assert right.float().mean() > 0.9
+    assert (about["num_classes"], about["classes"], about["dataset"], about["labels"]) == (
+        2, ["7", "1"], "digits", [7, 1],
+    )  # fmt: skip
     assert trained.history["val_pgd"].isna().all()
+    digits, path = el.load_data("digits"), str(trained.folder / "last.safetensors")
+    record = el.profile(path, attacks="fgsm", n=80)
+    assert record.dataset == "digits (classes 7, 1)"
+    rows = record["natural"].rows
+    assert rows["index"].tolist() == torch.isin(digits.labels, torch.tensor([7, 1])).nonzero().flatten()[:80].tolist()
+    assert rows["label"].tolist() == [[7, 1].index(digits.labels[index]) for index in rows["index"]]
+    assert (rows["pred_clean"] == rows["label"]).mean() > 0.9
+    assert "labels" not in el.examine(path).failed
+    with pytest.raises(InputError, match="the model gives 2 logits, digits has 10 classes"):
+        el.profile(path, digits)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -271,19 +338,21 @@ def test_every_recipe_can_be_written_as_a_command_and_read_again(recipe):
 
 
 def test_the_command_trains_and_says_where_to_go_on(tmp_path):
-    done = CliRunner().invoke(root, ["train", *OPTIONS, "--out", str(tmp_path)], catch_exceptions=False)
-    assert "--der-form path-joint" in done.stderr
+    here, some = ("--out", str(tmp_path)), ("--classes", "3,5", "--batch-size", "16")
+    done = CliRunner().invoke(root, ["train", *OPTIONS, *some, *here], catch_exceptions=False)
+    assert f"--der-form {settings_of().der_form}" in done.stderr
     assert "epoch 1 loss" in done.stderr
-    line = done.stdout.splitlines()[-1]
-    assert line.startswith("energylens profile --model ") and Path(line.split()[-1]).is_file()
+    command = done.stdout.splitlines()[-1].split()
+    assert command[:3] == ["energylens", "profile", "--model"]
+    told = CliRunner().invoke(root, [*command[1:], "-a", "fgsm", "--n", "9", *here], catch_exceptions=False)
+    assert told.stdout.splitlines()[0].startswith(f"{command[3]} on digits (classes 3, 5), 9 samples, eps 0.2 linf")
 
 
-def test_two_processes_train_together(tmp_path):
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "energylens", "train"]
-    done = subprocess.run([*launch, *OPTIONS, "--out", str(tmp_path)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+def test_two_processes_train_together(tmp_path, capfd):
+    # what torchrun calls: here it need not start a third Python
+    torchrun(["--nproc-per-node", "2", "-m", "energylens", "train", *OPTIONS, "--out", str(tmp_path)])
     (folder,) = (tmp_path / "train").iterdir()
-    assert done.stderr.count("epoch 1 loss") == 1  # one process speaks
+    assert capfd.readouterr().err.count("epoch 1 loss") == 1  # one process speaks
     (row,) = read_history(folder).to_dict("records")
     alone = train(settings_in(folder), out=tmp_path / "alone")
     # the same batches and weights, other shifts: close, and not the same

@@ -12,7 +12,7 @@ from energylens.attacks.noise import BatchNoise
 from energylens.training.awp import perturbed_weights
 from energylens.training.der import der
 from energylens.training.recipes import settings_of
-from energylens.training.regularizers import REGULARIZERS, aaer, elle, gradalign
+from energylens.training.regularizers import aaer, elle, gradalign
 from energylens.training.step import Step
 
 
@@ -70,6 +70,32 @@ def test_der_path_forms_measure_the_bend(form):
     assert found == pytest.approx((between - (1 - u) * start - u * end).square().mean().item(), rel=1e-4)
     if form == "path-joint":
         assert found == pytest.approx(16 / 30, rel=0.15)  # integral of (4u - 4u^2)^2
+
+
+def squared(x: Tensor) -> Tensor:
+    """A model of one input whose joint energy at class 0 is -x^2."""
+    return torch.cat([x.flatten(1).square(), torch.zeros(len(x), 1)], dim=1)
+
+
+def test_der_in_the_ball_measures_the_bend_between_random_points():
+    """E(x, 0) = -x^2 lies u (1 - u) (a - b)^2 over its chord: 1/30 * 16 eps^4 / 15 in the mean over u, a and b."""
+    x = torch.full((40_000, 1, 1, 1), 0.5)
+    step = step_of(squared, x, x, torch.zeros(len(x)).long(), der_form="ball-joint")
+    assert der(step).item() == pytest.approx(16 * step.eps**4 / 450, rel=0.05)
+
+
+def test_der_shifted_measures_how_the_difference_changes_over_the_ball():
+    """E(x, 0) = -x^2: between a and a + d it falls by 2 a d more than between 0 and d; E[(2 a d)^2] = 4/3 eps^2 d^2."""
+    x = torch.zeros(40_000, 1, 1, 1)
+    step = step_of(squared, x, x + 0.3, torch.zeros(len(x)).long(), der_form="shift-joint")
+    assert der(step).item() == pytest.approx(4 / 3 * step.eps**2 * 0.3**2, rel=0.05)
+
+
+@pytest.mark.parametrize(("form", "flat"), [("ball-joint", True), ("shift-joint", True), ("ball-marginal", False)])
+def test_der_in_the_ball_is_zero_where_the_energy_is_linear(form, flat):
+    """With logits that are the images the joint energy is linear, the marginal one is not."""
+    found = der(step_of(FLAT, X.repeat(50, 1, 1, 1), X_ADV.repeat(50, 1, 1, 1), Y.repeat(50), der_form=form)).item()
+    assert (found < 1e-12) == flat
 
 
 @pytest.mark.parametrize(("stop", "clean", "adv"), [("none", True, True), ("clean", False, True), ("adv", True, False)])
@@ -156,8 +182,8 @@ def test_aaer_by_hand():
 
 
 def test_gradaligns_usual_weight_is_the_papers_rule():
-    assert REGULARIZERS["gradalign"].weight(8 / 255) == pytest.approx(0.2)
-    assert REGULARIZERS["gradalign"].weight(16 / 255) == pytest.approx(2.0)
+    for eps, weight in (("8/255", 0.2), ("16/255", 2.0)):
+        assert settings_of("digits", eps=eps, reg=("gradalign",)).reg_weight == pytest.approx((weight,))
 
 
 def test_awp_climbs_by_gamma_of_each_layers_norm_and_restores_every_bit():
