@@ -1,0 +1,107 @@
+"""``energylens report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from energylens.cli.options import positive
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from analyses.training_runs import TrainingRun
+    from energylens.record import Record
+    from energylens.report.page import ProfileStory, TrainingStory
+
+
+@click.command("report")
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), default=Path("report.html"), show_default=True,
+    metavar="FILE", help="Where the page goes.",
+)  # fmt: skip
+@click.option(
+    "--samples", type=int, callback=positive, default=8, show_default=True, metavar="N",
+    help="How many of the most abnormal samples to show.",
+)  # fmt: skip
+@click.option(
+    "--data-root", type=click.Path(path_type=Path), metavar="DIR",
+    help="Where data sets lie, for the images [default: $ENERGYLENS_DATA].",
+)  # fmt: skip
+def command(runs: tuple[Path, ...], out: Path, samples: int, data_root: Path | None) -> None:
+    """Make one HTML page of runs, to read or to send: it needs no network and no other file.
+
+    RUN is a folder that `energylens profile` or `energylens train` made, or one that holds such. No model is asked
+    again; training runs that differ only in their seed are one section.
+
+    \b
+    energylens report runs/digits-standard
+    energylens report runs/train/* --out training.html
+    """
+    from analyses.profile_runs import find_runs, read_records
+    from analyses.training_runs import group_runs, read_runs
+    from energylens.report.page import render, save_page
+
+    profiles, trainings = find_runs(runs)
+    stories: list[ProfileStory | TrainingStory] = [
+        _profile(record, samples, data_root) for record in read_records(profiles)
+    ]
+    if trainings:
+        stories += [_training(label, group) for label, group in group_runs(read_runs(trainings)).items()]
+    save_page(render(stories), out)
+    click.echo(out)
+
+
+def _profile(record: Record, count: int, root: Path | None) -> ProfileStory:
+    """One record's section; without pictures where its images cannot be had."""
+    from analyses import report_profile as tables
+    from analyses.attack_landscape import landscape
+    from energylens.errors import InputError, RunError
+    from energylens.published import beside_published
+    from energylens.report.page import ProfileStory, Repeat
+
+    missing = ""
+    try:
+        samples = tables.natural_samples(record, root)
+    except (InputError, RunError) as error:
+        samples, missing = None, f"No pictures: {error}"
+    command, caveats = tables.repeat(record, samples)
+    return ProfileStory(
+        model=Path(record.model).name,
+        dataset=record.dataset,
+        split=record.attacks[0].manifest["identity"]["dataset"]["split"],
+        threat=record.threat,
+        seed=record.seed,
+        attacks=tables.attack_table(record),
+        rungs=tables.rung_table(record),
+        landscape=landscape(record),
+        samples=tables.abnormal_samples(record, count, samples),
+        missing=missing,
+        published=beside_published(record),
+        notes=record.notes,
+        repeat=Repeat([command] if command else [], caveats, tables.attack_settings(record), tables.provenance(record)),
+    )
+
+
+def _training(label: str, runs: Sequence[TrainingRun]) -> TrainingStory:
+    """One section of runs that differ only in their seed."""
+    from analyses import report_training as tables
+    from analyses.compare_runs import comparison
+    from analyses.training_curves import curves
+    from energylens.report.page import Repeat, TrainingStory
+
+    spread = comparison(runs)
+    commands = [command for command in map(tables.repeat, runs) if command]
+    caveats = [] if len(commands) == len(runs) else ["A run's settings are another version's: no command repeats it."]
+    return TrainingStory(
+        title=f"{label} on {runs[0].settings['dataset']}",
+        settings=runs[0].settings,
+        runs=tables.outcomes(runs),
+        spread=spread.iloc[0].to_dict(),
+        epochs=curves(runs),
+        notes=[*tables.reconstructions(runs[0].settings), *spread.attrs["notes"]],
+        repeat=Repeat(commands, caveats, tables.all_settings(runs[0]), tables.provenance(runs)),
+    )
