@@ -5,17 +5,29 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analyses.lab import Lab
 from energylens.errors import InputError
 from energylens.record import Record
 
 ENERGIES = ("marginal", "joint")
 SERIES = {"natural": "clean", "adversarial": "adv"}  # the word in a figure, the suffix in the record
+NINE = ("pgd", "trades", "apgd-ce", "apgd-t", "apgd-dlr", "fab", "square", "cw", "diff-pgd")  # the paper's
+SCALES: dict[str, dict[str, Any]] = {
+    "demo": {"model": "digits-standard", "attacks": NINE, "n": 200},
+    "paper": {"model": "Standard", "data": "cifar10", "attacks": NINE, "eps": "8/255", "n": 10_000},
+}
 FEWEST, MOST = 16, 200  # bins, where their number follows from the samples
+
+
+def exhibit(lab: Lab) -> pd.DataFrame:
+    """The landscape of the paper's nine attacks."""
+    return landscape(lab.profile(**SCALES[lab.scale]))
 
 
 def landscape(record: Record, *, bins: int | None = None, limits: tuple[float, float] | None = None) -> pd.DataFrame:

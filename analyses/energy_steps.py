@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from analyses.lab import Lab
 from energylens.errors import InputError
 from energylens.record import PATH_COLUMNS, Record
 
 ENERGIES = ("marginal", "joint")
+SCALES: dict[str, dict[str, Any]] = {
+    "demo": {"model": "digits-standard", "n": 256},
+    "paper": {"model": "Standard", "data": "cifar10", "eps": "8/255", "n": 1000},
+}
+
+
+def exhibit(lab: Lab) -> pd.DataFrame:
+    """PGD, which leaves a trace, beside HE-PGD, which hides it, 40 steps each."""
+    attacks = ("pgd,steps=40", "he-pgd,steps=40")
+    return energy_against_steps(lab.profile(attacks=attacks, trajectory=True, **SCALES[lab.scale]))
 
 
 def energy_against_steps(record: Record) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from energylens.record import Record
+from energylens.record import AttackRecord, Record
 
 AUTOATTACK = "autoattack"
 
@@ -28,16 +28,25 @@ def beside_published(record: Record) -> list[str]:
 
     The clean one, and AutoAttack's where it ran with the published radius. Empty for other models and other data.
     """
-    card: Mapping[str, Any] = record.attacks[0].manifest["model"]
-    if card["source"] != "robustbench":
-        return []
     rows = zip(record.attacks, record.summary(), strict=True)
-    pairs = [(what, row) for attack, row in rows if (what := _published_as(attack.manifest["identity"], card))]
-    return [_sentence(what, card[what], row) for what, row in pairs if card[what] is not None]
+    return [
+        _sentence(what, published, row)
+        for attack, row in rows
+        if (what := _published_as(attack.manifest)) and (published := published_accuracy(attack)) is not None
+    ]
 
 
-def _published_as(identity: Mapping[str, Any], card: Mapping[str, Any]) -> str | None:
+def published_accuracy(attack: AttackRecord) -> float | None:
+    """What RobustBench publishes of these very rows' model, data and attack, in %; None for anything else."""
+    what = _published_as(attack.manifest)
+    return None if what is None else attack.manifest["model"][what]
+
+
+def _published_as(manifest: Mapping[str, Any]) -> str | None:
     """Which of the card's accuracies these rows measure: its own test data, and for AutoAttack its threat model."""
+    identity, card = manifest["identity"], manifest["model"]
+    if card["source"] != "robustbench":
+        return None
     attack, data = identity["attack"], identity["dataset"]
     if (data["name"], data["split"]) != (card["dataset"], "test"):
         return None

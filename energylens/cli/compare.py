@@ -23,6 +23,8 @@ COLUMNS = (
     Column("unfinished", optional=4),
 )
 
+RIGHT = tuple(column.heading for column in COLUMNS if column.right)
+
 
 @click.command("compare")
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
@@ -69,19 +71,22 @@ def _print_csv(table: pd.DataFrame) -> None:
 
 
 def _print_markdown(table: pd.DataFrame) -> None:
-    heading = [column.heading for column in COLUMNS]
-    rule = ["---:" if column.right else "---" for column in COLUMNS]
-    for row in (heading, rule, *_cells(table)):
-        click.echo("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |")
+    from energylens.plots.tables import markdown
+
+    click.echo(markdown(_headed(table), RIGHT), nl=False)
 
 
 def _print_latex(table: pd.DataFrame) -> None:
+    from energylens.plots.tables import latex
+
+    click.echo(latex(_headed(table), RIGHT), nl=False)
+
+
+def _headed(table: pd.DataFrame) -> pd.DataFrame:
+    """The cells under their headings."""
     import pandas as pd
 
-    shown = pd.DataFrame(_cells(table), columns=[column.heading for column in COLUMNS])
-    style = shown.style.hide(axis="index").format(escape="latex").format_index(escape="latex", axis=1)
-    align = "".join("r" if column.right else "l" for column in COLUMNS)
-    click.echo(style.to_latex(column_format=align, hrules=True).replace("±", r"$\pm$"), nl=False)
+    return pd.DataFrame(_cells(table), columns=[column.heading for column in COLUMNS])
 
 
 FORMS: dict[str | None, Callable[[pd.DataFrame], None]] = {

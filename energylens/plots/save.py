@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -26,11 +26,17 @@ def save_figure(figure: Figure, path: Path, table: pd.DataFrame) -> list[Path]:
     }
     if path.suffix and path.suffix.lower() not in writers:
         raise InputError(f"figures come as PNG and PDF, not as {path.suffix}: name it {path.with_suffix('.png')}")
+    return write_all(writers, path)
+
+
+def write_all(writers: Mapping[str, Callable[[Path], object]], path: Path) -> list[Path]:
+    """Write the path's name with every suffix; returns the paths. Raises RunError where the folder cannot be written; a
+    file is whole or not there."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         for suffix, write in writers.items():
             with whole_file(path.with_suffix(suffix)) as temporary:
                 write(temporary)
     except OSError as error:
-        raise RunError(f"cannot write the figure to {path} ({error.strerror or error}): give another name") from error
+        raise RunError(f"cannot write {path} ({error.strerror or error}): give another name") from error
     return [path.with_suffix(suffix) for suffix in writers]

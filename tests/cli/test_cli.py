@@ -197,7 +197,7 @@ def test_attacks_and_models_are_listed(run):
         (["profile", "--device", "cuda:77"], 2, "device 'cuda:77' cannot be used"),
         (["profile", "--model", "missing.pt", "--arch", "resnet18"], 2, "missing.pt"),
         (["profile", "--out", "file"], 1, "cannot write to file"),
-        (["histogram", "--n", "20", "--figure", "file/x.png"], 1, "cannot write the figure"),
+        (["histogram", "--n", "20", "--figure", "file/x.png"], 1, "cannot write"),
         (["models", "zzz"], 2, "no model matches 'zzz'"),
     ],
 )

@@ -1,0 +1,286 @@
+"""What holds catastrophic (CO) and robust overfitting (RO) off? Regularisers side by side, over seeds.
+
+    python -m analyses.overfitting co --data-root DATA --jobs 2
+
+trains what is missing under ``runs/`` and writes to ``analyses/results/``: ``co-runs.csv``, a row a run,
+``co-epochs.csv``, a row an epoch of each, and ``co-falls.csv``, the steps around collapses. `energylens figures` draws
+them. Every form of DER is OUR RECONSTRUCTION [R].
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import click
+import pandas as pd
+
+from analyses.early_warning import failure
+from analyses.lab import Lab
+from analyses.training_runs import TrainingRun, shared_settings
+from energylens.errors import InputError
+from energylens.training.der import FORMS, STARTS
+from energylens.training.recipes import settings_of
+from energylens.training.settings import TrainSettings
+
+RESULTS = Path(__file__).parent / "results"
+FOLLOWED = {"test_pgd": 100, "test_clean": 100, "train_fgsm": 100, "delta_marginal": 1, "abnormal_share": 100}  # units
+WINDOW, AROUND = 10, 6  # measured steps; epochs before and after a collapse
+END = 4  # epochs that the accuracy at the end is a mean of: one epoch's alone is a matter of chance
+
+
+@dataclass(frozen=True)
+class Study:
+    """recipe: what all runs share; arms: what is compared, name -> settings over the recipe's; seeds: of every arm."""
+
+    recipe: str
+    arms: Mapping[str, Mapping[str, Any]]
+    seeds: tuple[int, ...] = (0, 1, 2)
+
+    def runs(self) -> list[tuple[str, TrainSettings]]:
+        """Every run, with the name of its arm."""
+        pairs = product(self.arms.items(), self.seeds)
+        return [(arm, settings_of(self.recipe, seed=seed, **own)) for (arm, own), seed in pairs]
+
+
+def der(form: str, weight: float, **own: Any) -> dict[str, Any]:
+    """The settings of DER in this form at this weight."""
+    return {"reg": ("der",), "reg_weight": (weight,), "der_form": form, **own}
+
+
+def ablation() -> dict[str, dict[str, Any]]:
+    """DER in every form at its weight and ten times it, those that hold at a tenth too, then its switches."""
+    forms = {
+        f"{form}, weight {share * row.weight:g}": der(form, share * row.weight)
+        for form, row in FORMS.items()
+        for share in ((0.1, 1, 10) if form in ("ball-joint", "shift-joint") else (1, 10))
+    }
+    stops = {
+        f"path-joint, no gradient to {end}": der("path-joint", 10.0, der_stop_gradient=end) for end in ("clean", "adv")
+    }
+    starts = {
+        f"n-fgsm, path-joint from {start}": der("path-joint", 10.0, method="n-fgsm", der_start=start)
+        for start in STARTS
+    }
+    warm = {"ball-joint, warm-up of 8 epochs": der("ball-joint", 4000.0, der_warmup=8.0)}
+    return {**forms, **stops, **starts, **warm}
+
+
+STUDIES: dict[str, Study] = {
+    "co": Study(
+        "co-small",
+        {
+            "FGSM": {},
+            "FGSM + DER": der("ball-joint", 4000.0),
+            "FGSM + DER, path-joint": der("path-joint", 10.0),
+            "RS-FGSM": {"method": "rs-fgsm"},
+            "N-FGSM": {"method": "n-fgsm"},
+            "FGSM + GradAlign": {"reg": ("gradalign",)},
+            "FGSM + AAER": {"reg": ("aaer",)},
+            "FGSM + ELLE": {"reg": ("elle",)},
+        },
+    ),
+    "ro": Study(
+        "ro-small",
+        {
+            "PGD": {},
+            "PGD + DER, marginal-l2": der("marginal-l2", 1.0),
+            "PGD + DER, marginal-l2, 10": der("marginal-l2", 10.0),
+            "PGD + DER, ball-joint": der("ball-joint", 4000.0),
+        },
+    ),
+    "der": Study("co-small", ablation(), seeds=(0,)),
+    "co-paper": Study(
+        "co",
+        {
+            f"{name}, {eps}": {"eps": eps, **own}
+            for eps in ("8/255", "16/255")
+            for name, own in {
+                "FGSM": {},
+                "FGSM + DER": der("ball-joint", 4000.0),
+                "RS-FGSM": {"method": "rs-fgsm"},
+                "RS-FGSM + DER": der("ball-joint", 4000.0, method="rs-fgsm"),
+            }.items()
+        },
+    ),
+    "ro-paper": Study(
+        "ro",
+        {
+            "PGD": {},
+            "PGD + DER": der("marginal-l2", 1.0),
+            "TRADES": {"method": "trades"},
+            "WEAT": {"method": "weat-adv"},
+        },
+    ),
+}
+
+
+def outcomes(arms: Sequence[str], runs: Sequence[TrainingRun]) -> pd.DataFrame:
+    """One row a run: arm, seed, best_pgd and its epoch, end_pgd and end_clean (test accuracy in %, mean of the last
+    four epochs), lost (best_pgd - end_pgd), failed ("co", "ro" or "", by ``early_warning.failure``) and when, alarm
+    and alarm_epoch (the watch's first), delta_marginal (nats) and abnormal_share (%) of the last epoch, seconds,
+    command. arms: name of each run's arm."""
+    return pd.DataFrame([{"arm": arm, **_outcome(run)} for arm, run in zip(arms, runs, strict=True)])
+
+
+def _outcome(run: TrainingRun) -> dict[str, Any]:
+    history, settings = run.history, TrainSettings.from_manifest(dict(run.settings))
+    best, last = history.iloc[int(history["test_pgd"].argmax())], history.iloc[-1]
+    end = history.tail(END).mean(numeric_only=True)
+    failed, when = failure(history)
+    heard = history[history["alarm"] != ""].head(1)
+    return {
+        "seed": settings.seed,
+        "best_epoch": best["epoch"],
+        "best_pgd": 100 * best["test_pgd"],
+        "end_pgd": 100 * end["test_pgd"],
+        "lost": 100 * (best["test_pgd"] - end["test_pgd"]),
+        "end_clean": 100 * end["test_clean"],
+        "failed": failed,
+        "failed_epoch": when or None,
+        "alarm": "".join(heard["alarm"]),
+        "alarm_epoch": next(iter(heard["epoch"]), None),
+        "delta_marginal": last["delta_marginal"],
+        "abnormal_share": 100 * last["abnormal_share"],
+        "seconds": history["seconds"].sum(),
+        "machine": machine(),
+        "command": f"energylens train {settings.as_options()}",
+    }
+
+
+def machine() -> str:
+    """Where the numbers come from: ``Linux x86_64, 2 cores, torch 2.13.0``."""
+    import os
+
+    import torch
+
+    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}"
+
+
+def epochs(arms: Sequence[str], runs: Sequence[TrainingRun]) -> pd.DataFrame:
+    """One row an epoch of each run: arm, seed, epoch, alarm, test_pgd, test_clean, train_fgsm and abnormal_share (%),
+    delta_marginal (nats, mean of the training samples seen). ``attrs["caption"]`` says what the runs share."""
+    tables = [
+        (run.history[list(FOLLOWED)] * list(FOLLOWED.values())).assign(
+            arm=arm, seed=run.settings["seed"], epoch=run.history["epoch"], alarm=run.history["alarm"]
+        )
+        for arm, run in zip(arms, runs, strict=True)
+    ]
+    table = pd.concat(tables, ignore_index=True)[["arm", "seed", "epoch", "alarm", *FOLLOWED]]
+    table.attrs["caption"] = shared_settings(runs)
+    return table
+
+
+def falls(arms: Sequence[str], runs: Sequence[TrainingRun]) -> pd.DataFrame:
+    """The steps around every collapse: arm, seed, from_fall (epochs since the end of the one whose evaluation showed
+    it), and in windows of ten measured steps abnormal_share and train_adv_accuracy (%), delta_marginal (nats); test_pgd
+    (%) in the window that ends an epoch, NaN elsewhere."""
+    tables = []
+    for arm, run in zip(arms, runs, strict=True):
+        kind, epoch = failure(run.history)
+        if kind == "co":
+            tables.append(_fall(run, epoch).assign(arm=arm, seed=run.settings["seed"]))
+    table = pd.concat(tables, ignore_index=True)
+    return table[["arm", "seed", "from_fall", "abnormal_share", "train_adv_accuracy", "delta_marginal", "test_pgd"]]
+
+
+def _fall(run: TrainingRun, epoch: int) -> pd.DataFrame:
+    steps = run.steps()
+    within = steps.groupby("epoch").cumcount()  # so that no window crosses the end of an epoch
+    windows = steps.groupby([steps["epoch"], within // WINDOW], as_index=False)
+    table = windows[["epoch", "step", "abnormal_share", "train_adv_accuracy", "delta_marginal"]].agg("mean")
+    table[["abnormal_share", "train_adv_accuracy"]] *= 100
+    last = ~table["epoch"].duplicated(keep="last")
+    table["test_pgd"] = (100 * table["epoch"].map(run.history.set_index("epoch")["test_pgd"])).where(last)
+    table["from_fall"] = table["step"] / (steps["step"].max() / run.history["epoch"].max()) - epoch
+    return table[table["from_fall"].abs() <= AROUND]
+
+
+def summary(runs: pd.DataFrame) -> pd.DataFrame:
+    """What ``outcomes`` found, over the seeds: arm, n, failed (how many), and mean and sd of best_pgd, end_pgd, lost
+    and end_clean (%), in the order of the arms."""
+    arms = runs.groupby("arm", sort=False)
+    measured = ("best_pgd", "end_pgd", "lost", "end_clean")
+    spread = {f"{name}_{what}": (name, of) for name in measured for what, of in {"mean": "mean", "sd": "std"}.items()}
+    counts = {"n": ("seed", "size"), "failed": ("failed", lambda kinds: (kinds != "").sum())}
+    return arms.agg(**counts, **spread).reset_index()
+
+
+def catastrophic(lab: Lab) -> pd.DataFrame:
+    """The epochs of the study of catastrophic overfitting."""
+    return _epochs_of("co", lab)
+
+
+def robust(lab: Lab) -> pd.DataFrame:
+    """The epochs of the study of robust overfitting."""
+    return _epochs_of("ro", lab)
+
+
+def abnormal_share(lab: Lab) -> pd.DataFrame:
+    """The steps around the collapses of plain FGSM training; as small at the papers' scale."""
+    table = recorded("co", "falls")
+    chosen = table[table["arm"] == "FGSM"].reset_index(drop=True)
+    chosen.attrs = table.attrs
+    return chosen
+
+
+def der_forms(lab: Lab) -> pd.DataFrame:
+    """What became of every form of DER; at the papers' scale as small, for there are too many."""
+    return recorded("der", "runs")
+
+
+def _epochs_of(name: str, lab: Lab) -> pd.DataFrame:
+    """At demo scale what was recorded, since CIFAR-10 is not at hand everywhere and hours are long."""
+    if lab.scale == "demo":
+        return recorded(name, "epochs")
+    arms, settings = zip(*STUDIES[f"{name}-paper"].runs(), strict=True)
+    return epochs(arms, lab.train(settings))
+
+
+def recorded(name: str, what: str) -> pd.DataFrame:
+    """The table ("runs", "epochs" or "falls") of a study that was run before, with a caption that says so.
+
+    Raises InputError where it was never run.
+    """
+    path = RESULTS / f"{name}-{what}.csv"
+    if not path.is_file():
+        raise InputError(f"no {path.name} in {path.parent}: python -m analyses.overfitting {name} makes it")
+    table = pd.read_csv(path, keep_default_na=False, na_values=[""]).fillna({"alarm": "", "failed": ""})
+    recipe, settings = STUDIES[name].recipe, STUDIES[name].runs()[0][1]
+    table.attrs["caption"] = (
+        f"recipe {recipe}: {settings.dataset}, classes {','.join(map(str, settings.classes or ()))}, "
+        f"{settings.per_class} images a class, {settings.arch}, eps {settings.eps}, {settings.epochs} epochs, PGD-"
+        f"{settings.eval_steps} on {settings.eval_samples} test images; seeds "
+        f"{', '.join(map(str, sorted(table['seed'].unique())))}. DER is our reconstruction [R]. Recorded, not computed "
+        f"now: python -m analyses.overfitting {name}."
+    )
+    return table
+
+
+@click.command()
+@click.argument("name", type=click.Choice(list(STUDIES)))
+@click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), help="Where training runs are kept.")
+@click.option("--data-root", type=click.Path(path_type=Path), help="Where data sets lie.")
+@click.option("--jobs", default=1, help="Runs at a time, a thread each.")
+@click.option("--results", type=click.Path(path_type=Path), default=RESULTS, help="Where the tables go.")
+def main(name: str, runs: Path, data_root: Path | None, jobs: int, results: Path) -> None:
+    """Run a study and write its two tables."""
+    arms, settings = zip(*STUDIES[name].runs(), strict=True)
+    lab = Lab(runs=runs, root=data_root, jobs=jobs, tell=partial(click.echo, err=True))
+    found = lab.train(settings)
+    results.mkdir(parents=True, exist_ok=True)
+    table = outcomes(arms, found)
+    table.to_csv(results / f"{name}-runs.csv", index=False, float_format="%.4g")
+    epochs(arms, found).to_csv(results / f"{name}-epochs.csv", index=False, float_format="%.4g")
+    if (table["failed"] == "co").any():
+        falls(arms, found).to_csv(results / f"{name}-falls.csv", index=False, float_format="%.4g")
+    click.echo(summary(table).to_string(index=False, float_format="%.1f"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""``energylens figures``."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from energylens.cli.options import positive
+from energylens.cli.tables import Column, show
+from energylens.errors import InputError, RunError
+from energylens.whole_file import whole_file
+
+if TYPE_CHECKING:
+    from analyses.lab import Lab
+
+LISTED = (Column("figure"), Column("shows"), Column("source"))
+DRAWN = (Column("figure"), Column("file"), Column("time", right=True))
+
+
+@click.command("figures")
+@click.argument("names", nargs=-1, metavar="[NAME...|all]")
+@click.option("--list", "listing", is_flag=True, help="Say what there is.")
+@click.option(
+    "--scale", type=click.Choice(["demo", "paper"]), default="demo", show_default=True,
+    help="demo: the embedded digits, in minutes. paper: the papers' data, models and numbers.",
+)  # fmt: skip
+@click.option("--figures", "folder", type=click.Path(path_type=Path), default=Path("figures-drawn"), show_default=True,
+    help="Where pictures go, by scale.")  # fmt: skip
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Where runs are kept."
+)
+@click.option("--data-root", type=click.Path(path_type=Path), envvar="ENERGYLENS_DATA", help="Where data sets lie.")
+@click.option("--jobs", type=int, default=1, callback=positive, show_default=True, help="Training runs at a time.")
+def command(
+    names: tuple[str, ...], listing: bool, scale: str, folder: Path, out: Path, data_root: Path | None, jobs: int
+) -> None:
+    """Draw the papers' figures, each as PNG, PDF, the CSV of what is drawn and the JSON of where it comes from; their
+    tables as Markdown, LaTeX, CSV and JSON.
+
+    Runs that are there are used again, what is missing is computed.
+
+    \b
+    energylens figures --list
+    energylens figures landscape co
+    energylens figures all --scale paper --data-root DATA
+    """
+    from analyses.lab import Lab
+    from figures.catalog import EXHIBITS
+
+    if listing or not names:
+        show(LISTED, [[name, exhibit.about, exhibit.source] for name, exhibit in EXHIBITS.items()])
+        return
+    drawn, missing = [], {}
+    for name in _chosen(names, tuple(EXHIBITS)):
+        began = time.monotonic()
+        lab = Lab(scale, out, data_root, jobs, tell=lambda said: click.echo(f"  {said}", err=True))
+        click.echo(f"{name}: {EXHIBITS[name].about}", err=True)
+        try:
+            file = _draw(name, lab, folder / scale / f"{name}.png")
+        except (InputError, RunError) as error:
+            missing[name] = str(error)
+            click.echo(f"  not here: {error}", err=True)
+        else:
+            drawn.append([name, str(file), f"{time.monotonic() - began:.0f} s"])
+    if drawn:
+        show(DRAWN, drawn)
+    if missing:
+        raise RunError(
+            f"{len(missing)} of {len(drawn) + len(missing)} figures could not be drawn: "
+            + "; ".join(f"{name} ({why})" for name, why in missing.items())
+        )
+
+
+def _chosen(names: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
+    """The figures that were asked for; InputError for one that there is not."""
+    if "all" in names:
+        return known
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}? " if close else ""
+            raise InputError(f"no figure {name!r}: {hint}there are {', '.join(known)} and all")
+    return tuple(dict.fromkeys(names))
+
+
+def _draw(name: str, lab: Lab, path: Path) -> Path:
+    """Compute, draw and keep one figure or table; returns where it is."""
+    import pandas as pd
+
+    from energylens.plots.save import save_figure
+    from energylens.plots.tables import save_table
+    from figures.catalog import EXHIBITS
+
+    exhibit = EXHIBITS[name]
+    table = exhibit.table(lab)
+    drawn = exhibit.draw(table)
+    kept = save_table(drawn, path, table) if isinstance(drawn, pd.DataFrame) else save_figure(drawn, path, table)
+    about = {
+        "figure": name, "shows": exhibit.about, "source": exhibit.source, "scale": lab.scale,
+        "caption": table.attrs.get("caption", ""), "runs": [str(run) for run in lab.used],
+        "command": f"energylens figures {name} --scale {lab.scale}",
+    }  # fmt: skip
+    with whole_file(path.with_suffix(".json")) as temporary:
+        temporary.write_text(json.dumps(about, indent=2) + "\n")
+    return kept[0]

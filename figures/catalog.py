@@ -1,0 +1,60 @@
+"""The papers' figures as a table: adding one is adding a row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from analyses.lab import Lab
+
+LANDSCAPE, TRAINING = "arXiv 2407.06315", "arXiv 2505.22486"
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """One row. about: the question it answers; source: the paper. analysis, figure: modules of ``analyses`` and
+    ``figures``; function: the analysis' that makes the table of a lab."""
+
+    about: str
+    source: str
+    analysis: str
+    figure: str
+    function: str = "exhibit"
+
+    @property
+    def table(self) -> Callable[[Lab], pd.DataFrame]:
+        """What is drawn, computed where it is not there yet. Raises what profile and train raise."""
+        found: Callable[[Lab], pd.DataFrame] = getattr(import_module(f"analyses.{self.analysis}"), self.function)
+        return found
+
+    @property
+    def draw(self) -> Callable[[pd.DataFrame], Figure | pd.DataFrame]:
+        """The picture of that table, or, of a table in a paper, its cells."""
+        found: Callable[[pd.DataFrame], Figure | pd.DataFrame] = import_module(f"figures.{self.figure}").draw
+        return found
+
+
+EXHIBITS: dict[str, Exhibit] = {
+    "landscape": Exhibit("where nine attacks put E(x) and E(x, y)", LANDSCAPE, "attack_landscape", "attack_landscape"),
+    "steps": Exhibit(
+        "how E(x) goes with the steps of PGD and HE-PGD", "arXiv 2304.04033", "energy_steps", "energy_steps"
+    ),
+    "plane": Exhibit("which way attacks move samples in (E(x, y), E(x))", LANDSCAPE, "energy_plane", "energy_plane"),
+    "survey": Exhibit("how models part in dE(x) and dE(x, y)", LANDSCAPE, "model_survey", "model_survey"),
+    "robustness": Exhibit("table: clean, PGD, AutoAttack, published", LANDSCAPE, "robustness", "robustness"),
+    "weat-weight": Exhibit("which samples WEAT weighs", LANDSCAPE, "weat_weight", "weat_weight"),
+    "weat": Exhibit(
+        "dE(x) of TRADES and what weighs its samples", LANDSCAPE, "delta_curves", "delta_curves", "weat_family"
+    ),
+    "phases": Exhibit("SAT against TRADES, in phases", TRAINING, "delta_curves", "delta_curves", "sat_and_trades"),
+    "co": Exhibit("what holds catastrophic overfitting off", TRAINING, "overfitting", "overfitting", "catastrophic"),
+    "ro": Exhibit("what holds robust overfitting off", TRAINING, "overfitting", "overfitting", "robust"),
+    "aae": Exhibit("the AAE share around a collapse", TRAINING, "overfitting", "abnormal_share", "abnormal_share"),
+    "der-ablation": Exhibit("which form of DER holds", TRAINING, "overfitting", "der_ablation", "der_forms"),
+}

@@ -1,0 +1,35 @@
+"""dE(x) of the training samples and PGD test accuracy against the epoch, a colour a method; dotted lines part the
+phases of a curve (arXiv 2505.22486)."""
+
+from __future__ import annotations
+
+import textwrap
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from energylens.plots.style import FAINT, SERIES, STYLE
+
+PANELS = {"delta_marginal": "$\\Delta E(x)$, training  [nats]", "test_pgd": "PGD test accuracy  [%]"}
+LETTERS = 105  # of the caption's line
+
+
+def draw(table: pd.DataFrame) -> Figure:
+    """Draw what ``analyses.delta_curves.curves`` returns."""
+    methods = list(dict.fromkeys(table["method"]))
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 3.3))
+        for axes, (column, name) in zip(figure.subplots(1, 2), PANELS.items(), strict=True):
+            for method, colour in zip(methods, SERIES, strict=False):
+                rows = table[table["method"] == method]
+                label = method if column == "delta_marginal" else None
+                axes.plot(rows["epoch"], rows[column], color=colour, linewidth=1.6, label=label)
+                for epoch in rows.loc[rows["phase"].diff() > 0, "epoch"]:
+                    axes.axvline(epoch, color=colour, linewidth=1.0, linestyle=":")
+            axes.set(xlabel="epoch", ylabel=name, xlim=(1, table["epoch"].max()))
+            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        figure.legend(loc="outside upper center", ncols=len(methods))
+        figure.supxlabel(textwrap.fill(table.attrs["caption"], LETTERS), fontsize=7, color=FAINT)
+    return figure

@@ -1,0 +1,84 @@
+"""CO and RO, a panel a regulariser: PGD test error (left) and dE(x) of the training samples (right) against the epoch
+(arXiv 2505.22486); thin lines are seeds, thick ones their mean."""
+
+from __future__ import annotations
+
+import textwrap
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from energylens.plots.style import ADVERSARIAL, DELTA, ERROR, FAINT, STYLE
+
+ACROSS = 4
+LETTERS = 125  # of the caption's line
+
+
+def draw(table: pd.DataFrame) -> Figure:
+    """Draw what ``analyses.overfitting.epochs`` returns."""
+    arms = list(dict.fromkeys(table["arm"]))
+    down = -(-len(arms) // ACROSS)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(2.45 * min(len(arms), ACROSS), 1.9 * down + 0.9))
+        grid = figure.subplots(down, min(len(arms), ACROSS), sharex=True, sharey=True, squeeze=False)
+        limits = _delta_limits(table)
+        for axes in grid.flat[len(arms) :]:
+            axes.set_visible(False)
+        for number, (axes, arm) in enumerate(zip(grid.flat, arms, strict=False)):
+            right = _panel(axes, table[table["arm"] == arm], limits)
+            axes.set_title(arm)
+            last = number % ACROSS == ACROSS - 1 or number == len(arms) - 1
+            right.tick_params(labelright=last)
+            if last:
+                right.set_ylabel("$\\Delta E(x)$  [nats]", color=DELTA)
+            if number % ACROSS == 0:
+                axes.set_ylabel("PGD test error  [%]", color=ERROR)
+            if number + ACROSS >= len(arms):
+                axes.set_xlabel("epoch")
+                axes.tick_params(labelbottom=True)
+        figure.legend(handles=_handles(table), loc="outside upper center", ncols=3)
+        figure.supxlabel(textwrap.fill(table.attrs["caption"], LETTERS), fontsize=7, color=FAINT)
+    return figure
+
+
+def _panel(axes: Axes, rows: pd.DataFrame, limits: tuple[float, float]) -> Axes:
+    """One arm; returns the right axes."""
+    right = axes.twinx()
+    right.spines["right"].set_visible(True)
+    right.axhline(0, color=DELTA, linewidth=0.6, alpha=0.5)
+    for _, seed in rows.groupby("seed"):
+        axes.plot(seed["epoch"], 100 - seed["test_pgd"], color=ERROR, linewidth=0.7, alpha=0.5)
+        right.plot(seed["epoch"], seed["delta_marginal"], color=DELTA, linewidth=0.7, alpha=0.5)
+        for epoch in seed.loc[seed["alarm"] != "", "epoch"].head(1):
+            axes.plot(epoch, 103, marker="v", color=ADVERSARIAL, markersize=5, clip_on=False)
+    mean = rows.groupby("epoch")[["test_pgd", "delta_marginal"]].mean()
+    axes.plot(mean.index, 100 - mean["test_pgd"], color=ERROR, linewidth=1.8)
+    right.plot(mean.index, mean["delta_marginal"], color=DELTA, linewidth=1.8)
+    axes.set(ylim=(0, 103), xlim=(1, rows["epoch"].max()))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    right.set_ylim(limits)
+    return right
+
+
+def _delta_limits(table: pd.DataFrame) -> tuple[float, float]:
+    """One right axis for all panels; a run that explodes does not flatten the others."""
+    low, high = table["delta_marginal"].quantile([0.005, 0.995])
+    margin = 0.1 * max(high - low, 0.1)
+    return float(min(low, 0) - margin), float(max(high, 0) + margin)
+
+
+def _handles(table: pd.DataFrame) -> list[Line2D]:
+    """What the legend shows: nothing that is not drawn."""
+    handles = [
+        Line2D([], [], color=ERROR, linewidth=1.8, label="PGD test error"),
+        Line2D([], [], color=DELTA, linewidth=1.8, label="$\\Delta E(x)$, training samples"),
+    ]
+    if (table["alarm"] != "").any():
+        handles.append(
+            Line2D([], [], color=ADVERSARIAL, marker="v", linestyle="", label="first alarm of the watch (a seed each)")
+        )
+    return handles

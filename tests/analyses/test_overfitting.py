@@ -1,0 +1,103 @@
+"""The studies of overfitting: what is compared, what is read out of a run, what is drawn."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analyses import overfitting
+from analyses.overfitting import STUDIES, epochs, falls, outcomes, recorded, summary
+from analyses.training_runs import TrainingRun
+from energylens.errors import InputError
+from energylens.training.history import STEP_COLUMNS
+from energylens.training.recipes import settings_of
+from figures import abnormal_share, der_ablation
+from figures import overfitting as panels
+
+FALLING = [0.2, 0.3, 0.4, 0.1, 0.0, 0.0]
+STEPS = 20  # in an epoch
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run as the trainer leaves it: ``run(pgd, seed)``."""
+
+    def make(pgd=FALLING, seed=0, **own):
+        settings = settings_of("co-small", seed=seed, epochs=len(pgd), **own)
+        history = pd.DataFrame({"epoch": range(1, len(pgd) + 1), "test_pgd": pgd, "train_pgd": pgd})
+        history = history.assign(
+            test_clean=0.5, train_fgsm=0.4, delta_marginal=-0.1, abnormal_share=0.02, seconds=2.0, alarm=""
+        )
+        history.loc[2, "alarm"] = "co"
+        folder = tmp_path / f"{seed}-{len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        steps = pd.DataFrame(0.0, index=range(STEPS * len(pgd)), columns=list(STEP_COLUMNS)).assign(
+            step=np.arange(STEPS * len(pgd)) + 1, epoch=np.arange(STEPS * len(pgd)) // STEPS + 1
+        )
+        steps["abnormal_share"] = steps["epoch"] / 10
+        steps.to_parquet(folder / "steps.parquet")
+        return TrainingRun(folder, settings.manifest(), history)
+
+    return make
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_holds_settings_that_can_run_each_once(name):
+    runs = STUDIES[name].runs()
+    assert len({settings for _, settings in runs}) == len(runs) == len(STUDIES[name].arms) * len(STUDIES[name].seeds)
+
+
+def test_what_became_of_a_run(run):
+    row = outcomes(["FGSM"], [run()]).iloc[0]
+    assert (row["best_epoch"], row["best_pgd"], row["failed"], row["failed_epoch"]) == (3, 40.0, "co", 4)
+    assert row["end_pgd"] == pytest.approx(100 * np.mean(FALLING[-4:]))
+    assert (row["alarm"], row["alarm_epoch"], row["seconds"]) == ("co", 3, 12.0)
+    assert "--eps 28/255" in row["command"]
+    assert "--seed 0" in row["command"]
+
+
+def test_seeds_are_one_line_in_the_order_of_the_arms(run):
+    runs = [run(seed=0), run(seed=1), run([0.4] * 6)]
+    table = summary(outcomes(["b", "b", "a"], runs))
+    assert table["arm"].tolist() == ["b", "a"]
+    assert table["failed"].tolist() == [2, 0]
+    assert table["end_pgd_mean"].tolist() == pytest.approx([100 * np.mean(FALLING[-4:]), 40])
+
+
+def test_the_steps_around_a_collapse_in_windows_of_ten(run):
+    table = falls(["FGSM", "held"], [run(), run([0.4] * 6)])
+    assert set(table["arm"]) == {"FGSM"}
+    assert len(table) == 2 * len(FALLING)
+    ends = table.dropna(subset="test_pgd")
+    assert ends["test_pgd"].tolist() == pytest.approx([100 * value for value in FALLING])
+    assert ends["from_fall"].round().tolist() == [-3, -2, -1, 0, 1, 2]
+    assert table["abnormal_share"].tolist() == pytest.approx([10, 10, 20, 20, 30, 30, 40, 40, 50, 50, 60, 60])
+
+
+def test_what_is_recorded_is_read_with_its_caption_or_missed_by_name(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(overfitting, "RESULTS", tmp_path)
+    with pytest.raises(InputError, match=r"python -m analyses\.overfitting co"):
+        recorded("co", "epochs")
+    epochs(["FGSM"], [run()]).to_csv(tmp_path / "co-epochs.csv", index=False)
+    table = recorded("co", "epochs")
+    assert table["alarm"].tolist() == ["", "", "co", "", "", ""]
+    assert "Recorded, not computed now" in table.attrs["caption"]
+
+
+def test_the_pictures_hold_what_the_tables_do(run):
+    runs = [run(seed=0), run(seed=1), run([0.4] * 6)]
+    arms = ["FGSM", "FGSM", "held"]
+    table = epochs(arms, runs)
+    figure = panels.draw(table)
+    assert [axes.get_title() for axes in figure.axes[:2]] == arms[1:]
+    mean = figure.axes[0].lines[-1].get_ydata()
+    assert mean.tolist() == pytest.approx([100 - 100 * value for value in FALLING])
+
+    found = outcomes(arms, runs)
+    found.attrs["caption"] = "made up"
+    names = [text.get_text() for text in der_ablation.draw(found).axes[0].get_yticklabels()]
+    assert names == arms[::-1]
+
+    around = falls(arms, runs)
+    around.attrs["caption"] = "made up"
+    lines = abnormal_share.draw(around).axes[0].lines
+    assert lines[2].get_ydata().tolist() == pytest.approx([100 * value for value in FALLING])
