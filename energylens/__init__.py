@@ -25,6 +25,8 @@ if TYPE_CHECKING:
         marginal_energy,
     )
     from energylens.errors import InputError, RunError
+    from energylens.generation.generate import generate
+    from energylens.generation.score import score
     from energylens.models import load_model
     from energylens.profiling import profile
     from energylens.record import Record
@@ -40,6 +42,7 @@ __all__ = [
     "cross_entropy",
     "delta_energy",
     "examine",
+    "generate",
     "joint_energy",
     "kl_divergence",
     "kl_terms",
@@ -47,6 +50,7 @@ __all__ = [
     "load_model",
     "marginal_energy",
     "profile",
+    "score",
 ]
 
 _HOMES = {
@@ -57,9 +61,11 @@ _HOMES = {
     "Samples": "energylens.data",
     "attack": "energylens.attacks.perform",
     "examine": "energylens.doctor",
+    "generate": "energylens.generation.generate",
     "load_data": "energylens.data",
     "load_model": "energylens.models",
     "profile": "energylens.profiling",
+    "score": "energylens.generation.score",
 }
 
 

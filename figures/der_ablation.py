@@ -20,7 +20,7 @@ def draw(table: pd.DataFrame) -> Figure:
         figure = Figure(figsize=(6.4, 1.1 + 0.165 * len(rows)))
         axes = figure.subplots()
         for held, colour in HELD.items():
-            some = rows[(rows["failed"] == "") == held]
+            some = rows[(rows["failed"] != "co") == held]
             axes.hlines(some.index, some["end_pgd"], some["best_pgd"], color=colour, linewidth=1.0, alpha=0.6)
             axes.plot(some["best_pgd"], some.index, "o", color=colour, markersize=4, markerfacecolor="white")
             axes.plot(some["end_pgd"], some.index, "o", color=colour, markersize=4)

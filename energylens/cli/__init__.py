@@ -13,7 +13,10 @@ import click
 from energylens.errors import InputError, RunError
 from energylens.shards import launched_ranks
 
-COMMANDS = ("profile", "histogram", "trajectory", "merge", "doctor", "train", "compare", "models", "attacks")
+COMMANDS = (
+    "profile", "histogram", "trajectory", "merge", "doctor", "train", "compare", "generate", "score", "figures",
+    "report", "models", "attacks",
+)  # fmt: skip
 
 
 class Commands(click.Group):

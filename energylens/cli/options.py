@@ -38,14 +38,8 @@ def positive(ctx: click.Context, option: click.Parameter, value: int | None) -> 
     return value
 
 
-_SUBJECT = (  # a model and its data
+_SUBJECT = (  # a model and where its data lie
     click.option("--dataset", "-d", metavar="NAME", help=f"Default: the model's own. One of {', '.join(DATA_SETS)}."),
-    click.option(
-        "--choose", type=click.Choice(["first", "random", "balanced"]), default="first", show_default=True,
-        help="Which samples: the first n, n at random under the seed, or as many of each class.",
-    ),
-    click.option("--split", default="test", show_default=True, help="Which part of the data set: test or train."),
-    click.option("--seed", type=int, default=0, show_default=True, help="Of the noise and of random choices."),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps."),
     click.option(
         "--data-root", type=click.Path(path_type=Path), metavar="DIR",
@@ -60,6 +54,15 @@ _SUBJECT = (  # a model and its data
     click.option("--mean", callback=numbers, metavar="M,M,M", help="Its input normalisation, if the network has one."),
     click.option("--std", callback=numbers, metavar="S,S,S"),
     click.option("--trust-pickle", is_flag=True, help="Run the code inside a pickled checkpoint. Only for your own."),
+)  # fmt: skip
+
+_SAMPLES = (  # which of the data
+    click.option(
+        "--choose", type=click.Choice(["first", "random", "balanced"]), default="first", show_default=True,
+        help="Which samples: the first n, n at random under the seed, or as many of each class.",
+    ),
+    click.option("--split", default="test", show_default=True, help="Which part of the data set: test or train."),
+    click.option("--seed", type=int, default=0, show_default=True, help="Of the noise and of random choices."),
 )  # fmt: skip
 
 _RECORD = (  # what to do with them
@@ -97,9 +100,16 @@ _RECORD = (  # what to do with them
 )  # fmt: skip
 
 
-def naming(command: Command) -> Command:
-    """Give a command the options that name a model and its data."""
+def loading(command: Command) -> Command:
+    """Give a command the options that a model and its data set are loaded with."""
     for option in reversed(_SUBJECT):
+        command = option(command)
+    return command
+
+
+def naming(command: Command) -> Command:
+    """Give a command the options that name a model and the samples it is shown."""
+    for option in reversed((*_SUBJECT, *_SAMPLES)):
         command = option(command)
     return command
 

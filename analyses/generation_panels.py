@@ -1,0 +1,110 @@
+"""What do the images look like that classifiers hold probable? Generations side by side, a panel each (arXiv
+2407.06315, section 6). ``starts``, ``robust_and_natural`` and ``losses`` are three such comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from analyses.digits_runs import trained
+from analyses.lab import Lab
+from energylens.generation.generate import generate
+from energylens.generation.generated import Generated, to_bytes
+from energylens.generation.score import Scorer, open_scorer
+from energylens.generation.starts import STARTS
+from energylens.training.checkpoint import BEST
+
+#: what is looked at, by scale of the lab: a robust and a natural model, their data, how many images
+SCALES: dict[str, dict[str, Any]] = {
+    "demo": {"robust": "digits-pgd", "natural": "digits-standard", "data": "digits", "n": 100},
+    "paper": {"robust": "Engstrom2019Robustness", "natural": "Standard", "data": "cifar10", "n": 10_000},
+}
+VISIBLE_STEP = 0.01  # five times the default: what a model wants to see is exaggerated enough to be seen
+
+
+def starts(lab: Lab) -> pd.DataFrame:
+    """A robust model's images from each of the four starts."""
+    made = {f"from {start}": generated(lab, start=start) for start in STARTS}
+    return panels(made, scorer_of(lab))
+
+
+def robust_and_natural(lab: Lab) -> pd.DataFrame:
+    """A robust and a natural model's images, from noise and from the class's principal components."""
+    models = {kind: SCALES[lab.scale][kind] for kind in ("robust", "natural")}
+    return panels(_from_both(lab, models), scorer_of(lab))
+
+
+def losses(lab: Lab) -> pd.DataFrame:
+    """Images of a model trained on adversarial cross-entropy (PGD) beside those of one trained on KL (TRADES)."""
+    runs = trained(lab, ("PGD", "TRADES"))
+    return panels(_from_both(lab, {name: str(run.path / BEST) for name, run in runs.items()}), scorer_of(lab))
+
+
+def _from_both(lab: Lab, models: Mapping[str, str]) -> dict[str, Generated]:
+    return {
+        f"{name}, from {start}": generated(lab, model=model, start=start, step_size=VISIBLE_STEP)
+        for start in ("noise", "pca")
+        for name, model in models.items()
+    }
+
+
+def generated(lab: Lab, **settings: Any) -> Generated:
+    """``energylens.generate`` at the lab's scale, of its robust model where none is named; images that are there are
+    used again."""
+    scale = SCALES[lab.scale]
+    lab.tell(f"generating {', '.join(map(str, settings.values()))}")
+    asked = {"model": scale["robust"], "data": scale["data"], "n": scale["n"], **settings}
+    one = generate(out=lab.runs, data_root=lab.root, **asked)
+    lab.used.extend([] if one.folder is None else [one.folder])
+    return one
+
+
+def scorer_of(lab: Lab) -> Scorer:
+    """Scores against the training images of the lab's data."""
+    return open_scorer(SCALES[lab.scale]["data"], data_root=lab.root, out=lab.runs)
+
+
+def panels(made: Mapping[str, Generated], scorer: Scorer | None = None) -> pd.DataFrame:
+    """A row an image: panel (the name), index, class, pred (a class), right, steps, marginal, joint (nats), nearest_l2
+    and told: the panel in words, with a scorer its Frechet distance too.
+
+    ``attrs["images"]`` are the images (rows, C, H, W) in [0, 1], ``attrs["caption"]`` says what all of them are.
+    """
+    tables = []
+    for name, one in made.items():
+        classes = dict(enumerate(one.classes))
+        rows = one.rows[["index", "steps", "marginal", "joint", "nearest_l2"]].assign(
+            panel=name, told=_told(one, scorer)
+        )
+        rows["class"], rows["pred"] = (one.rows[column].map(classes) for column in ("label", "pred"))
+        rows["right"] = one.rows["pred"] == one.rows["label"]
+        tables.append(rows)
+    table = pd.concat(tables, ignore_index=True)
+    table.attrs["images"] = torch.cat([one.images for one in made.values()]).numpy()
+    table.attrs["caption"] = caption(list(made.values()), scorer)
+    return table
+
+
+def _told(one: Generated, scorer: Scorer | None) -> str:
+    right = f"{100 * (one.rows['pred'] == one.rows['label']).mean():.0f} % as its class"
+    if scorer is None:
+        return right
+    found = scorer([to_bytes(one.images)])[scorer.frechet].value
+    return f"{scorer.frechet.replace('_', ' ')} {found:.0f}, {right}"
+
+
+def caption(made: Sequence[Generated], scorer: Scorer | None = None) -> str:
+    """What the generations have in common, in words, and what their scores are in."""
+    models = " and ".join(dict.fromkeys(Path(one.model).name for one in made))
+    shared = {name: value for name, value in made[0].settings.items() if all(_same(one, name, value) for one in made)}
+    told = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in shared.items())
+    scores = f"; scores in the features of {scorer.extractor.name}" if scorer else ""
+    return f"{models} on {made[0].dataset}, n = {len(made[0])}, {told}, seed {made[0].seed}{scores}"
+
+
+def _same(one: Generated, name: str, value: Any) -> bool:
+    return name in one.settings and bool(one.settings[name] == value)

@@ -1,0 +1,109 @@
+"""``energylens generate``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from energylens.cli.options import given_options, loading, positive
+from energylens.cli.progress import progress
+from energylens.cli.tables import Column, show
+
+if TYPE_CHECKING:
+    from energylens.generation.generated import Generated
+
+_SETTINGS = (
+    click.option("--n", type=int, callback=positive, metavar="N", help="How many images [default: 100]."),
+    click.option(
+        "--class", "classes", multiple=True, metavar="C", help="Only this class, by name or number. Repeatable."
+    ),
+    click.option("--start", metavar="NAME", help="noise, gaussian, pca or local-pca [default]."),
+    click.option("--loss", metavar="NAME", help="What chains descend: joint [default], marginal or ce."),
+    click.option("--steps", type=int, metavar="K", help="Of a chain, 0 for the starts as they are [default: 50]."),
+    click.option("--step-size", type=float, metavar="ETA", help="Of a step along the gradient [default: 0.002]."),
+    click.option("--momentum", type=float, metavar="ZETA", help="Share of the last step in the next [default: 0.8]."),
+    click.option("--noise", type=float, metavar="SD", help="Standard deviation a step [default: 0.001]."),
+    click.option(
+        "--retained-variance", type=float, metavar="V",
+        help="Of the principal components: a share, or how many from 2 on [default: 0.95].",
+    ),
+    click.option("--spread", type=float, metavar="S", help="Of the starts, in standard deviations [default: 1]."),
+    click.option("--neighbours", type=int, metavar="K", help="Of a local PCA, the anchor among them [default: 20]."),
+    click.option("--features", metavar="NAME", help="What neighbours are near in: pixels [default] or penultimate."),
+    click.option("--guidance", metavar="RULE", help="none [default], or reference-energy: towards the class's."),
+    click.option("--stop", metavar="RULE", help="none [default], or reference-energy: once it is reached."),
+    click.option("--tolerance", type=float, metavar="T", help="Of the stop, in nats squared [default: 0.25]."),
+    click.option("--seed", type=int, help="Of all noise [default: 0]."),
+    click.option("--batch-size", type=int, callback=positive, metavar="B", help="Changes speed and memory only."),
+    click.option(
+        "--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, metavar="DIR",
+        help="Where images are kept.",
+    ),
+    click.option("--overwrite", is_flag=True, help="Make again what is already there."),
+)  # fmt: skip
+
+
+def settings(command: Any) -> Any:
+    """Give a command every setting of a generation."""
+    for option in reversed(_SETTINGS):
+        command = option(command)
+    return command
+
+
+@click.command("generate")
+@click.option("--model", "-m", metavar="NAME", help="The classifier [default: digits-pgd].")
+@loading
+@settings
+def command(**options: Any) -> None:
+    """Make images that a classifier finds probable, by lowering their energy.
+
+    The same command again does only what is missing.
+
+    \b
+    energylens generate
+    energylens generate --start noise --class 3 --class 7
+    energylens generate --guidance reference-energy --stop reference-energy
+    """
+    from analyses.generation_panels import panels
+    from energylens.generation.generate import DEFAULT_MODEL, generate
+    from energylens.plots.save import save_figure
+    from figures.contact_sheet import draw
+
+    given = given_options(options)
+    if not given["classes"]:
+        del given["classes"]
+    with progress(options["model"] or DEFAULT_MODEL) as listener:
+        made = generate(listener=listener, **given)
+    _print(made)
+    assert made.folder is not None
+    table = panels({made.settings["start"]: made})
+    for path in save_figure(draw(table), made.folder / "contact-sheet.png", table):
+        click.echo(path)
+
+
+# heading, how a row of the summary shows it
+_COLUMNS: tuple[tuple[Column, Callable[[dict[str, Any]], str]], ...] = (
+    (Column("class"), lambda row: row["class"]),
+    (Column("n", right=True), lambda row: str(row["n"])),
+    (Column("taken for it", right=True), lambda row: f"{100 * row['as_class']:.0f} %"),
+    (Column("steps", right=True), lambda row: f"{row['steps']:.1f}"),
+    (Column("E(x)", right=True), lambda row: f"{row['marginal']:.2f}"),
+    (Column("E(x,y)", right=True), lambda row: f"{row['joint']:.2f}"),
+    (Column("training", right=True), lambda row: "" if row["reference"] is None else f"{row['reference']:.2f}"),
+    (Column("nearest L2", right=True), lambda row: f"{row['nearest_l2']:.2f}"),
+)
+
+
+def _print(made: Generated) -> None:
+    """A row a class, then all of them."""
+    rows = [[form(row) for _, form in _COLUMNS] for row in made.summary()]
+    told = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in made.settings.items())
+    show(
+        [column for column, _ in _COLUMNS],
+        rows,
+        title=f"{len(made)} images of {made.dataset} out of {made.model}, seed {made.seed}, {made.seconds:.1f} s",
+        caption=f"{told}.\nMeans; nearest L2: median distance to the nearest training image. Kept in {made.folder}.",
+    )

@@ -1,0 +1,181 @@
+"""Images out of a classifier, in its visible order: training images -> starts -> chains -> rows and pictures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from energylens.attacks.frozen import frozen
+from energylens.attacks.noise import Noise
+from energylens.attacks.settings import check_numbers
+from energylens.data import Samples
+from energylens.errors import InputError, RunError
+from energylens.generation.generated import Generated, export, measure
+from energylens.generation.sampler import sample
+from energylens.generation.settings import GenerationSettings
+from energylens.generation.starts import Material, check_starts, draw_starts
+from energylens.generation.training_images import nearest, reference_energies
+from energylens.manifest import shared_identity, software
+from energylens.models import ModelCard, card_of, weights_digest
+from energylens.profiling import BATCH_SIZES, Listener, Progress
+from energylens.run_folder import RunFolder, holding, open_run
+from energylens.store import Memory, Store
+from energylens.subject import Data, check_fit, device_of, the_module, whole_split
+
+DEFAULT_MODEL = "digits-pgd"
+DEFAULT_NUMBER = 100
+
+
+def generate(
+    model: str | nn.Module = DEFAULT_MODEL,
+    data: Data = None,
+    *,
+    n: int = DEFAULT_NUMBER,
+    classes: Sequence[str | int] | None = None,
+    seed: int = 0,
+    batch_size: int | None = None,
+    device: str = "auto",
+    data_root: str | Path | None = None,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    listener: Listener | None = None,
+    **options: Any,
+) -> Generated:
+    """Make images that a classifier finds probable, by momentum SGLD on its energy.
+
+    model: a name ``load_model`` knows or a module from float images in [0, 1] to logits. data: what it was trained on,
+    a name, Samples or a pair (x, y); by default the model's own data set, whose train split is used. n: how many
+    images; the i-th is of class i modulo the number of classes. classes: names or labels, all by default. seed: of all
+    noise; an image depends on it and on its index, not on n or the batch size. out: where to keep them; images found
+    there are not made again. listener: called after every batch. options: the fields of ``GenerationSettings`` and
+    what ``load_model`` takes.
+
+    Raises InputError for a request that cannot be met, RunError where a chain runs into NaN, or disk or model fail.
+    """
+    own = {field.name for field in fields(GenerationSettings)} & options.keys()
+    settings = GenerationSettings(**{name: options.pop(name) for name in own})
+    size = BATCH_SIZES["cpu"] if batch_size is None else batch_size
+    check_numbers({"n": n, "batch size": size, "seed": seed}, positive=("n", "batch size"))
+    module = the_module(model, data, device, options)
+    if batch_size is None:
+        size = BATCH_SIZES.get(device_of(module).type, size)
+    card = replace(card_of(module), weights=weights_digest(module))
+    train = whole_split(data, card, module, split="train", root=data_root)
+    labels = _labels(classes, train)
+    check_starts(settings, train, labels)
+    if out is not None and (channels := train.image_shape[0]) not in (1, 3):
+        raise InputError(f"images of {channels} channels cannot be kept as PNG, only of 1 or 3: leave out out")
+    with frozen(module, seed), ExitStack() as stack:
+        check_fit(module, card, train)
+        reference = torch.full((len(train.classes),), torch.nan, device=device_of(module))
+        if settings.needs_reference:
+            reference = reference_energies(module, train, settings.loss, labels)
+        manifest = _manifest(module, card, train, settings, labels, seed)
+        store = _store(out, card, settings, manifest, overwrite)
+        if isinstance(store, RunFolder):
+            stack.enter_context(holding(store.path, "whole"))
+        maker = _Maker(Material(module, train, settings), labels, reference, seed)
+        _fill(store, maker, n, size, listener)
+        rows = store.rows().sort_values("index", ignore_index=True)
+        if isinstance(store, RunFolder):
+            export(store.path, rows, store.images(rows["index"].tolist())["images"], train.classes)
+        rows = rows[rows["index"] < n].reset_index(drop=True)
+    return Generated(
+        card.name,
+        train.title,
+        train.classes,
+        settings.told(),
+        seed,
+        rows,
+        store.images(rows["index"].tolist())["images"],
+        tuple(reference.tolist()),
+        folder=store.path if isinstance(store, RunFolder) else None,
+        seconds=store.seconds(),
+    )
+
+
+def _labels(classes: Sequence[str | int] | None, train: Samples) -> Tensor:
+    """The labels asked for, by name or number; InputError for one that is not there."""
+    if classes is None:
+        return torch.arange(len(train.classes))
+    names = {name: label for label, name in enumerate(train.classes)}
+    numbers = {str(label): label for label in range(len(train.classes))}
+    known = numbers | names  # a class called 7 is meant before the eighth
+    labels = []
+    for asked in dict.fromkeys(map(str, classes)):
+        if asked not in known:
+            raise InputError(f"{train.title} has no class {asked!r}: it has {_some(train.classes)}")
+        labels.append(known[asked])
+    return torch.tensor(labels)
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(f"{label} {name}" if str(label) != name else name for label, name in enumerate(names[:10]))
+    return shown if len(names) <= 10 else f"{shown} and {len(names) - 10} more"
+
+
+def _manifest(
+    module: nn.Module, card: ModelCard, train: Samples, settings: GenerationSettings, labels: Tensor, seed: int
+) -> dict[str, Any]:
+    """What the images are of; its ``identity`` is all that they depend on."""
+    own = {"settings": settings.told(), "classes": labels.tolist()}
+    return {
+        "identity": {**shared_identity(module, train, seed), "generation": own},
+        "model": asdict(card),
+        **software(),
+    }
+
+
+def _store(
+    out: str | Path | None, card: ModelCard, settings: GenerationSettings, manifest: dict[str, Any], overwrite: bool
+) -> Store:
+    if out is None:
+        return Memory(manifest)
+    return open_run(Path(out), card.short_name, f"generate-{settings.start}", manifest, overwrite=overwrite)
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """Makes the images of any indices. labels: the classes in turn; reference: (K,) the classes' training losses."""
+
+    material: Material
+    labels: Tensor
+    reference: Tensor
+    seed: int
+
+    def __call__(self, indices: Sequence[int]) -> tuple[pd.DataFrame, Tensor]:
+        """The rows and the images (N, C, H, W) of these indices."""
+        material, noise = self.material, Noise(self.seed, tuple(indices))
+        y = self.labels[torch.tensor(indices) % len(self.labels)].to(device_of(material.model))
+        start = draw_starts(material, y, noise)
+        chain = sample(material.model, start, y, material.settings, noise, self.reference[y])
+        return measure(indices, y, chain, nearest(chain.images, material.train)), chain.images
+
+
+def _fill(store: Store, make: _Maker, n: int, size: int, listener: Listener | None) -> None:
+    """Make what is missing, a batch at a time."""
+    there = set(store.rows()["index"])
+    missing = [index for index in range(n) if index not in there]
+    passes = make.material.settings.steps + 1
+    for at in range(0, len(missing), size):
+        began, indices = time.perf_counter(), missing[at : at + size]
+        try:
+            rows, images = make(indices)
+        except torch.OutOfMemoryError as error:
+            raise RunError(
+                f"out of memory with {len(indices)} images at once: take a smaller --batch-size; what is finished is "
+                "kept"
+            ) from error
+        store.write(rows, time.perf_counter() - began, {"images": images.cpu()})
+        if listener:
+            listener(
+                Progress(f"from {make.material.settings.start}", (at + len(indices)) * passes, len(missing) * passes)
+            )

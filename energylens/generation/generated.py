@@ -1,0 +1,129 @@
+"""What a generation is: one row an image, the images, and the folder that both are kept in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor
+
+from energylens.energy import joint_energy, marginal_energy
+from energylens.generation.sampler import Chain
+from energylens.run_folder import safe_name, writing
+from energylens.whole_file import whole_file
+
+PICTURES = "images"  # the folder of PNGs
+TENSORS = "images.safetensors"
+PATH_COLUMNS = ("marginal_path", "joint_path")  # lists of float32: E(x), E(x, y) from the start to the image
+
+COLUMNS: dict[str, str] = {
+    "index": "int64",  # the image's number
+    "label": "int64",  # the class it was made for
+    "pred": "int64",
+    "steps": "int64",  # taken before it stopped
+    "marginal": "float32",  # E(x), nats
+    "joint": "float32",  # E(x, y) at the label, nats
+    "nearest": "int64",  # index of the nearest training image in its split
+    "nearest_l2": "float32",  # and how far it is, images in [0, 1]
+}
+
+
+@torch.no_grad()
+def measure(indices: Iterable[int], y: Tensor, chain: Chain, nearest: tuple[Tensor, Tensor]) -> pd.DataFrame:
+    """The rows of one batch, in the schema of COLUMNS, with PATH_COLUMNS. y: (N,); nearest: index and L2, (N,) each."""
+    columns = {
+        "index": torch.tensor(list(indices)),
+        "label": y,
+        "pred": chain.logits.argmax(dim=1),
+        "steps": chain.steps,
+        "marginal": marginal_energy(chain.logits),
+        "joint": joint_energy(chain.logits, y),
+        "nearest": nearest[0],
+        "nearest_l2": nearest[1],
+    }
+    table = pd.DataFrame({name: values.cpu().numpy() for name, values in columns.items()}).astype(COLUMNS)
+    paths = [path[: steps + 1] for path, steps in zip(chain.energies.cpu().numpy(), chain.steps.tolist(), strict=True)]
+    return table.assign(**{name: [path[:, energy] for path in paths] for energy, name in enumerate(PATH_COLUMNS)})
+
+
+@dataclass(frozen=True)
+class Generated:
+    """Images out of a classifier.
+
+    model, dataset, classes: in words; settings: of the generation, by name, those that count; seed: of all noise. rows:
+    one an image, in order of index, in the schema of COLUMNS with PATH_COLUMNS. images: (N, C, H, W) float32 in
+    [0, 1], in the same order. reference: the mean loss of each class's training images, NaN where nobody asked. folder:
+    where they are kept, None for in memory only. seconds: what all of them took.
+    """
+
+    model: str
+    dataset: str
+    classes: tuple[str, ...]
+    settings: dict[str, Any]
+    seed: int
+    rows: pd.DataFrame = field(repr=False)
+    images: Tensor = field(repr=False)
+    reference: tuple[float, ...] = field(repr=False)
+    folder: Path | None = None
+    seconds: float = 0.0
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def labels(self) -> Tensor:
+        """The classes the images were made for, (N,) int64."""
+        return torch.tensor(self.rows["label"].to_numpy())
+
+    def summary(self) -> list[dict[str, Any]]:
+        """A row a class, then one of all: class, n, as_class (share of images that the model takes for it), steps,
+        marginal, joint (means, nats), reference (None where nobody asked), nearest_l2 (median)."""
+        groups = [(self.classes[int(str(label))], rows) for label, rows in self.rows.groupby("label")]
+        return [self._summed(name, rows) for name, rows in [*groups, ("all", self.rows)]]
+
+    def _summed(self, name: str, rows: pd.DataFrame) -> dict[str, Any]:
+        return {
+            "class": name,
+            "n": len(rows),
+            "as_class": float((rows["pred"] == rows["label"]).mean()),
+            **{column: float(rows[column].astype("float64").mean()) for column in ("steps", "marginal", "joint")},
+            "reference": self._reference(rows["label"]),
+            "nearest_l2": float(rows["nearest_l2"].median()),
+        }
+
+    def _reference(self, labels: Iterable[int]) -> float | None:
+        known = float(np.mean([self.reference[label] for label in labels]))
+        return None if np.isnan(known) else known
+
+
+def export(folder: Path, rows: pd.DataFrame, images: Tensor, classes: tuple[str, ...]) -> None:
+    """Write images (N, C, H, W) as ``images/<index>-<class>.png``, 8 bits, and as they are into images.safetensors.
+
+    Every file is whole or not there. Raises RunError where the folder cannot be written.
+    """
+    with writing(folder):
+        (folder / PICTURES).mkdir(exist_ok=True)
+        for index, label, image in zip(rows["index"], rows["label"], images, strict=True):
+            with whole_file(folder / PICTURES / f"{index:06d}-{safe_name(classes[label])}.png") as temporary:
+                as_picture(image).save(temporary, format="PNG")
+        tensors = {"images": images.contiguous(), "labels": torch.tensor(rows["label"].to_numpy())}
+        with whole_file(folder / TENSORS) as temporary:
+            save_file(tensors, temporary)
+
+
+def as_picture(image: Tensor) -> Image.Image:
+    """An image (C, H, W) in [0, 1], C 1 or 3, as an 8-bit picture."""
+    pixels = to_bytes(image).permute(1, 2, 0).numpy()
+    return Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
+
+
+def to_bytes(images: Tensor) -> Tensor:
+    """Images in [0, 1] rounded to 8 bits, uint8 on the CPU."""
+    return (images.cpu() * 255).round().to(torch.uint8)

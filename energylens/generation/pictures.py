@@ -1,0 +1,90 @@
+"""A folder of pictures to score: read a batch at a time, all of one size."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from energylens.errors import InputError, RunError
+from energylens.generation.generated import PICTURES
+from energylens.run_folder import MANIFEST
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+CHANNELS = {1: "L", 3: "RGB"}
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The pictures of a folder. paths: sorted by name; size: (H, W) of every one; manifest: of a generation, else
+    empty."""
+
+    folder: Path
+    paths: tuple[Path, ...]
+    size: tuple[int, int]
+    manifest: dict[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def batch(self, start: int, stop: int, channels: int) -> Tensor:
+        """Pictures start:stop as (B, channels, H, W) uint8; RunError for one that does not decode."""
+        return torch.stack([_decoded(path, CHANNELS[channels]) for path in self.paths[start:stop]])
+
+
+def read_pictures(folder: Path) -> Pictures:
+    """The pictures in ``folder/images``, as `energylens generate` keeps them, or, without it, in the folder itself.
+
+    Raises InputError for a folder that is not there or empty, or holds pictures of several sizes.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder: give one with pictures, or one that `energylens generate` made")
+    inside = folder / PICTURES if (folder / PICTURES).is_dir() else folder
+    paths = sorted(path for path in inside.iterdir() if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise InputError(f"{inside} holds no picture ({', '.join(SUFFIXES)}): nothing to score")
+    sizes = {path: _size(path) for path in paths}
+    first = sizes[paths[0]]
+    for path, size in sizes.items():
+        if size != first:
+            raise InputError(
+                f"{folder} holds pictures of several sizes, {paths[0].name} {first} and {path.name} {size} (height, "
+                "width): score one size at a time"
+            )
+    return Pictures(folder, tuple(paths), first, _manifest(folder / MANIFEST))
+
+
+def _size(path: Path) -> tuple[int, int]:
+    try:
+        with Image.open(path) as picture:  # only its head is read
+            return picture.height, picture.width
+    except OSError as error:
+        raise RunError(_unreadable(path, error)) from error
+
+
+def _decoded(path: Path, mode: str) -> Tensor:
+    try:
+        with Image.open(path) as picture:
+            pixels = np.atleast_3d(np.asarray(picture.convert(mode)))
+    except OSError as error:
+        raise RunError(_unreadable(path, error)) from error
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
+
+
+def _unreadable(path: Path, error: OSError) -> str:
+    return f"{path} could not be read ({error}): generate it again (the same command does only what is missing)"
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    """What a generation says of itself; nothing where the folder is another's."""
+    try:
+        manifest = json.loads(path.read_text())
+        return dict(manifest) if "generation" in manifest["identity"] else {}
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}

@@ -1,0 +1,82 @@
+"""The real images that others are scored against: their statistics in a feature space, kept on disk."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from energylens.data import Samples
+from energylens.errors import RunError
+from energylens.generation.features import Extractor
+from energylens.generation.generated import to_bytes
+from energylens.generation.scores import NEAREST, Gaussian, radii
+from energylens.run_folder import fingerprint, safe_name, writing
+from energylens.whole_file import whole_file
+
+FOLDER = "reference"  # in the runs
+MANIFOLD = 10_000  # at most so many real features are kept for what looks at all pairs
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Real images in a feature space. mean: (D,), root: (R, D), of all n of them; features: (M, D) float32, every
+    n/M-th of them, and radii: (M,) of these, for the kernel distance and the k-nearest-neighbour scores."""
+
+    mean: Tensor
+    root: Tensor
+    features: Tensor
+    radii: Tensor
+
+    @property
+    def gaussian(self) -> Gaussian:
+        return Gaussian(self.mean, self.root)
+
+
+def reference(samples: Samples, extractor: Extractor, batch_size: int, out: Path | None) -> Reference:
+    """The statistics of a whole split, computed once for this data and this feature space.
+
+    out: where they are kept, ``out/reference/<data>-<split>-<features>-<hash>.safetensors``; None for nowhere. Raises
+    RunError where the file is damaged or cannot be written.
+    """
+    if out is None:
+        return _computed(samples, extractor, batch_size)
+    identity = {
+        "data": samples.digest, "classes": samples.kept, "split": samples.split, "features": extractor.digest,
+        "nearest": NEAREST, "manifold": MANIFOLD,
+    }  # fmt: skip
+    name = safe_name(f"{samples.name}-{samples.split}-{extractor.name}")
+    path = out / FOLDER / f"{name}-{fingerprint(identity)}.safetensors"
+    if path.exists():
+        return _read(path)
+    computed = _computed(samples, extractor, batch_size)
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as temporary:
+            save_file({name: tensor.contiguous() for name, tensor in asdict(computed).items()}, temporary)
+    return computed
+
+
+def _read(path: Path) -> Reference:
+    try:
+        return Reference(**load_file(path))
+    except (OSError, SafetensorError, TypeError) as error:
+        raise RunError(f"{path} is damaged ({error}): delete it and run the same command again") from error
+
+
+def _computed(samples: Samples, extractor: Extractor, batch_size: int) -> Reference:
+    """Sums over batches, so that memory does not grow with the data set."""
+    every = -(-len(samples) // MANIFOLD)
+    total, products, kept = torch.zeros(1), torch.zeros(1), []
+    for at in range(0, len(samples), batch_size):
+        features = extractor(to_bytes(samples.batch(at, at + batch_size)[0]))[0].double()
+        total, products = total + features.sum(dim=0), products + features.T @ features
+        kept.append(features[-at % every :: every].float())
+    mean = total / len(samples)
+    covariance = (products - len(samples) * mean.outer(mean)) / (len(samples) - 1)
+    gaussian, features = Gaussian.from_covariance(mean, covariance), torch.cat(kept)
+    return Reference(gaussian.mean, gaussian.root, features, radii(features))

@@ -1,0 +1,311 @@
+"""Folders of pictures against real images, in a visible order: pictures -> features -> scores -> ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import torch
+from scipy import stats
+from torch import Tensor
+
+from energylens.attacks.settings import check_numbers
+from energylens.data import Samples, load_data
+from energylens.errors import InputError
+from energylens.generation.features import CLASS_SCORE, FRECHET, KERNEL, Extractor, extractor
+from energylens.generation.generated import to_bytes
+from energylens.generation.pictures import Pictures, read_pictures
+from energylens.generation.reference import Reference, reference
+from energylens.generation.scores import (
+    NEAREST,
+    Gaussian,
+    class_score,
+    frechet_distance,
+    frechet_interval,
+    kernel_distance,
+    manifold_scores,
+)
+from energylens.profiling import BATCH_SIZES, Listener, Progress
+from energylens.subject import the_device
+
+ANCHOR_SEED = 0  # which real images, and which noise, mark the ends of the scale
+OTHER = {"train": "test", "test": "train"}
+
+
+@dataclass(frozen=True)
+class Value:
+    """A score and, where it is known, its 95 % interval."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Images and their scores. name: what they are; n: how many, of one seed; seeds: of the runs that the values are
+    means over, none for other folders and the anchors."""
+
+    name: str
+    n: int
+    seeds: tuple[int, ...]
+    values: Mapping[str, Value]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Folders against real images, the nearest by Frechet distance first, with two anchors of the scale among them:
+    real images of the other split, and noise.
+
+    dataset, split, n: of the reference; features: the feature space; resize, dtype: what the network is given. notes:
+    what a reader must know.
+    """
+
+    dataset: str
+    split: str
+    n: int
+    features: str
+    resize: str
+    rows: tuple[Scored, ...]
+    notes: tuple[str, ...]
+    dtype: str = "uint8 pixels, float32 features, float64 scores"
+
+    def as_numbers(self) -> dict[str, Any]:
+        """All of it as JSON holds it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Scores images against one reference. Make it with ``open_scorer``."""
+
+    samples: Samples
+    extractor: Extractor
+    reference: Reference
+
+    def __call__(self, batches: Iterable[Tensor], *, interval: bool = False) -> dict[str, Value]:
+        """The scores of images that come in batches (B, C, H, W), uint8, more than NEAREST of them all together.
+
+        interval: with the jackknife's of the Frechet distance where the features outnumber the images.
+        """
+        features, logits = (torch.cat(parts) for parts in zip(*map(self.extractor, batches), strict=True))
+        gaussian = self.reference.gaussian
+        deficient = len(features) <= features.shape[1]
+        values = {
+            CLASS_SCORE: Value(class_score(logits)),
+            FRECHET: Value(
+                frechet_distance(Gaussian.of(features), gaussian),
+                *(frechet_interval(features, gaussian) if interval and deficient else ()),
+            ),
+            KERNEL: Value(kernel_distance(features, self.reference.features)),
+        }
+        near = manifold_scores(features, self.reference.features, self.reference.radii)
+        values |= {name: Value(number) for name, number in near.items()}
+        return {self.extractor.names.get(name, name): value for name, value in values.items()}
+
+    @property
+    def frechet(self) -> str:
+        """What the Frechet distance is called here."""
+        return self.extractor.names.get(FRECHET, FRECHET)
+
+
+def open_scorer(
+    dataset: str = "digits",
+    split: str = "train",
+    *,
+    classes: Sequence[int] | None = None,
+    batch_size: int | None = None,
+    device: str = "auto",
+    data_root: str | Path | None = None,
+    out: str | Path | None = None,
+    **space: Any,
+) -> Scorer:
+    """A scorer against a split of a data set, or those classes of it. space: as ``features.extractor`` takes it."""
+    samples = load_data(dataset, split=split, root=data_root, classes=classes)
+    place = the_device(device)
+    found = extractor(dataset, **space, device=place)
+    size = batch_size or BATCH_SIZES.get(place.type, BATCH_SIZES["cpu"])
+    return Scorer(samples, found, reference(samples, found, size, None if out is None else Path(out)))
+
+
+def score(
+    folders: str | Path | Sequence[str | Path],
+    *,
+    dataset: str | None = None,
+    reference: str = "train",
+    classifier: str | None = None,
+    layer: str = "penultimate",
+    inception_weights: str | Path | None = None,
+    batch_size: int | None = None,
+    device: str = "auto",
+    data_root: str | Path | None = None,
+    out: str | Path | None = None,
+    listener: Listener | None = None,
+) -> Scores:
+    """Score folders of pictures against real images.
+
+    folders: what ``generate`` made, or any with pictures of one size; generations that differ in their seed only are
+    one row, with the interval of their mean. dataset: of the reference, by default the generation's own; reference:
+    its split. classifier, layer, inception_weights: the feature space, by default Inception's where torch's cache has
+    its weights, else a classifier's that stands in; then nothing is called FID. out: where the reference's statistics
+    are kept. listener: called after every batch.
+
+    Raises InputError for a request that cannot be met, RunError for a file that cannot be read or written.
+    """
+    named = [folders] if isinstance(folders, str | Path) else folders
+    found = [read_pictures(path) for path in dict.fromkeys(Path(folder).resolve() for folder in named)]
+    if not found:
+        raise InputError("no folder came: give one with pictures, or one that `energylens generate` made")
+    check_numbers({"batch size": 1 if batch_size is None else batch_size}, positive=("batch size",))
+    name, classes = _the_data(found, dataset)
+    scorer = open_scorer(
+        name, reference, classes=classes, classifier=classifier, layer=layer, inception_weights=inception_weights,
+        batch_size=batch_size, device=device, data_root=data_root, out=out,
+    )  # fmt: skip
+    for pictures in found:
+        _check(pictures, scorer.samples)
+    size = batch_size or BATCH_SIZES["cpu"]
+    most = max(map(len, found))
+    real = load_data(name, split=OTHER[reference], root=data_root, classes=classes)
+    real = real.choose(min(most, len(real)), "random", ANCHOR_SEED)
+    told = _Told(listener, sum(map(len, found)) + len(real) + most)
+    channels = real.image_shape[0]
+    groups = _groups(found)
+    rows = []
+    for label, group in groups:
+        alone = len(group) == 1
+        each = [scorer(told(_read(pictures, size, channels)), interval=alone) for pictures in group]
+        rows.append(Scored(label, len(group[0]), tuple(map(_seed, group)) if group[0].manifest else (), _over(each)))
+    rows += [
+        Scored(f"real ({name} {real.split})", len(real), (), scorer(told(_bytes(real, size)), interval=True)),
+        Scored("uniform noise", most, (), scorer(told(_noise(most, size, real.image_shape)), interval=True)),
+    ]
+    rows.sort(key=lambda row: row.values[scorer.frechet].value)
+    notes = _notes(rows, groups, scorer)
+    samples = scorer.samples
+    return Scores(
+        samples.title, samples.split, len(samples), scorer.extractor.name, scorer.extractor.resize, tuple(rows), notes
+    )
+
+
+def _the_data(found: Sequence[Pictures], asked: str | None) -> tuple[str, Sequence[int] | None]:
+    """The data set to compare with, and its classes where not all; InputError where the folders do not agree."""
+    own = [pictures.manifest["identity"]["dataset"] for pictures in found if pictures.manifest]
+    names = {asked} if asked else {one["name"] for one in own}
+    classes = {tuple(one["classes"]) if "classes" in one else None for one in own}
+    if len(names) != 1 or len(classes) > 1:
+        came = f"{len(names)} data sets" if names else "folders that do not say which"
+        raise InputError(f"scores are against one data set, {came} came: name it with --dataset, one at a time")
+    return names.pop(), classes.pop() if classes else None
+
+
+def _check(pictures: Pictures, samples: Samples) -> None:
+    """Refuse pictures of another size than the reference's, or too few."""
+    expected = tuple(samples.image_shape[1:])
+    if pictures.size != expected:
+        raise InputError(
+            f"{pictures.folder} holds pictures of {pictures.size} (height, width), {samples.title} are {expected}: "
+            "score against the data set they imitate"
+        )
+    if len(pictures) <= NEAREST:
+        raise InputError(f"{pictures.folder} holds {len(pictures)} pictures: scores take {NEAREST + 1} or more")
+
+
+@dataclass
+class _Told:
+    """Tells the listener of batches as they pass."""
+
+    listener: Listener | None
+    total: int
+    done: int = 0
+
+    def __call__(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
+        for batch in batches:
+            yield batch
+            self.done += len(batch)
+            if self.listener:
+                self.listener(Progress("score", self.done, self.total))
+
+
+def _read(pictures: Pictures, size: int, channels: int) -> Iterator[Tensor]:
+    return (pictures.batch(at, at + size, channels) for at in range(0, len(pictures), size))
+
+
+def _bytes(samples: Samples, size: int) -> Iterator[Tensor]:
+    return (to_bytes(samples.batch(at, at + size)[0]) for at in range(0, len(samples), size))
+
+
+def _noise(n: int, size: int, shape: tuple[int, ...]) -> Iterator[Tensor]:
+    generator = torch.Generator().manual_seed(ANCHOR_SEED)
+    for at in range(0, n, size):
+        yield torch.randint(256, (min(size, n - at), *shape), generator=generator, dtype=torch.uint8)
+
+
+def _seed(pictures: Pictures) -> int:
+    return int(pictures.manifest["identity"]["seed"])
+
+
+def _groups(found: Sequence[Pictures]) -> list[tuple[str, list[Pictures]]]:
+    """Generations that differ only in their seed and hold as many pictures, under a label that tells them apart."""
+    described = [(_described(pictures), pictures) for pictures in found]
+    every = [description for description, _ in described]
+    ordered = sorted(described, key=lambda one: repr(one[0]))
+    groups = [[pictures for _, pictures in group] for _, group in groupby(ordered, key=lambda one: repr(one[0]))]
+    return [(_label(_described(group[0]), every), sorted(group, key=_order)) for group in groups]
+
+
+def _order(pictures: Pictures) -> int:
+    return _seed(pictures) if pictures.manifest else 0
+
+
+def _described(pictures: Pictures) -> dict[str, Any]:
+    """What tells pictures apart: the generation without its seed, or the folder."""
+    if not pictures.manifest:
+        return {"start": pictures.folder.name, "folder": str(pictures.folder)}
+    identity, model = pictures.manifest["identity"], pictures.manifest["model"]
+    name = Path(model["name"]).name
+    weights = identity["model"][:8]
+    own = identity["generation"]
+    return {**own["settings"], "classes": own["classes"], "model": name, "weights": weights, "n": len(pictures)}
+
+
+def _label(own: Mapping[str, Any], every: Sequence[Mapping[str, Any]]) -> str:
+    """The start, and what differs among those of its kind; weights only where the names are the same."""
+    kin = [one for one in every if one["start"] == own["start"]]
+    differ = [name for name in own if len({repr(one.get(name)) for one in kin}) > 1]
+    if len({one.get("model") for one in every}) > 1 and "model" in own:
+        differ = [*(name for name in differ if name not in ("model", "weights")), "model"]
+    told = [str(own[name]) if name == "model" else f"{name.replace('_', ' ')} {own[name]}" for name in differ]
+    return ", ".join([str(own["start"]), *told])
+
+
+def _over(each: Sequence[Mapping[str, Value]]) -> dict[str, Value]:
+    """Means over seeds with the 95 % interval of the mean (Student's t); one alone as it is."""
+    if len(each) == 1:
+        return dict(each[0])
+    over = {}
+    for name in each[0]:
+        values = torch.tensor([one[name].value for one in each], dtype=torch.float64)
+        mean, error = float(values.mean()), float(values.std()) / len(values) ** 0.5
+        half = float(stats.t.ppf(0.975, len(values) - 1)) * error
+        over[name] = Value(mean, mean - half, mean + half)
+    return over
+
+
+def _notes(rows: Sequence[Scored], groups: Sequence[tuple[str, Sequence[Pictures]]], scorer: Scorer) -> tuple[str, ...]:
+    """What a reader must know to compare."""
+    notes, width = [], scorer.reference.features.shape[1]
+    if few := [row for row in rows if row.n <= width]:
+        notes.append(
+            f"{min(row.n for row in few)} images have fewer dimensions than the {width} features: their covariance is "
+            f"rank-deficient and the Frechet distance too large; compare it at equal numbers only"
+        )
+    if len({row.n for row in rows}) > 1:
+        notes.append("numbers of images differ: Frechet distances fall with it")
+    chosen = [one.manifest["identity"]["generation"]["classes"] for _, group in groups for one in group if one.manifest]
+    if any(len(classes) < len(scorer.samples.classes) for classes in chosen):
+        notes.append("images of some classes are held against real ones of all")
+    return tuple(notes)

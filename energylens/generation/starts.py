@@ -1,0 +1,154 @@
+"""Where chains begin: a table. Every start is drawn for a sample's own index, from the training images of its class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from energylens.attacks.noise import Noise
+from energylens.data import Samples
+from energylens.errors import InputError
+from energylens.generation.components import Components, principal_components, whole_gaussian
+from energylens.generation.penultimate import penultimate
+from energylens.models import weights_digest
+from energylens.subject import device_of
+
+if TYPE_CHECKING:
+    from energylens.generation.settings import GenerationSettings
+
+FEATURES = ("pixels", "penultimate")  # what neighbours are near in
+BATCH = 500  # training images at once
+
+_KEPT: dict[tuple[str, ...], Components] = {}  # of this process: what was decomposed once
+_SEEN: dict[tuple[str, ...], Tensor] = {}  # and what a model made of the images of a class
+
+
+@dataclass(frozen=True)
+class Material:
+    """What starts are made of. train: the training images of all classes, whose labels are the model's."""
+
+    model: nn.Module
+    train: Samples
+    settings: GenerationSettings
+
+    def images(self, label: int) -> Tensor:
+        """The class's training images, flattened, (n, D), on the model's device."""
+        members = (self.train.labels == label).nonzero().flatten()
+        return self.train.subset(members).images.flatten(1).to(device_of(self.model))
+
+    def near_in(self, label: int, images: Tensor) -> Tensor:
+        """What the class's images, (n, D), are compared by: pixels or penultimate features, (n, F)."""
+        if self.settings.features == "pixels":
+            return images
+        key = (self.train.digest, str(self.train.kept), weights_digest(self.model), str(label))
+        if key not in _SEEN:
+            blocks = torch.split(images.view(-1, *self.train.image_shape), BATCH)
+            _SEEN[key] = torch.cat([penultimate(self.model, block)[0].flatten(1) for block in blocks])
+        return _SEEN[key]
+
+    def class_components(self, label: int) -> Components:
+        """The principal components of a class, once a process."""
+        settings, device = self.settings, device_of(self.model)
+        key = (self.train.digest, str(self.train.kept), str(label), str(settings.retained), str(device))
+        if key not in _KEPT:
+            _KEPT[key] = principal_components(self.images(label), settings.retained)
+        return _KEPT[key]
+
+
+Draw = Callable[[Material, int, Noise, int], Tensor]  # (material, label, noise of N samples, D) -> (N, D)
+
+
+@dataclass(frozen=True)
+class Start:
+    """One row: the draw, and which settings it heeds."""
+
+    draw: Draw
+    spreads: bool = True
+    retains: bool = False
+    local: bool = False
+
+
+def uniform(material: Material, label: int, noise: Noise, size: int) -> Tensor:
+    """Pixels from U(0, 1)."""
+    like = torch.empty(len(noise.indices), size, device=device_of(material.model))
+    return (noise.uniform("start", like) + 1) / 2
+
+
+def gaussian(material: Material, label: int, noise: Noise, size: int) -> Tensor:
+    """From the Gaussian of the class, with its whole covariance (arXiv 1906.09453)."""
+    return _drawn(whole_gaussian(material.images(label)), noise, material.settings.spread)
+
+
+def pca(material: Material, label: int, noise: Noise, size: int) -> Tensor:
+    """From the class's leading principal components (arXiv 2407.06315, section 4)."""
+    return _drawn(material.class_components(label), noise, material.settings.spread)
+
+
+def local_pca(material: Material, label: int, noise: Noise, size: int) -> Tensor:
+    """From the principal components of a random training image of the class and its nearest ones of that class.
+
+    Our reconstruction of the local class-wise PCA of arXiv 2505.22486.
+    """
+    images, settings = material.images(label), material.settings
+    compared = material.near_in(label, images)
+    anchors = noise.integers("anchor", len(images), torch.empty(len(noise.indices), dtype=torch.int64))
+    starts = []
+    for row, anchor in enumerate(anchors.tolist()):
+        distances = (compared - compared[anchor]).norm(dim=1)
+        near = distances.topk(settings.neighbours, largest=False).indices
+        components = principal_components(images[near], settings.retained)
+        starts.append(_drawn(components, noise.take(torch.tensor([row])), settings.spread))
+    return torch.cat(starts)
+
+
+def _drawn(components: Components, noise: Noise, spread: float) -> Tensor:
+    like = components.mean.new_empty(len(noise.indices), len(components.scaled))
+    return components.draw(spread * noise.normal("start", like))
+
+
+STARTS: dict[str, Start] = {
+    "noise": Start(uniform, spreads=False),
+    "gaussian": Start(gaussian),
+    "pca": Start(pca, retains=True),
+    "local-pca": Start(local_pca, retains=True, local=True),
+}
+
+
+def draw_starts(material: Material, y: Tensor, noise: Noise) -> Tensor:
+    """Starts (N, C, H, W) for labels y (N,), on the model's device, not clamped to [0, 1]."""
+    shape = material.train.image_shape
+    starts = torch.empty(len(y), *shape, device=device_of(material.model))
+    for label, rows in _by_class(y):
+        size = starts[0].numel()
+        drawn = STARTS[material.settings.start].draw(material, label, noise.take(rows), size)
+        starts[rows] = drawn.view(-1, *shape)
+    return starts
+
+
+def _by_class(y: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Every label there is, and the positions that have it."""
+    labels = y.cpu()
+    for label in sorted(set(labels.tolist())):
+        yield label, (labels == label).nonzero().flatten()
+
+
+def check_starts(settings: GenerationSettings, train: Samples, labels: Tensor) -> None:
+    """Refuse, before anything is drawn, what the classes are too small for. labels: those asked for. InputError."""
+    row = STARTS[settings.start]
+    size = torch.Size(train.image_shape).numel()
+    for label in sorted(set(labels.tolist())):
+        count, told = int((train.labels == label).sum()), f"class {train.classes[label]}"
+        if row.local and settings.neighbours > count:
+            raise InputError(f"{settings.neighbours} neighbours were asked for, {told} has {count} training images")
+        if row.local and settings.neighbours < 2:
+            raise InputError("a local PCA takes 2 neighbours or more, the anchor among them: 1 came")
+        images = settings.neighbours if row.local else count
+        if row.retains and isinstance(settings.retained, int) and settings.retained > (most := min(images - 1, size)):
+            raise InputError(
+                f"{settings.retained} components were asked for, {images} images of {told} have {most} at most: retain "
+                "fewer, or a share of the variance"
+            )

@@ -1,0 +1,51 @@
+"""What generated images are held against: the energies of the training images, and the nearest of them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from energylens.data import Samples
+from energylens.generation.sampler import LOSSES
+from energylens.models import module_digest
+from energylens.subject import device_of, float_logits
+
+BATCH = 500  # training images at once
+_KNOWN: dict[tuple[str, ...], float] = {}  # of this process: (model, data, loss, class) -> mean
+
+
+def reference_energies(model: nn.Module, train: Samples, loss: str, labels: Tensor) -> Tensor:
+    """The mean loss of each class's training images, (K,) nats, of the classes among ``labels``; NaN for the others."""
+    identity = (module_digest(model), train.digest, str(train.kept), loss)
+    means = torch.full((len(train.classes),), torch.nan)
+    for label in sorted(set(labels.tolist())):
+        if (key := (*identity, str(label))) not in _KNOWN:
+            _KNOWN[key] = _mean_loss(model, train.subset((train.labels == label).nonzero()), loss)
+        means[label] = _KNOWN[key]
+    return means.to(device_of(model))
+
+
+def _mean_loss(model: nn.Module, samples: Samples, loss: str) -> float:
+    total = 0.0
+    for at in range(0, len(samples), BATCH):
+        x, y = (tensor.to(device_of(model)) for tensor in samples.batch(at, at + BATCH))
+        logits = float_logits(model, x, samples.indices[at : at + BATCH].tolist())
+        total += LOSSES[loss](logits, y).double().sum().item()
+    return total / len(samples)
+
+
+def nearest(images: Tensor, train: Samples) -> tuple[Tensor, Tensor]:
+    """The index in its split of the training image nearest to each image, (N,), and its L2 distance, (N,).
+
+    images: (N, C, H, W) in [0, 1]. A guard against memorisation: zero is a copy.
+    """
+    flat = images.flatten(1)
+    best = flat.new_full((len(flat),), torch.inf)
+    found = torch.zeros(len(flat), dtype=torch.int64, device=flat.device)
+    for at in range(0, len(train), BATCH):
+        others = train.batch(at, at + BATCH)[0].flatten(1).to(flat)
+        position = torch.cdist(flat, others).argmin(dim=1)  # quick, but it rounds away what tells a copy
+        distance = (flat - others[position]).norm(dim=1)
+        nearer = distance < best
+        best[nearer], found[nearer] = distance[nearer], position[nearer] + at
+    return train.indices.to(found.device)[found], best

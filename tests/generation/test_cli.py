@@ -1,0 +1,76 @@
+"""``energylens generate`` and ``energylens score`` as a user meets them."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from energylens.cli import main
+
+FAST = ("--n", 20, "--steps", 2)
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Type a command in a fresh folder: ``run("score", ...) -> (status, standard output, standard error)``."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+
+    def typed(*words):
+        monkeypatch.setattr(sys, "argv", ["energylens", *map(str, words)])
+        try:
+            main()
+            status = 0
+        except SystemExit as stop:
+            status = stop.code
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return typed
+
+
+def test_generate_then_score(run, tmp_path):
+    for seed in (0, 1):
+        status, out, _ = run("generate", *FAST, "--start", "pca", "--seed", seed)
+        assert status == 0
+    assert "20 images of digits out of digits-pgd, seed 1" in out and "retained variance 0.95" in out
+    folders = sorted((tmp_path / "runs" / "digits-pgd").glob("generate-pca-*"))
+    assert len(folders) == 2
+    for folder in folders:
+        assert len(list((folder / "images").glob("*.png"))) == 20
+        assert {path.name for path in folder.glob("contact-sheet.*")} == {
+            "contact-sheet.png", "contact-sheet.pdf", "contact-sheet.csv",
+        }  # fmt: skip
+    status, out, _ = run("score", *folders)
+    assert status == 0 and "FID" not in out
+    assert "Against 1297 images of digits (train), in the features of digits-standard penultimate" in out
+    assert "Resize: none. uint8 pixels, float32 features" in out and "±" in out
+    status, out, _ = run("score", *folders, "--json")
+    told = json.loads(out)
+    rows = {row["name"]: row for row in told["rows"]}
+    assert set(rows) == {"pca", "real (digits test)", "uniform noise"}
+    assert rows["pca"]["seeds"] == [0, 1] and set(rows["pca"]["values"]["precision"]) == {"value", "low", "high"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("generate", "--class", "cat"), "digits has no class 'cat'"),
+        (("generate", "--neighbours", 999), "999 neighbours were asked for"),
+        (("generate", "--start", "pca", "--retained-variance", 99), "99 components were asked for"),
+        (("score", "absent"), "absent is no folder"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(words, message, run, tmp_path):
+    status, out, err = run(*words)
+    assert (status, out) == (2, "") and message in err and len(err.splitlines()) == 1
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("command", ["generate", "score"])
+def test_help_imports_no_torch(command):
+    code = f"import sys\nfrom energylens.cli import root\nsys.argv = ['e', '{command}', '--help']\n"
+    code += "try: root()\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Usage" in done.stdout

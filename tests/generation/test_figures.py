@@ -1,0 +1,77 @@
+"""Analyses of generations and their figures, at the smallest scale."""
+
+import numpy as np
+import pytest
+
+import energylens as el
+from analyses import generation_chains, generation_panels
+from analyses.generation_grid import spread_and_variance
+from analyses.generation_panels import panels
+from analyses.generation_tradeoff import quality_and_variability
+from analyses.lab import Lab
+from energylens.generation.starts import STARTS
+from figures import contact_sheet, generation_grid, generation_tradeoff
+from figures import generation_chains as chains
+
+
+@pytest.fixture
+def lab(tmp_path, monkeypatch):
+    """A lab whose runs are gone afterwards, of 20 images a generation."""
+    monkeypatch.setitem(generation_panels.SCALES["demo"], "n", 20)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    return Lab(runs=tmp_path)
+
+
+def test_the_contact_sheet_shows_every_image_under_its_class():
+    made = el.generate(n=20, steps=2)
+    table = panels({"local-pca": made})
+    assert len(table) == 20 and "n = 20" in table.attrs["caption"] and "start local-pca" in table.attrs["caption"]
+    (axes,) = contact_sheet.draw(table).axes
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == list("0123456789")
+    mosaic = axes.images[0].get_array()
+    np.testing.assert_allclose(mosaic[10:18, 28:36], made.images[13, 0])  # second row, class 3
+    assert len(axes.collections[0].get_paths()) == (~table["right"]).sum()
+
+
+def test_four_panels_of_starts(lab):
+    table = generation_panels.starts(lab)
+    titles = [axes.get_title().split("\n") for axes in contact_sheet.draw(table).axes]
+    assert [name for name, _ in titles] == [f"from {start}" for start in STARTS]
+    assert all("frechet distance" in told for _, told in titles)
+    assert len(lab.used) == 4 and all(folder.is_dir() for folder in lab.used)
+
+
+def test_robust_against_natural(lab):
+    table = generation_panels.robust_and_natural(lab)
+    assert list(table["panel"].unique()) == [
+        f"{kind}, from {start}" for start in ("noise", "pca") for kind in ("robust", "natural")
+    ]
+    away = table.groupby("panel")["nearest_l2"].median()
+    assert away["natural, from pca"] > 1.5 * away["robust, from pca"]
+
+
+def test_a_cell_a_pair_of_spread_and_variance(lab):
+    table = spread_and_variance(lab, (0.5, 1), (0.8, 1))
+    assert len(table) == 4
+    figure = generation_grid.draw(table)
+    assert [axes.get_title() for axes in figure.axes] == [
+        f"distance {row.frechet:.0f}, coverage {row.coverage:.2f}" for row in table.itertuples()
+    ]
+
+
+def test_every_start_and_setting_is_on_the_curves_of_quality(lab):
+    table = quality_and_variability(lab, (0.5, 1), (0, 1))
+    assert table["start"].value_counts().to_dict() == {"gaussian": 4, "pca": 4, "local-pca": 4, "noise": 2, "real": 1}
+    figure = generation_tradeoff.draw(table)
+    assert [axes.get_title() for axes in figure.axes] == ["over spread", "over steps"]
+    assert [line.get_label() for line in figure.axes[1].lines] == [*STARTS, "real"]
+
+
+def test_chains_are_drawn_with_the_line_where_they_stop(lab):
+    table = generation_chains.exhibit(lab, steps=2)
+    assert len(table) == 2 * 4 * 3
+    one = el.generate(start="pca", n=20, steps=2, guidance="reference-energy", stop="reference-energy")
+    first = table.query("rule != 'E(x, y)' and start == 'pca' and step == 0")
+    assert first["mean"].item() == pytest.approx(np.mean([path[0] for path in one.rows["joint_path"]]))
+    figure = chains.draw(table)
+    assert figure.axes[1].lines[-1].get_ydata()[0] == pytest.approx(table["reference"].iloc[-1])

@@ -1,0 +1,151 @@
+"""Starts have the mean, the covariance and the neighbours that they should."""
+
+import pytest
+import torch
+
+import energylens as el
+from energylens.attacks.noise import Noise
+from energylens.generation import components
+from energylens.generation.components import principal_components, whole_gaussian
+from energylens.generation.penultimate import penultimate
+from energylens.generation.settings import GenerationSettings
+from energylens.generation.starts import STARTS, Material, check_starts, draw_starts
+
+LABEL = 3
+
+
+@pytest.fixture(scope="module")
+def train():
+    return el.load_data("digits", split="train")
+
+
+@pytest.fixture(scope="module")
+def robust():
+    return el.load_model("digits-pgd")
+
+
+@pytest.fixture(scope="module")
+def threes(train):
+    return train.images[train.labels == LABEL].flatten(1)
+
+
+def draws(robust, train, n=4000, label=LABEL, **settings):
+    material = Material(robust, train, GenerationSettings(**settings))
+    return draw_starts(material, torch.full((n,), label), Noise(0, tuple(range(n)))).flatten(1)
+
+
+@pytest.mark.parametrize("decompose", [whole_gaussian, lambda images: principal_components(images, 1.0)])
+def test_full_variance_is_the_covariance_of_the_class(decompose, threes):
+    found = decompose(threes)
+    torch.testing.assert_close(found.mean, threes.mean(dim=0))
+    torch.testing.assert_close(found.scaled.T @ found.scaled, threes.T.cov(), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("spread", [1.0, 0.5])
+@pytest.mark.parametrize(("start", "own"), [("gaussian", {}), ("pca", {"retained_variance": 1.0})])
+def test_draws_reproduce_the_class_gaussian(start, own, spread, robust, train, threes):
+    found = draws(robust, train, start=start, spread=spread, **own)
+    deviation = threes.std(dim=0)
+    error = spread * deviation / 4000**0.5
+    assert ((found.mean(dim=0) - threes.mean(dim=0)).abs() <= 5 * error + 1e-5).all()
+    covariance, expected = found.T.cov(), spread**2 * threes.T.cov()
+    assert (covariance - expected).norm() < 0.1 * expected.norm()
+    assert covariance.trace() == pytest.approx(float(expected.trace()), rel=0.03)
+
+
+def test_retained_variance_keeps_as_few_components_as_hold_it(threes):
+    total = threes.T.cov().trace()
+    found = principal_components(threes, 0.8).scaled.square().sum(dim=1) / total
+    assert found.sum() >= 0.8 > found[:-1].sum()
+    assert (found.diff() <= 0).all()
+    assert len(principal_components(threes, 7).scaled) == 7
+
+
+def test_many_pixels_are_decomposed_as_few_are(threes, monkeypatch):
+    exact = principal_components(threes, 0.8)
+    monkeypatch.setattr(components, "EXACT", 10)
+    monkeypatch.setattr(components, "LEADING", 4)
+    state = torch.get_rng_state()
+    quick = principal_components(threes, 0.8)
+    assert torch.equal(state, torch.get_rng_state())
+    torch.testing.assert_close(quick.scaled.T @ quick.scaled, exact.scaled.T @ exact.scaled, atol=1e-3, rtol=0)
+
+
+def test_a_local_pca_of_the_whole_class_is_the_classs(robust, train, threes):
+    settings = {"neighbours": len(threes), "retained_variance": 1.0}
+    local = draws(robust, train, n=500, start="local-pca", **settings)
+    assert local.T.cov().trace() == pytest.approx(float(threes.T.cov().trace()), rel=0.1)
+
+
+def test_a_local_pca_lies_among_an_anchor_and_its_nearest_of_the_class(robust, train, threes):
+    """Of two neighbours: on the line through a training image and the one nearest to it."""
+    distances = torch.cdist(threes, threes).fill_diagonal_(torch.inf)
+    nearest = threes[distances.argmin(dim=1)]
+    direction = torch.nn.functional.normalize(nearest - threes, dim=1)
+    for start in draws(robust, train, n=20, start="local-pca", neighbours=2, retained_variance=1.0):
+        away = start - threes
+        along = (away * direction).sum(dim=1, keepdim=True) * direction
+        assert (away - along).norm(dim=1).min() < 1e-4
+
+
+def test_neighbours_may_be_near_in_penultimate_features(robust, train, threes):
+    features = penultimate(robust, threes.view(-1, 1, 8, 8))[0]
+    nearest = torch.cdist(features, features).fill_diagonal_(torch.inf).argmin(dim=1)
+    middles = (threes + threes[nearest]) / 2
+    own = {"start": "local-pca", "neighbours": 2, "spread": 0.0}
+    for start in draws(robust, train, n=20, features="penultimate", **own):
+        assert (start - middles).norm(dim=1).min() < 1e-4
+    assert not torch.equal(draws(robust, train, n=20, features="penultimate", **own), draws(robust, train, n=20, **own))
+
+
+def test_penultimate_features_are_what_the_last_layer_sees(robust):
+    features, logits = penultimate(robust, torch.rand(4, 1, 8, 8))
+    torch.testing.assert_close(robust.fc2(features), logits)
+    with pytest.raises(el.InputError, match="no linear layer at its end"):
+        penultimate(torch.nn.Flatten(), torch.rand(4, 1, 8, 8))
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_a_start_is_its_samples_own(start, robust, train):
+    settings = GenerationSettings(start=start)
+    material = Material(robust, train, settings)
+    y = torch.arange(6) % 3
+    together = draw_starts(material, y, Noise(0, tuple(range(6))))
+    alone = draw_starts(material, y[4:5], Noise(0, (4,)))
+    torch.testing.assert_close(together[4:5], alone)
+    assert together.shape == (6, 1, 8, 8)
+    assert not torch.allclose(together, draw_starts(material, y, Noise(1, tuple(range(6)))))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"start": "local-pca", "neighbours": 1000}, "1000 neighbours were asked for, class 3 has 132 training images"),
+        ({"start": "local-pca", "neighbours": 1}, "takes 2 neighbours or more"),
+        ({"start": "pca", "retained_variance": 65}, "65 components were asked for, 132 images of class 3 have 64"),
+        ({"start": "local-pca", "retained_variance": 20}, "20 components were asked for, 20 images of class 3 have 19"),
+    ],
+)
+def test_what_a_class_is_too_small_for_is_said(settings, message, train):
+    with pytest.raises(el.InputError, match=message):
+        check_starts(GenerationSettings(**settings), train, torch.tensor([LABEL]))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"start": "void"}, "start 'void' is unknown: give one of noise, gaussian, pca, local-pca"),
+        ({"loss": "mse"}, "loss 'mse' is unknown: give one of joint, marginal, ce"),
+        ({"guidance": "yes"}, "guidance 'yes' is unknown"),
+        ({"stop": "now"}, "stop 'now' is unknown"),
+        ({"features": "dino"}, "features 'dino' is unknown"),
+        ({"steps": -1}, "steps=-1 cannot be run with"),
+        ({"step_size": 0.0}, "step size=0 cannot be run with"),
+        ({"noise": float("nan")}, "noise=nan cannot be run with"),
+        ({"momentum": 1.0}, "momentum 1 never comes to rest"),
+        ({"retained_variance": 1.5}, "neither a share in"),
+    ],
+)
+def test_settings_that_cannot_be_run_are_refused(settings, message):
+    with pytest.raises(el.InputError, match=message):
+        GenerationSettings(**settings)
