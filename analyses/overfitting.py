@@ -202,13 +202,13 @@ def _fall(run: TrainingRun, epoch: int) -> pd.DataFrame:
 
 
 def summary(runs: pd.DataFrame) -> pd.DataFrame:
-    """What ``outcomes`` found, over the seeds: arm, n, failed (how many), and mean and sd of best_pgd, end_pgd, lost
-    and end_clean (%), in the order of the arms."""
+    """What ``outcomes`` found, over the seeds: arm, n, co and ro (how many failed so), and mean and sd of best_pgd,
+    end_pgd, lost and end_clean (%), in the order of the arms."""
     arms = runs.groupby("arm", sort=False)
     measured = ("best_pgd", "end_pgd", "lost", "end_clean")
     spread = {f"{name}_{what}": (name, of) for name in measured for what, of in {"mean": "mean", "sd": "std"}.items()}
-    counts = {"n": ("seed", "size"), "failed": ("failed", lambda kinds: (kinds != "").sum())}
-    return arms.agg(**counts, **spread).reset_index()
+    failures = {kind: ("failed", partial(_count, kind)) for kind in ("co", "ro")}
+    return arms.agg(n=("seed", "size"), **failures, **spread).reset_index()
 
 
 def catastrophic(lab: Lab) -> pd.DataFrame:
@@ -260,6 +260,10 @@ def recorded(name: str, what: str) -> pd.DataFrame:
         f"now: python -m analyses.overfitting {name}."
     )
     return table
+
+
+def _count(kind: str, failed: pd.Series[str]) -> int:
+    return int((failed == kind).sum())
 
 
 @click.command()

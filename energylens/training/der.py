@@ -37,6 +37,7 @@ STARTS: dict[str, Callable[[Step], tuple[Tensor, Tensor]]] = {
     "start": lambda step: (step.x_start, step.logits_start),
 }
 
+CIFAR = 3 * 32 * 32  # numbers in an image
 STOPS = ("none", "clean", "adv")  # which end hands no gradient back
 
 
@@ -105,12 +106,22 @@ def _shift(energy: Energy, step: Step) -> Tensor:
 
 @dataclass(frozen=True)
 class Form:
-    """One row. penalty: of each sample, (N,); weight: the one it is used with where none is given; ends: whether it
-    looks at x and x* at all, so that their start and gradient can be chosen."""
+    """One row. penalty: of each sample, (N,); weight: the one it is used with where none is given, for 3x32x32 images;
+    power: of the number of pixels that it grows with; ends: whether it looks at x and x* at all, so that their start
+    and gradient can be chosen."""
 
     penalty: Penalty
     weight: float
+    power: int = 0
     ends: bool = True
+
+    def weight_for(self, pixels: int) -> float:
+        """The weight for images of so many numbers. [R]
+
+        Where the energy bends along one direction h, <h, s>^2 of a sign vector s can be d times <h, u>^2 of a random
+        u: a penalty loses a factor of d for each random vector that it looks along.
+        """
+        return self.weight * (pixels / CIFAR) ** self.power
 
 
 FORMS: dict[str, Form] = {
@@ -123,9 +134,9 @@ FORMS: dict[str, Form] = {
     "path-joint": Form(partial(_bend_on_path, joint_energy), 10.0),
     "path-marginal": Form(partial(_bend_on_path, _marginal), 10.0),
     "path-ce": Form(partial(_bend_on_path, cross_entropy), 10.0),
-    "ball-joint": Form(partial(bend_in_ball, joint_energy), 4000.0, ends=False),
-    "ball-marginal": Form(partial(bend_in_ball, _marginal), 4000.0, ends=False),
-    "shift-joint": Form(partial(_shift, joint_energy), 300.0),
+    "ball-joint": Form(partial(bend_in_ball, joint_energy), 4000.0, power=2, ends=False),
+    "ball-marginal": Form(partial(bend_in_ball, _marginal), 4000.0, power=2, ends=False),
+    "shift-joint": Form(partial(_shift, joint_energy), 300.0, power=1),
 }
 
 

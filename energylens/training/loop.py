@@ -140,7 +140,8 @@ def observe(run: Run, step: Step, loss: Tensor, reg: Tensor, epoch: int, number:
     if clean is None and number % run.settings.measure_every == 0:
         with statistics_kept(run.network):
             clean = run.network(step.x).float()
-    if adversarial and clean is not None and run.watch is not None:
+    at_full_eps = step.eps >= run.settings.radius  # while eps grows, dE(x) does too, and is no measure of what is usual
+    if adversarial and clean is not None and run.watch is not None and at_full_eps:
         run.watch.update(clean, step.logits_adv, step.y)
         run.unheard.append(epoch * run.steps + number + 1)
     return measures(step, loss, reg, clean, adversarial)
@@ -182,7 +183,8 @@ def flush(run: Run, vectors: list[Tensor], epoch: int, number: int, listener: Li
 
 def hear(run: Run, number: int, listener: Listener) -> None:
     """Every watch_every measured steps and at an epoch's last, let the watch judge them, and act on its alarm."""
-    if run.watch is None or not (len(run.unheard) == run.settings.watch_every or number + 1 == run.steps):
+    due = len(run.unheard) == run.settings.watch_every or number + 1 == run.steps
+    if run.watch is None or not run.unheard or not due:
         return
     alarm = run.watch.step(partial(run.gather, how="sum"))
     if alarm is not None:

@@ -45,7 +45,7 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
         {
             "dataset": "cifar10", "classes": (0, 1, 6, 7), "per_class": 300, "arch": "cifar-smallcnn",
             "normalize": True, "augment": "none", "method": "pgd", "eps": "8/255", "steps": 7, "step_size": "2/255",
-            "optimizer": "adam", "lr": 2e-3, "weight_decay": 0.0, "schedule": "piecewise", "epochs": 30,
+            "optimizer": "adam", "lr": 2e-3, "weight_decay": 0.0, "schedule": "constant", "epochs": 36,
             "batch_size": 64, "val_fraction": 0.0, "eval_samples": 400, "channels_last": True,
         },
     ),

@@ -79,7 +79,9 @@ class Regularizer:
 
 REGULARIZERS: dict[str, Regularizer] = {
     "der": Regularizer(
-        der, lambda settings: FORMS[settings.der_form].weight, "arXiv 2505.22486, our reconstruction [R]"
+        der,
+        lambda settings: FORMS[settings.der_form].weight_for(settings.pixels),
+        "arXiv 2505.22486, our reconstruction [R]",
     ),
     "gradalign": Regularizer(gradalign, _usual_alignment, "arXiv 2007.02617"),
     "aaer": Regularizer(aaer, lambda settings: 1.0, "arXiv 2404.08154, our reading [R]"),

@@ -91,6 +91,11 @@ class TrainSettings:
         return parse_radius(self.eps or "nan")
 
     @property
+    def pixels(self) -> int:
+        """How many numbers an image has."""
+        return math.prod(data_set(self.dataset).image_shape)
+
+    @property
     def name(self) -> str:
         """``cifar10-preactresnet18-fgsm-der-8-255-s0``: what a run is called before its fingerprint."""
         parts = [self.dataset, self.arch, self.method, *self.reg, *(["awp"] if self.awp else [])]

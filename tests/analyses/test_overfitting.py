@@ -59,7 +59,7 @@ def test_seeds_are_one_line_in_the_order_of_the_arms(run):
     runs = [run(seed=0), run(seed=1), run([0.4] * 6)]
     table = summary(outcomes(["b", "b", "a"], runs))
     assert table["arm"].tolist() == ["b", "a"]
-    assert table["failed"].tolist() == [2, 0]
+    assert table["co"].tolist() == [2, 0]
     assert table["end_pgd_mean"].tolist() == pytest.approx([100 * np.mean(FALLING[-4:]), 40])
 
 

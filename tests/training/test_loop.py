@@ -34,6 +34,7 @@ TINY = {
     "per_class": 30,
     "batch_size": 64,
     "epochs": 2,
+    "eps_ramp": 0.0,
     "eval_samples": 32,
     "eval_steps": 1,
     "steps": 2,
@@ -93,7 +94,8 @@ def test_everything_at_once_trains(tmp_path):
     "own", [{"method": "free", "replays": 2}, {"method": "rs-fgsm", "ema": 0.9, "optimizer": "sgd"}]
 )
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(own, tmp_path):
-    settings, watches = tiny(**own, epochs=3, watch_every=3, measure_every=1), [EnergyWatch() for _ in range(3)]
+    settings = tiny(**own, epochs=3, watch_every=3, measure_every=1)
+    watches = [EnergyWatch() for _ in range(3)]
     whole = train(settings, out=tmp_path / "whole", watch=watches[0])
 
     def interrupt(progress):
@@ -107,6 +109,12 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(own, tmp_path):
     assert files(whole.folder) == files(parts.folder)
     assert watches[0].state_dict() == watches[2].state_dict() == load_state(parts.folder)["watch"]
     assert watches[0].state_dict()["batches"] == 12 * (settings.replays or 1)
+
+
+def test_the_watch_hears_nothing_while_eps_grows(tmp_path):
+    watch = EnergyWatch()
+    train(tiny(method="fgsm", epochs=2, eps_ramp=1.0), out=tmp_path, watch=watch)
+    assert watch.state_dict()["batches"] == 1 + 4  # the last of the first epoch, and the second
 
 
 def test_the_same_settings_give_the_same_bytes_and_another_seed_does_not(tmp_path):

@@ -186,6 +186,12 @@ def test_gradaligns_usual_weight_is_the_papers_rule():
         assert settings_of("digits", eps=eps, reg=("gradalign",)).reg_weight == pytest.approx((weight,))
 
 
+def test_the_weight_of_der_in_the_ball_goes_with_the_square_of_the_pixels():
+    for dataset, weight in (("cifar10", 4000.0), ("digits", 4000.0 * (64 / 3072) ** 2)):
+        assert settings_of("digits", dataset=dataset, reg=("der",)).reg_weight == pytest.approx((weight,))
+    assert settings_of("digits", reg=("der",), der_form="path-joint").reg_weight == (10.0,)
+
+
 def test_awp_climbs_by_gamma_of_each_layers_norm_and_restores_every_bit():
     net, (x, y) = smooth_net(), some_images()
     before = {name: value.clone() for name, value in net.state_dict().items()}
