@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from energylens.cli import main
+
 CHECKOUT = Path(__file__).resolve().parents[1]
 CHECKPOINTS = ("trades_mnist_smallcnn.pt", "akamaster_resnet20-12fca82f.th", "resnet4b_adv2.pth")
 
@@ -64,3 +66,20 @@ def shared_checkpoints() -> Path:
     if (shared := _from_shared(*(f"checkpoints/{name}" for name in CHECKPOINTS))) is None:
         pytest.skip(f"no checkpoints: neither ENERGYLENS_MODELS nor ../shared/data/checkpoints has {CHECKPOINTS}")
     return shared / "checkpoints"
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """Type a command in a fresh folder: ``run("profile", ...) -> (status, standard output, standard error)``."""
+    monkeypatch.chdir(tmp_path)
+
+    def typed(*words):
+        monkeypatch.setattr(sys, "argv", ["energylens", *map(str, words)])
+        try:
+            main()
+            status = 0
+        except SystemExit as stop:
+            status = stop.code
+        return status, *capsys.readouterr()
+
+    return typed

@@ -1,7 +1,6 @@
 """Runs side by side: what is best, last and gap, which runs are one row, and what the command says and refuses."""
 
 import json
-import sys
 
 import numpy as np
 import pandas as pd
@@ -10,7 +9,6 @@ import pytest
 from analyses.compare_runs import comparison, followed
 from analyses.training_curves import curves
 from analyses.training_runs import read_run, read_runs
-from energylens.cli import main
 from energylens.training.history import COLUMNS
 from energylens.training.settings import TrainSettings
 from figures.compare_runs import draw as draw_comparison
@@ -40,22 +38,6 @@ def made(tmp_path):
         return folder
 
     return make
-
-
-@pytest.fixture
-def compare(monkeypatch, capsys):
-    """``compare(folder, "--csv") -> (status, standard output, standard error)``."""
-
-    def typed(*words):
-        monkeypatch.setattr(sys, "argv", ["energylens", "compare", *map(str, words)])
-        status = 0
-        try:
-            main()
-        except SystemExit as stop:
-            status = stop.code
-        return status, *capsys.readouterr()
-
-    return typed
 
 
 def test_best_last_and_gap_of_one_run(made):
@@ -164,22 +146,22 @@ def test_the_comparison_figure_has_a_line_a_group_in_every_panel(made):
     assert [text.get_text() for text in figure.legends[0].texts] == ["fgsm  (n = 2)", "pgd  (n = 1)"]
 
 
-def test_the_command_prints_the_table_in_four_forms(made, compare, tmp_path):
+def test_the_command_prints_the_table_in_four_forms(made, run, tmp_path):
     words = [made("a"), made("b", seed=1, pgd=(0.3, 0.4, 0.2)), made("c", method="pgd")]
-    status, out, err = compare(*words)
+    status, out, err = run("compare", *words)
     assert status == 0 and "15.0 ± 7.1" in out and "pgd" in out and not err
-    _, out, _ = compare(*words, "--csv", "--figure", tmp_path / "x.png")
+    _, out, _ = run("compare", *words, "--csv", "--figure", tmp_path / "x.png")
     (tmp_path / "table.csv").write_text(out)
     assert pd.read_csv(tmp_path / "table.csv")["last_pgd_mean"].tolist() == pytest.approx([15, 10])
     assert (tmp_path / "x.png").stat().st_size > 10_000 and (tmp_path / "x.csv").is_file()
-    _, out, _ = compare(*words, "--markdown")
+    _, out, _ = run("compare", *words, "--markdown")
     lines = out.splitlines()
     assert len(lines) == 4 and len({line.count("|") for line in lines}) == 1 and "15.0 ± 7.1" in lines[2]
-    _, out, _ = compare(*words, "--latex")
+    _, out, _ = run("compare", *words, "--latex")
     assert r"15.0 $\pm$ 7.1 &" in out and r"\toprule" in out and out.count(r"\\") == 3
 
 
-def test_mistakes_get_one_clear_line(made, compare, tmp_path):
+def test_mistakes_get_one_clear_line(made, run, tmp_path):
     damaged, profile, started = made("damaged"), made("profile"), made("started")
     (damaged / "history.parquet").write_bytes(b"PAR1 cut off")
     (profile / "manifest.json").write_text('{"identity": {"attack": {}}}')
@@ -191,6 +173,6 @@ def test_mistakes_get_one_clear_line(made, compare, tmp_path):
         (started, 2, "no finished epoch yet"),
         (damaged, 1, "is damaged"),
     ):
-        came, out, err = compare(folder)
+        came, out, err = run("compare", folder)
         assert (came, out) == (status, "") and message in err and len(err.splitlines()) == 1
-    assert compare()[0] == 2
+    assert run("compare")[0] == 2

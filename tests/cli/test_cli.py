@@ -9,27 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from energylens.cli import main
-
 FAST = ["--n", "20", "--attack", "fgsm", "--attack", "cw,steps=10"]
-
-
-@pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    """Type a command in a fresh folder: ``run("profile", ...) -> (status, standard output, standard error)``."""
-    monkeypatch.chdir(tmp_path)
-
-    def typed(*words):
-        monkeypatch.setattr(sys, "argv", ["energylens", *map(str, words)])
-        try:
-            main()
-            status = 0
-        except SystemExit as stop:
-            status = stop.code
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return typed
 
 
 def test_profile_prints_a_table_natural_first(run):

@@ -2,26 +2,6 @@
 
 import json
 
-import pytest
-
-from energylens.cli import main
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Type a command: ``run("doctor", ...) -> (status, standard output, standard error)``."""
-
-    def typed(*words):
-        monkeypatch.setattr("sys.argv", ["energylens", *words])
-        try:
-            main()
-            status = 0
-        except SystemExit as stop:
-            status = stop.code
-        return status, *capsys.readouterr()
-
-    return typed
-
 
 def test_a_healthy_model_exits_with_0(run):
     status, out, _ = run("doctor", "digits-standard", "--n", "48")

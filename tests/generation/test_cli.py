@@ -6,28 +6,13 @@ import sys
 
 import pytest
 
-from energylens.cli import main
-
 FAST = ("--n", 20, "--steps", 2)
 
 
-@pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    """Type a command in a fresh folder: ``run("score", ...) -> (status, standard output, standard error)``."""
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(autouse=True)
+def no_inception(monkeypatch, tmp_path):
+    """Torch's cache is empty, whatever this machine has."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-
-    def typed(*words):
-        monkeypatch.setattr(sys, "argv", ["energylens", *map(str, words)])
-        try:
-            main()
-            status = 0
-        except SystemExit as stop:
-            status = stop.code
-        out, err = capsys.readouterr()
-        return status, out, err
-
-    return typed
 
 
 def test_generate_then_score(run, tmp_path):
