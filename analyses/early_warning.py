@@ -14,6 +14,7 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
+import click
 import numpy as np
 import pandas as pd
 
@@ -97,5 +98,14 @@ def _first(history: pd.DataFrame, sign: pd.Series[bool]) -> int:
     return int(history["epoch"][sign].min()) if sign.any() else 0
 
 
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
+@click.option("--window", "windows", multiple=True, type=int, default=WINDOWS, help="Measured steps; 0 for an epoch.")
+@click.option("--rise", "rises", multiple=True, type=float, default=RISES, help="Of the AAE share, in [0, 1].")
+def main(runs: tuple[Path, ...], windows: tuple[int, ...], rises: tuple[float, ...]) -> None:
+    """Write the table as CSV."""
+    early_warning(read_runs(runs), windows=windows, rises=rises).to_csv(sys.stdout, index=False, float_format="%.5g")
+
+
 if __name__ == "__main__":
-    early_warning(read_runs(map(Path, sys.argv[1:]))).to_csv(sys.stdout, index=False)
+    main()

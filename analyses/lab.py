@@ -45,9 +45,10 @@ class Lab:
         self.used.extend([] if record.folder is None else [record.folder])
         return record
 
-    def train(self, wanted: Sequence[TrainSettings]) -> list[TrainingRun]:
-        """These runs, in this order, trained where they are not there yet. Raises what the trainer raises."""
-        work = partial(_train, runs=self.runs, root=self.root)
+    def train(self, wanted: Sequence[TrainSettings], *, diverged_too: bool = False) -> list[TrainingRun]:
+        """These runs, in this order, trained where they are not there yet; with diverged_too, those that diverge as far
+        as they come. Raises what the trainer raises."""
+        work = partial(_train, runs=self.runs, root=self.root, diverged_too=diverged_too)
         spawn = multiprocessing.get_context("spawn")  # a forked torch may hang
         with ProcessPoolExecutor(self.jobs, mp_context=spawn) as pool:
             found = []
@@ -58,11 +59,16 @@ class Lab:
         return found
 
 
-def _train(settings: TrainSettings, *, runs: Path, root: Path | None) -> Path:
+def _train(settings: TrainSettings, *, runs: Path, root: Path | None, diverged_too: bool) -> Path:
     import torch
 
-    from energylens.training.loop import train
+    from energylens.training.loop import DivergenceError, train
     from energylens.training.watch import EnergyWatch
 
     torch.set_num_threads(1)
-    return train(settings, out=runs, root=root, watch=EnergyWatch()).folder
+    try:
+        return train(settings, out=runs, root=root, watch=EnergyWatch()).folder
+    except DivergenceError as error:
+        if not diverged_too:
+            raise
+        return error.folder

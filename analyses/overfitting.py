@@ -122,9 +122,9 @@ STUDIES: dict[str, Study] = {
 
 def outcomes(arms: Sequence[str], runs: Sequence[TrainingRun]) -> pd.DataFrame:
     """One row a run: arm, seed, best_pgd and its epoch, end_pgd and end_clean (test accuracy in %, mean of the last
-    four epochs), lost (best_pgd - end_pgd), failed ("co", "ro" or "", by ``early_warning.failure``) and when, alarm
-    and alarm_epoch (the watch's first), delta_marginal (nats) and abnormal_share (%) of the last epoch, seconds,
-    command. arms: name of each run's arm."""
+    four epochs), lost (best_pgd - end_pgd), failed ("co", "ro" or "", by ``early_warning.failure``, or "diverged") and
+    when, alarm and alarm_epoch (the watch's first), delta_marginal (nats) and abnormal_share (%) of the last epoch,
+    seconds, command. arms: name of each run's arm."""
     return pd.DataFrame([{"arm": arm, **_outcome(run)} for arm, run in zip(arms, runs, strict=True)])
 
 
@@ -132,7 +132,7 @@ def _outcome(run: TrainingRun) -> dict[str, Any]:
     history, settings = run.history, TrainSettings.from_manifest(dict(run.settings))
     best, last = history.iloc[int(history["test_pgd"].argmax())], history.iloc[-1]
     end = history.tail(END).mean(numeric_only=True)
-    failed, when = failure(history)
+    failed, when = failure(history) if run.finished else ("diverged", len(history) + 1)
     heard = history[history["alarm"] != ""].head(1)
     return {
         "seed": settings.seed,
@@ -202,12 +202,12 @@ def _fall(run: TrainingRun, epoch: int) -> pd.DataFrame:
 
 
 def summary(runs: pd.DataFrame) -> pd.DataFrame:
-    """What ``outcomes`` found, over the seeds: arm, n, co and ro (how many failed so), and mean and sd of best_pgd,
-    end_pgd, lost and end_clean (%), in the order of the arms."""
+    """What ``outcomes`` found, over the seeds: arm, n, co, ro and diverged (how many failed so), and mean and sd of
+    best_pgd, end_pgd, lost and end_clean (%), in the order of the arms."""
     arms = runs.groupby("arm", sort=False)
     measured = ("best_pgd", "end_pgd", "lost", "end_clean")
     spread = {f"{name}_{what}": (name, of) for name in measured for what, of in {"mean": "mean", "sd": "std"}.items()}
-    failures = {kind: ("failed", partial(_count, kind)) for kind in ("co", "ro")}
+    failures = {kind: ("failed", partial(_count, kind)) for kind in ("co", "ro", "diverged")}
     return arms.agg(n=("seed", "size"), **failures, **spread).reset_index()
 
 
@@ -276,7 +276,7 @@ def main(name: str, runs: Path, data_root: Path | None, jobs: int, results: Path
     """Run a study and write its two tables."""
     arms, settings = zip(*STUDIES[name].runs(), strict=True)
     lab = Lab(runs=runs, root=data_root, jobs=jobs, tell=partial(click.echo, err=True))
-    found = lab.train(settings)
+    found = lab.train(settings, diverged_too=True)
     results.mkdir(parents=True, exist_ok=True)
     table = outcomes(arms, found)
     table.to_csv(results / f"{name}-runs.csv", index=False, float_format="%.4g")

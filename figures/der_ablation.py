@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -10,7 +12,8 @@ from matplotlib.lines import Line2D
 
 from energylens.plots.style import ADVERSARIAL, DELTA, FAINT, NATURAL, STYLE
 
-HELD = {True: DELTA, False: ADVERSARIAL}  # by whether no collapse was seen
+LETTERS = 100  # of the caption's line
+HELD = {True: DELTA, False: ADVERSARIAL}  # by whether no collapse and no divergence was seen
 
 
 def draw(table: pd.DataFrame) -> Figure:
@@ -20,16 +23,16 @@ def draw(table: pd.DataFrame) -> Figure:
         figure = Figure(figsize=(6.4, 1.1 + 0.165 * len(rows)))
         axes = figure.subplots()
         for held, colour in HELD.items():
-            some = rows[(rows["failed"] != "co") == held]
+            some = rows[~rows["failed"].isin(("co", "diverged")) == held]
             axes.hlines(some.index, some["end_pgd"], some["best_pgd"], color=colour, linewidth=1.0, alpha=0.6)
             axes.plot(some["best_pgd"], some.index, "o", color=colour, markersize=4, markerfacecolor="white")
             axes.plot(some["end_pgd"], some.index, "o", color=colour, markersize=4)
         axes.plot(rows["end_clean"], rows.index, "|", color=NATURAL, markersize=6, markeredgewidth=1.6)
         axes.set_yticks(np.arange(len(rows)), rows["arm"], fontsize=7)
-        axes.set(xlabel="test accuracy  [%]", xlim=(-2, 100), ylim=(-0.8, len(rows) - 0.2))
+        axes.set(xlabel="test accuracy  [%]", xlim=(-2, 82), ylim=(-0.8, len(rows) - 0.2))
         axes.grid(axis="y", color=FAINT, alpha=0.25, linewidth=0.5)
-        axes.legend(handles=_handles(), loc="lower right", frameon=True, fontsize=7)
-        figure.supxlabel(table.attrs["caption"], fontsize=7, color=FAINT)
+        figure.legend(handles=_handles(), loc="outside upper center", ncols=3, fontsize=8)
+        figure.supxlabel(textwrap.fill(table.attrs["caption"], LETTERS), fontsize=7, color=FAINT)
     return figure
 
 
@@ -39,5 +42,5 @@ def _handles() -> list[Line2D]:
         Line2D([], [], color=FAINT, marker="o", markerfacecolor="white", linestyle="", label="PGD at best"),
         Line2D([], [], color=NATURAL, marker="|", linestyle="", markeredgewidth=1.6, label="clean at the end"),
         Line2D([], [], color=DELTA, linewidth=2, label="held"),
-        Line2D([], [], color=ADVERSARIAL, linewidth=2, label="collapsed"),
+        Line2D([], [], color=ADVERSARIAL, linewidth=2, label="collapsed or diverged"),
     ]

@@ -45,6 +45,14 @@ class Progress:
     message: str = ""
 
 
+class DivergenceError(RunError):
+    """The loss is not finite or has exploded. folder: the run's, which holds the epochs before."""
+
+    def __init__(self, message: str, folder: Path = Path()) -> None:
+        super().__init__(message)
+        self.folder = folder
+
+
 Listener = Callable[[Progress], None]
 
 
@@ -164,7 +172,7 @@ def statistics_kept(network: nn.Module) -> Iterator[None]:
 def flush(run: Run, vectors: list[Tensor], epoch: int, number: int, listener: Listener) -> pd.DataFrame:
     """The steps since the last look, as a table, averaged over the processes; the vectors are emptied.
 
-    Raises RunError for a loss that is not finite or has exploded: what is on the disk stays good.
+    Raises DivergenceError for a loss that is not finite or has exploded: what is on the disk stays good.
     """
     first = number + 2 - len(vectors)
     table = as_steps(run.gather(torch.stack(vectors), "mean"), epoch + 1, epoch * run.steps + first)
@@ -173,9 +181,10 @@ def flush(run: Run, vectors: list[Tensor], epoch: int, number: int, listener: Li
     if len(lost):
         row = lost.iloc[0]
         kept = f"{run.folder / LAST} is the network of epoch {epoch}" if epoch else "no epoch was finished"
-        raise RunError(
+        raise DivergenceError(
             f"the loss is {row['loss'] + row['reg']:g} at step {row['step']:.0f} (epoch {epoch + 1}): {kept}; "
-            "try a smaller --lr or --reg-weight, a longer --eps-ramp, or --amp no"
+            "try a smaller --lr or --reg-weight, a longer --eps-ramp, or --amp no",
+            run.folder,
         )
     listener(report(run, epoch * run.steps + number + 1, epoch_means(table)))
     return table

@@ -55,6 +55,13 @@ def test_what_became_of_a_run(run):
     assert "--seed 0" in row["command"]
 
 
+def test_a_run_that_diverged_is_reported_as_far_as_it_came(run):
+    broken = run([0.2, 0.3, 0.1])
+    broken = TrainingRun(broken.path, {**broken.settings, "epochs": 6}, broken.history)
+    row = outcomes(["x"], [broken]).iloc[0]
+    assert (row["failed"], row["failed_epoch"], row["best_pgd"]) == ("diverged", 4, 30.0)
+
+
 def test_seeds_are_one_line_in_the_order_of_the_arms(run):
     runs = [run(seed=0), run(seed=1), run([0.4] * 6)]
     table = summary(outcomes(["b", "b", "a"], runs))

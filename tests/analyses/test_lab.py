@@ -1,0 +1,33 @@
+"""A lab uses runs that are there, trains those that are not, and keeps what diverged where it is asked to."""
+
+import pytest
+
+from analyses.lab import Lab
+from energylens.training.loop import DivergenceError
+from energylens.training.recipes import settings_of
+
+TINY = {"per_class": 20, "batch_size": 32, "epochs": 2, "eps_ramp": 0.0, "eval_samples": 16, "eval_steps": 1}
+
+
+def test_runs_come_in_order_and_only_once(tmp_path):
+    said = []
+    lab = Lab(runs=tmp_path, tell=said.append)
+    wanted = [settings_of("digits", method=method, **TINY) for method in ("standard", "fgsm")]
+    runs = lab.train(wanted)
+    assert [run.settings["method"] for run in runs] == ["standard", "fgsm"]
+    assert lab.used == [run.path for run in runs]
+    before = [(run.path / "history.parquet").stat().st_mtime_ns for run in runs]
+    again = Lab(runs=tmp_path).train(wanted[::-1])
+    assert [(run.path / "history.parquet").stat().st_mtime_ns for run in again] == before[::-1]
+    assert len(said) == 2
+
+
+def test_what_diverges_is_an_error_or_a_short_run(tmp_path):
+    steep = {"method": "fgsm", "optimizer": "sgd", "lr": 300.0, "schedule": "cyclic", "peak": 0.9, "epochs": 8}
+    wanted = [settings_of("digits", **{**TINY, **steep})]
+    lab = Lab(runs=tmp_path)
+    with pytest.raises(DivergenceError, match="the loss is"):
+        lab.train(wanted)
+    (run,) = lab.train(wanted, diverged_too=True)
+    assert 0 < len(run.history) < 8
+    assert not run.finished
