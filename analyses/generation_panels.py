@@ -103,7 +103,13 @@ def caption(made: Sequence[Generated], scorer: Scorer | None = None) -> str:
     shared = {name: value for name, value in made[0].settings.items() if all(_same(one, name, value) for one in made)}
     told = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in shared.items())
     scores = f"; scores in the features of {scorer.extractor.name}" if scorer else ""
-    return f"{models} on {made[0].dataset}, n = {len(made[0])}, {told}, seed {made[0].seed}{scores}"
+    mark = "" if all(_sourced(one) for one in made) else "; local PCA and guidance are our reconstructions [R]"
+    return f"{models} on {made[0].dataset}, n = {len(made[0])}, {told}, seed {made[0].seed}{scores}{mark}"
+
+
+def _sourced(one: Generated) -> bool:
+    """Whether nothing of the generation is a reconstruction of ours."""
+    return one.settings.get("start") != "local-pca" and one.settings.get("guidance", "none") == "none"
 
 
 def _same(one: Generated, name: str, value: Any) -> bool:

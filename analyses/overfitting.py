@@ -53,12 +53,16 @@ def der(form: str, weight: float, **own: Any) -> dict[str, Any]:
     return {"reg": ("der",), "reg_weight": (weight,), "der_form": form, **own}
 
 
+#: of a form's weight, where they are not once and ten times
+SHARES = {"ball-joint": (0.1, 1, 10), "shift-joint": (0.1, 1, 10), "ball-marginal": (0.1, 1)}
+
+
 def ablation() -> dict[str, dict[str, Any]]:
-    """DER in every form at its weight and ten times it, those that hold at a tenth too, then its switches."""
+    """DER in every form at several weights, then its switches."""
     forms = {
         f"{form}, weight {share * row.weight:g}": der(form, share * row.weight)
         for form, row in FORMS.items()
-        for share in ((0.1, 1, 10) if form in ("ball-joint", "shift-joint") else (1, 10))
+        for share in SHARES.get(form, (1, 10))
     }
     stops = {
         f"path-joint, no gradient to {end}": der("path-joint", 10.0, der_stop_gradient=end) for end in ("clean", "adv")
@@ -172,7 +176,7 @@ def epochs(arms: Sequence[str], runs: Sequence[TrainingRun]) -> pd.DataFrame:
         for arm, run in zip(arms, runs, strict=True)
     ]
     table = pd.concat(tables, ignore_index=True)[["arm", "seed", "epoch", "alarm", *FOLLOWED]]
-    table.attrs["caption"] = shared_settings(runs)
+    table.attrs["caption"] = f"{shared_settings(runs)}. DER is our reconstruction [R]."
     return table
 
 

@@ -17,7 +17,7 @@ from energylens.attacks.battery import Attack
 from energylens.attacks.registry import ATTACKS, find_row
 from energylens.errors import InputError, RunError
 from energylens.record import COLUMNS, SCHEMA_VERSION, AttackRecord, Record
-from energylens.run_folder import MANIFEST, RunFolder, read_manifest
+from energylens.run_folder import MANIFEST, RunFolder
 
 NATURAL = "natural"
 ORDER = {row.name: position for position, row in enumerate(ATTACKS)}
@@ -26,14 +26,15 @@ ORDER = {row.name: position for position, row in enumerate(ATTACKS)}
 def find_runs(paths: Iterable[Path]) -> tuple[list[RunFolder], list[Path]]:
     """The attacks' runs and the folders of training runs in these folders, at any depth; each once.
 
-    Raises InputError for a folder that holds neither, RunError for a manifest that is not readable.
+    Raises InputError for a folder that holds neither, RunError for a manifest that is no JSON.
     """
     profiles: dict[Path, RunFolder] = {}
     trainings: dict[Path, None] = {}
     for path in paths:
         known = len(profiles) + len(trainings)
         for file in sorted(path.resolve().rglob(MANIFEST)):
-            manifest = read_manifest(file)
+            if (manifest := _manifest(file)) is None:
+                continue
             if "attack" in manifest["identity"]:
                 profiles[file.parent] = RunFolder(file.parent, manifest)
             elif "settings" in manifest["identity"]:
@@ -41,6 +42,16 @@ def find_runs(paths: Iterable[Path]) -> tuple[list[RunFolder], list[Path]]:
         if len(profiles) + len(trainings) == known:
             raise InputError(f"{path} holds no run: give a folder that `energylens profile` or `energylens train` made")
     return list(profiles.values()), list(trainings)
+
+
+def _manifest(file: Path) -> Mapping[str, Any] | None:
+    """What is in the file; None for another program's, which has no identity."""
+    try:
+        manifest = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise RunError(f"{file} is not readable ({error}): run the command that made it again") from error
+    ours = isinstance(manifest, dict) and isinstance(manifest.get("identity"), dict)
+    return manifest if ours else None
 
 
 def read_records(runs: Sequence[RunFolder]) -> list[Record]:

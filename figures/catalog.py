@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from analyses.lab import Lab
 
 LANDSCAPE, TRAINING = "arXiv 2407.06315", "arXiv 2505.22486"
-GENERATION = TRAINING
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ EXHIBITS: dict[str, Exhibit] = {
         "dE(x) of TRADES and what weighs its samples", LANDSCAPE, "delta_curves", "delta_curves", "weat_family"
     ),
     "phases": Exhibit("SAT against TRADES, in phases", TRAINING, "delta_curves", "delta_curves", "sat_and_trades"),
-    "starts": Exhibit("generated from four starts", GENERATION, "generation_panels", "contact_sheet", "starts"),
+    "starts": Exhibit("generated from four starts", TRAINING, "generation_panels", "contact_sheet", "starts"),
     "robust-natural": Exhibit(
         "a robust model's images and a natural one's",
         LANDSCAPE,
@@ -63,13 +62,11 @@ EXHIBITS: dict[str, Exhibit] = {
         "robust_and_natural",
     ),
     "losses": Exhibit(
-        "images of a CE-trained and a KL-trained model", GENERATION, "generation_panels", "contact_sheet", "losses"
+        "images of a CE-trained and a KL-trained model", TRAINING, "generation_panels", "contact_sheet", "losses"
     ),
-    "spread": Exhibit("spread x retained variance", GENERATION, "generation_grid", "generation_grid"),
-    "quality": Exhibit("quality against variability", GENERATION, "generation_tradeoff", "generation_tradeoff"),
-    "chains": Exhibit(
-        "energy along the chain, and where it stops", GENERATION, "generation_chains", "generation_chains"
-    ),
+    "spread": Exhibit("spread x retained variance", TRAINING, "generation_grid", "generation_grid"),
+    "quality": Exhibit("quality against variability", TRAINING, "generation_tradeoff", "generation_tradeoff"),
+    "chains": Exhibit("energy along the chain, and where it stops", TRAINING, "generation_chains", "generation_chains"),
     "co": Exhibit("what holds catastrophic overfitting off", TRAINING, "overfitting", "overfitting", "catastrophic"),
     "ro": Exhibit("what holds robust overfitting off", TRAINING, "overfitting", "overfitting", "robust"),
     "aae": Exhibit("the AAE share around a collapse", TRAINING, "overfitting", "abnormal_share", "abnormal_share"),

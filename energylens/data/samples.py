@@ -100,7 +100,7 @@ class Samples:
         >>> from energylens.data import load_data
         >>> some = load_data("digits").of_classes([7, 1]).choose(3, "first")
         >>> some.labels.tolist(), some.classes, some.title
-        ([0, 1, 0], ('7', '1'), 'digits (classes 7, 1)')
+        ([1, 1, 0], ('7', '1'), 'digits (classes 7, 1)')
         """
         known = range(len(self.classes)) if self.kept is None else self.kept
         if len(set(labels)) < max(len(labels), 2) or not all(0 <= label < len(known) for label in labels):

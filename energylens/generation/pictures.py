@@ -78,7 +78,9 @@ def _decoded(path: Path, mode: str) -> Tensor:
 
 
 def _unreadable(path: Path, error: OSError) -> str:
-    return f"{path} could not be read ({error}): generate it again (the same command does only what is missing)"
+    return (
+        f"{path} could not be read ({error}): make it anew (`energylens generate` again, if it made it) or take it out"
+    )
 
 
 def _manifest(path: Path) -> dict[str, Any]:

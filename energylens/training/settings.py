@@ -179,6 +179,9 @@ def _check_words(settings: TrainSettings) -> None:
     for option, fault in meaningless.items():
         if fault:
             raise InputError(f"{option} means nothing to --method {settings.method}: leave one of the two out")
+    forms = (settings.der_form, settings.der_start, settings.der_stop_gradient, settings.der_warmup)
+    if "der" not in settings.reg and forms != (TrainSettings.der_form, "clean", "none", 0.0):
+        raise InputError("--der-form, -start, -stop-gradient and -warmup mean nothing without DER: add --reg der")
     switched = (settings.der_start, settings.der_stop_gradient) != ("clean", "none")
     if "der" in settings.reg and switched and not FORMS[settings.der_form].ends:
         raise InputError(
