@@ -22,7 +22,9 @@ def sat_and_trades(lab: Lab) -> pd.DataFrame:
 
 def weat_family(lab: Lab) -> pd.DataFrame:
     """TRADES and the methods that weigh its samples."""
-    return curves(trained(lab, ("TRADES", "MAIL-TRADES", "WEAT_nat", "WEAT_adv")))
+    table = curves(trained(lab, ("TRADES", "MAIL-TRADES", "WEAT_nat", "WEAT_adv")))
+    table.attrs["caption"] += ". MAIL's details are our reading [R]."
+    return table
 
 
 def curves(runs: Mapping[str, TrainingRun], phased: tuple[str, ...] = ()) -> pd.DataFrame:

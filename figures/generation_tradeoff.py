@@ -22,10 +22,13 @@ def draw(table: pd.DataFrame) -> Figure:
         for axes, (varied, panel) in zip(figure.subplots(1, len(panels), sharey=True), panels, strict=True):
             for start, line in panel.groupby("start", sort=False):
                 axes.plot(line["coverage"], line["precision"], marker=".", color=colours[start], label=start)
-                for _, point in line.iterrows():
-                    axes.annotate(f"{point['at']:g}", (point["coverage"], point["precision"]), fontsize=6, color=FAINT)
+                for _, point in line.iloc[[0, -1]].iterrows():  # of all points the numbers would cover each other
+                    axes.annotate(
+                        f"{point['at']:g}", (point["coverage"], point["precision"]), xytext=(3, 3),
+                        textcoords="offset points", fontsize=6, color=colours[start],
+                    )  # fmt: skip
             axes.plot(real["coverage"], real["precision"], marker="*", ms=10, ls="", color=INK, label="real")
-            axes.set_title(f"over {varied}")
+            axes.set_title(f"over {varied}, {panel['at'].min():g} to {panel['at'].max():g}")
             axes.set_xlabel("coverage")
         figure.axes[0].set_ylabel("precision")
         handles, names = figure.axes[-1].get_legend_handles_labels()

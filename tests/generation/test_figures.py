@@ -63,7 +63,7 @@ def test_every_start_and_setting_is_on_the_curves_of_quality(lab):
     table = quality_and_variability(lab, (0.5, 1), (0, 1))
     assert table["start"].value_counts().to_dict() == {"gaussian": 4, "pca": 4, "local-pca": 4, "noise": 2, "real": 1}
     figure = generation_tradeoff.draw(table)
-    assert [axes.get_title() for axes in figure.axes] == ["over spread", "over steps"]
+    assert [axes.get_title() for axes in figure.axes] == ["over spread, 0.5 to 1", "over steps, 0 to 1"]
     assert [line.get_label() for line in figure.axes[1].lines] == [*STARTS, "real"]
 
 
