@@ -80,11 +80,13 @@ def failure(history: pd.DataFrame) -> tuple[str, int]:
     """What became of a run, by its test set: ("co" | "ro" | "", the epoch whose evaluation first shows it, 0 for none).
 
     co: the PGD accuracy falls under half of its best so far. ro: without that, its mean over five epochs falls 3 points
-    under the best such mean so far, while PGD accuracy on the training images does not.
+    under the best such mean so far, while PGD accuracy on the training images does not. Before the best epoch of all
+    there is nothing to lose: a dip there is none of both.
     """
     pgd, mean = history["test_pgd"], history["test_pgd"].rolling(SMOOTH).mean()
     fits = history["train_pgd"].rolling(SMOOTH).mean().diff(SMOOTH) > 0
-    signs = {"co": pgd < COLLAPSED * pgd.cummax(), "ro": (mean < mean.cummax() - LOST) & fits}
+    late = history["epoch"] > history["epoch"].iloc[int(pgd.argmax())]
+    signs = {"co": late & (pgd < COLLAPSED * pgd.cummax()), "ro": late & (mean < mean.cummax() - LOST) & fits}
     return next(((kind, _first(history, sign)) for kind, sign in signs.items() if sign.any()), ("", 0))
 
 

@@ -54,7 +54,7 @@ def der(form: str, weight: float, **own: Any) -> dict[str, Any]:
 
 
 #: of a form's weight, where they are not once and ten times
-SHARES = {"ball-joint": (0.1, 1, 10), "shift-joint": (0.1, 1, 10), "ball-marginal": (0.1, 1)}
+SHARES = {"ball-joint": (0.1, 1, 10), "shift-joint": (0.1, 1, 10), "ball-marginal": (0.1, 1), "marginal-l2": (0.1, 1)}
 
 
 def ablation() -> dict[str, dict[str, Any]]:
@@ -116,7 +116,7 @@ STUDIES: dict[str, Study] = {
         "ro",
         {
             "PGD": {},
-            "PGD + DER": der("marginal-l2", 1.0),
+            "PGD + DER": der("marginal-l2", 10.0),
             "TRADES": {"method": "trades"},
             "WEAT": {"method": "weat-adv"},
         },
@@ -259,7 +259,7 @@ def recorded(name: str, what: str) -> pd.DataFrame:
     table.attrs["caption"] = (
         f"recipe {recipe}: {settings.dataset}, classes {','.join(map(str, settings.classes or ()))}, "
         f"{settings.per_class} images a class, {settings.arch}, eps {settings.eps}, {settings.epochs} epochs, PGD-"
-        f"{settings.eval_steps} on {settings.eval_samples} test images; seeds "
+        f"{settings.eval_steps} on {settings.eval_samples} test images; seed "
         f"{', '.join(map(str, sorted(table['seed'].unique())))}. DER is our reconstruction [R]. Recorded, not computed "
         f"now: python -m analyses.overfitting {name}."
     )

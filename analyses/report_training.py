@@ -20,9 +20,9 @@ from energylens.training.settings import TrainSettings
 
 ACCURACIES = ("clean", "fgsm", "pgd")
 ENERGIES = ("delta_marginal", "delta_joint", "abnormal_share")
-RECONSTRUCTED = {
+RECONSTRUCTED = {  # methods
     "mail-trades": "MAIL (from the first epoch on, slope 2) is our reading of arXiv 2106.07904."
-}  # methods
+}
 
 
 def outcomes(runs: Sequence[TrainingRun]) -> pd.DataFrame:
@@ -32,15 +32,14 @@ def outcomes(runs: Sequence[TrainingRun]) -> pd.DataFrame:
     is known) and ENERGIES of the ``best`` and the ``last`` epoch.
 
     verdict: "collapsed" (catastrophic overfitting), "overfitted" (robust overfitting), "healthy", or "natural" where
-    nothing adversarial was trained; the rules are ours, those of ``early_warning.failure``, from the epoch of the
-    highest PGD test accuracy on: before it there is nothing to lose.
+    nothing adversarial was trained; the rules are ours, those of ``early_warning.failure``.
     """
     return pd.DataFrame([_outcome(run) for run in runs])
 
 
 def _outcome(run: TrainingRun) -> dict[str, Any]:
     history = run.history
-    kind, fell = failure(history[int(history["test_pgd"].argmax()) :])
+    kind, fell = failure(history)
     verdict = {"co": "collapsed", "ro": "overfitted", "": "healthy"}[kind]
     n = _test_images(run)
     ends = {"best": history.iloc[int(history[run.judge].argmax())], "last": history.iloc[-1]}

@@ -127,7 +127,7 @@ class Form:
 
 FORMS: dict[str, Form] = {
     "marginal-l1": Form(lambda step: _marginal_delta(step).abs(), 1.0),
-    "marginal-l2": Form(lambda step: _marginal_delta(step).square(), 1.0),
+    "marginal-l2": Form(lambda step: _marginal_delta(step).square(), 10.0),
     "joint-l2": Form(lambda step: _joint_delta(step).square(), 1.0),
     "both": Form(lambda step: _marginal_delta(step).square() + _joint_delta(step).square(), 1.0),
     "hinge": Form(lambda step: _marginal_delta(step).relu().square(), 1.0),

@@ -67,3 +67,9 @@ def test_recorded_runs_hear_of_their_own_failure_and_no_other(name, window):
         here = steps.loc[steps["epoch"] == fell, "step"]
         assert step <= here.max(), "later than the evaluation that shows it"
         assert window == 0 or step < here.min(), "no earlier than the epoch in which it fell"
+
+
+def test_a_dip_before_the_best_epoch_is_no_collapse():
+    rising = [0.02, 0.005, 0.3, 0.4, 0.42]
+    assert failure(history(rising, rising)) == ("", 0)
+    assert failure(history([*rising, 0.1], [*rising, 0.1])) == ("co", 6)

@@ -231,7 +231,7 @@ def test_a_dip_before_the_best_epoch_is_no_collapse(trained, report):
 def test_seeds_are_one_section_and_reconstructions_are_called_so(trained, report):
     folders = [trained(f"s{seed}", pgd=(0.3, 0.4, last), seed=seed) for seed, last in enumerate((0.1, 0.2))]
     reader = read(report(*folders, trained("der", reg=("der",)))[1])
-    assert "2 runs" in reader.text
+    assert "2 sections" in reader.text
     assert "2 seeds of fgsm on digits: PGD-10 test accuracy was 40.0 ± 0.0 % at best and 15.0 ± 7.1 % at the end" in (
         reader.text
     )
