@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from energylens.attack_run import IMAGES, TRAJECTORY, AttackRun, also_kept, open_attack_run
 from energylens.attacks.battery import NATURAL, Attack, AttackSpec, configure_battery, equip
 from energylens.attacks.frozen import frozen
+from energylens.attacks.kernels import BF16, PLAIN, PROBED, Sight, sight_of
 from energylens.attacks.noise import Noise
 from energylens.attacks.radius import parse_radius, write_radius
 from energylens.attacks.settings import check_numbers
@@ -82,6 +83,7 @@ def profile(
     shard: str | None = None,
     diffusion: str | None = None,
     ladder: bool = True,
+    kernels: str = PLAIN,
     listener: Listener | None = None,
     **model_options: Any,
 ) -> Record:
@@ -105,6 +107,9 @@ def profile(
     diffusion: what Diff-PGD purifies with, a name, folder or hub id ``load_diffuser`` knows; by default the data set's.
     ladder: with two attacks or more, check what must hold among them (``ladder.py``): about 21 forwards and 20
         backwards of 64 samples.
+    kernels: what the attacks look through (``attacks/kernels.py``): ``plain``, the model; ``fused``, a copy of it with
+        folded batch norms, channels-last; ``bf16``, that under bfloat16 for the attacks that bear it. Energies are
+        always float32.
     listener: called after every batch of every attack.
 
     Raises InputError for a request that cannot be met, RunError where disk, network or model fail.
@@ -138,6 +143,11 @@ def profile(
         check_fit(module, card, samples)
         for attack in battery:
             _check_classes(attack, len(samples.classes))
+        sight = sight_of(module, kernels, samples.batch(0, PROBED)[0].to(device_of(module)))
+        battery = tuple(
+            replace(attack, kernels=sight.quickest(attack.settings, trace=trajectory and attack.settings.traceable))
+            for attack in battery
+        )
         common = shared_identity(module, samples, seed)
         with ranks.first_goes_first():  # it makes, or empties, the folders
             runs = []
@@ -148,7 +158,8 @@ def profile(
         for run in runs:
             claims.enter_context(run.claimed(str(part or "whole"), indices))
         if share:
-            _fill(runs, module, samples.subset(share), seed, size, listener)
+            work = _Work(module, sight, samples.subset(share), seed, size, listener)
+            work.fill(runs)
     ranks.wait()  # until everybody's rows are there
     for run in runs:
         run.settle(ranks, card, out)
@@ -162,7 +173,7 @@ def profile(
         attacks=tuple(run.record(wanted) for run in runs),
         folder=None if out is None else model_folder(Path(out), card.short_name),
         samples=samples,
-        notes=tuple(filter(None, (run.note() for run in runs))),
+        notes=tuple(filter(None, (sight.note, _half_note(battery), *(run.note() for run in runs)))),
     )
     if not ladder:
         return record
@@ -179,6 +190,12 @@ def _check_usable(battery: Sequence[Attack], trajectory: bool, diffusion: str | 
         )
     if diffusion is not None and not any(attack.diffuser for attack in battery):
         raise InputError("no attack here looks through a diffusion model: take diff-pgd, or leave --diffusion out")
+
+
+def _half_note(battery: Sequence[Attack]) -> str | None:
+    """Which attacks followed bfloat16 gradients, in words."""
+    names = [attack.name for attack in battery if attack.kernels == BF16]
+    return f"Gradients in bfloat16, energies in float32: {', '.join(names)}." if names else None
 
 
 def _check_shared_out(shard: str | None, ranks: Ranks, out: str | Path | None, overwrite: bool) -> None:
@@ -207,40 +224,62 @@ def _check_classes(attack: Attack, classes: int) -> None:
         )
 
 
-def _fill(
-    runs: Sequence[AttackRun], model: nn.Module, samples: Samples, seed: int, size: int, listener: Listener | None
-) -> None:
-    """Compute what is missing, a batch at a time: its clean logits once, then every attack that lacks rows of it."""
-    indices = samples.indices.tolist()
-    total = sum(len(run.missing(indices)) * run.attack.settings.passes for run in runs)
-    done = 0
-    for positions, waiting in _schedule(runs, indices, size):
-        began = time.perf_counter()
-        with _in_memory(len(positions)):
-            batch = _Batch.load(model, samples.subset(positions), seed)
-        for run in waiting:
-            rows = run.missing(batch.noise.indices)
-            if not rows:
-                continue
-            with _in_memory(len(positions)):
-                table, images = batch.take(rows).attacked_by(run, model)
-            run.write(table, time.perf_counter() - began, images)
-            done += len(rows) * run.attack.settings.passes
-            if listener:
-                listener(Progress(run.attack.name, done, total))
+@dataclass
+class _Work:
+    """What is missing, computed a batch at a time: its clean logits once, then every attack that lacks rows of it.
+
+    most: images at once, halved wherever the device has no memory for as many. total, done: of ``Progress``.
+    """
+
+    model: nn.Module
+    sight: Sight
+    samples: Samples
+    seed: int
+    most: int
+    listener: Listener | None
+    total: int = 0
+    done: int = 0
+
+    def fill(self, runs: Sequence[AttackRun]) -> None:
+        """Compute and write every missing row. Raises RunError where not even one image, or a block, fits."""
+        indices = self.samples.indices.tolist()
+        self.total = sum(len(run.missing(indices)) * run.attack.settings.passes for run in runs)
+        for positions, waiting in _schedule(runs, indices, self.most):
+            self._attack(positions, waiting)
+
+    def _attack(self, positions: Sequence[int], waiting: Sequence[AttackRun]) -> None:
+        """Attack these samples, in smaller batches where they do not fit at once."""
+        whole, most = waiting[0].attack.settings.block is not None, self.most
+        if len(positions) > most and not whole:
+            for start in range(0, len(positions), most):
+                self._attack(positions[start : start + most], waiting)
+        elif not self._fits(positions, waiting):
+            if whole or len(positions) == 1:
+                raise RunError(
+                    f"out of memory with a batch of {len(positions)}: take a smaller block=N for an attack that runs "
+                    "in blocks, or another --device; what is finished is kept"
+                )
+            self.most = len(positions) // 2
+            self._attack(positions, waiting)
+
+    def _fits(self, positions: Sequence[int], waiting: Sequence[AttackRun]) -> bool:
+        """Attack these samples at once and write their rows; False where the device has no memory for it."""
+        try:
             began = time.perf_counter()
-
-
-@contextmanager
-def _in_memory(images: int) -> Iterator[None]:
-    """Say in one line that a batch was too large for the device."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise RunError(
-            f"out of memory with {images} images at once: take a smaller --batch-size, or block=N for an attack that "
-            "runs in blocks; what is finished is kept"
-        ) from error
+            batch = _Batch.load(self.model, self.samples.subset(positions), self.seed)
+            for run in waiting:
+                rows = run.missing(batch.noise.indices)
+                if not rows:
+                    continue
+                table, images = batch.take(rows).attacked_by(run, self.model, self.sight)
+                run.write(table, time.perf_counter() - began, images)
+                self.done += len(rows) * run.attack.settings.passes
+                if self.listener:
+                    self.listener(Progress(run.attack.name, self.done, self.total))
+                began = time.perf_counter()
+        except torch.OutOfMemoryError:  # the retry comes when this frame, and what it holds, is gone
+            return False
+        return True
 
 
 def _schedule(
@@ -285,14 +324,14 @@ class _Batch:
         at = torch.tensor(rows, device=self.x.device)
         return _Batch(self.x[at], self.y[at], self.clean_logits[at], self.noise.take(at))
 
-    def attacked_by(self, run: AttackRun, model: nn.Module) -> tuple[pd.DataFrame, Images]:
+    def attacked_by(self, run: AttackRun, model: nn.Module, sight: Sight) -> tuple[pd.DataFrame, Images]:
         """The batch's rows of the record and its adversarial images."""
         attack, target = run.attack, None
         if attack.target is not None:
             target = choose_targets(attack.target, self.clean_logits, self.y, self.noise)
         result = attack(
             model, self.x, self.y, noise=self.noise, target=target, clean_logits=self.clean_logits,
-            trace=TRAJECTORY in run.also,
+            trace=TRAJECTORY in run.also, sight=sight,
         )  # fmt: skip
         if result.logits is None:
             logits = float_logits(model, result.x_adv, self.noise.indices)

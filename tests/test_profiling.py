@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import energylens as el
-from energylens.attacks.battery import configure
+from energylens.attacks.battery import NATURAL, Attack, configure
 from energylens.attacks.noise import Noise
 from energylens.record import COLUMNS
 
@@ -444,13 +444,43 @@ def test_logits_that_stop_being_finite_under_attack_are_refused(restarts, digits
         el.profile(Fragile(), digits, [f"pgd,steps=1,restarts={restarts}"], eps=0.1)
 
 
-def test_out_of_memory_is_explained(robust, digits, monkeypatch):
-    def full(*args, **options):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+class Cramped:
+    """A device with room for so many images at once."""
 
-    monkeypatch.setattr("energylens.attacks.battery.Attack.__call__", full)
-    with pytest.raises(el.RunError, match="40 images at once: take a smaller --batch-size"):
+    def __init__(self, room, monkeypatch):
+        self.sizes = []
+        attack = Attack.__call__
+
+        def run(own, model, x, y, **options):
+            if own is not NATURAL:
+                self.sizes.append(len(x))
+                if len(x) > room:
+                    raise torch.OutOfMemoryError("CUDA out of memory")
+            return attack(own, model, x, y, **options)
+
+        monkeypatch.setattr(Attack, "__call__", run)
+
+
+def test_a_batch_that_does_not_fit_is_halved_until_it_does(robust, digits, monkeypatch, tmp_path):
+    expected = el.profile(robust, digits, ["pgd", "fgsm"], ladder=False)
+    device = Cramped(7, monkeypatch)
+    record = el.profile(robust, digits, ["pgd", "fgsm"], out=tmp_path, ladder=False, batch_size=30)
+    assert device.sizes[:2] == [30, 15]  # and never again
+    assert max(device.sizes[2:]) == 7
+    for attack, usual in zip(record.attacks, expected.attacks, strict=True):
+        assert attack.rows["marginal_adv"].to_numpy() == pytest.approx(usual.rows["marginal_adv"].to_numpy(), abs=1e-4)
+
+
+def test_out_of_memory_is_explained(robust, digits, monkeypatch):
+    Cramped(0, monkeypatch)
+    with pytest.raises(el.RunError, match="out of memory with a batch of 1: "):
         el.profile(robust, digits, ["fgsm"])
+
+
+def test_a_block_that_does_not_fit_is_not_torn_apart(robust, digits, monkeypatch):
+    Cramped(7, monkeypatch)
+    with pytest.raises(el.RunError, match="out of memory with a batch of 10: take a smaller block=N"):
+        el.profile(robust, digits, ["apgd-ce,steps=2,block=10"])
 
 
 def test_a_pair_of_tensors_need_not_hold_the_last_class(robust, digits):

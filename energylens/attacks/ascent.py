@@ -17,6 +17,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from energylens.attacks.kernels import BF16, FUSED
 from energylens.attacks.losses import LOSSES, Aim
 from energylens.attacks.noise import NoiseSource
 from energylens.attacks.norms import NORMS
@@ -57,6 +58,11 @@ class Ascent:
     def step(self) -> float:
         """The step in units of [0, 1]."""
         return self.relative_step * self.eps if self.step_size is None else self.step_size
+
+    @property
+    def quickest(self) -> str:
+        """bfloat16, but for losses that compare with the clean logits: near x, rounding is all they would see."""
+        return FUSED if LOSSES[self.loss].needs_reference else BF16
 
     @property
     def passes(self) -> int:
@@ -113,6 +119,7 @@ class _Problem:
     noise: NoiseSource
     settings: Ascent
     trace: bool
+    judge: nn.Module
 
     def take(self, rows: Tensor) -> _Problem:
         return replace(
@@ -139,16 +146,20 @@ def ascend(
     target: Tensor | None = None,
     clean_logits: Tensor | None = None,
     trace: bool = False,
+    judge: nn.Module | None = None,
 ) -> AttackResult:
     """Run the loop on a batch.
 
     x: (N, C, H, W) in [0, 1]; y: (N,) labels; target: (N,) labels to move towards, or None; clean_logits: (N, K)
     logits of x where they are known (saves a forward to the losses that compare with them). trace: keep the energies of
-    every iterate, from logits that are there anyway.
+    every iterate, from logits that are there anyway. judge: whose logits tell between restarts, where the model is a
+    rounded stand-in for it.
     """
     asks = LOSSES[settings.loss].needs_reference and clean_logits is None
     aim = Aim(y, +1) if target is None else Aim(target, -1)
-    problem = _Problem(model, x, y, aim, model(x) if asks else clean_logits, noise, settings, trace)
+    problem = _Problem(
+        model, x, y, aim, model(x) if asks else clean_logits, noise, settings, trace, model if judge is None else judge
+    )
     result = _with_restarts(problem) if settings.restarts > 1 else _once(problem)
     return replace(result, forwards=result.forwards + int(asks))
 
@@ -188,7 +199,7 @@ def _with_restarts(problem: _Problem) -> AttackResult:
     """Runs from fresh starts: a sample that fell rests with the images that felled it, the others keep those of
     their highest loss."""
     best, best_energies = _climb(problem, "start/0")
-    best_logits = problem.model(best).float()
+    best_logits = problem.judge(best).float()
     best_loss = problem.objective(best_logits)
     runs = counts(1, best)
     rows = (~problem.aim.reached(best_logits)).nonzero().squeeze(1)
@@ -197,7 +208,7 @@ def _with_restarts(problem: _Problem) -> AttackResult:
             break
         standing = problem.take(rows)
         x_adv, energies = _climb(standing, f"start/{restart}")
-        logits = problem.model(x_adv).float()
+        logits = problem.judge(x_adv).float()
         fell, loss = standing.aim.reached(logits), standing.objective(logits)
         better = fell | (loss > best_loss[rows])
         kept = rows[better]

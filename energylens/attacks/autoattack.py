@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from energylens.attacks.frozen import random_state
+from energylens.attacks.kernels import FUSED
 from energylens.attacks.noise import Noise, key
 from energylens.attacks.passes import PassCounter
 from energylens.attacks.result import AttackResult
@@ -46,6 +47,7 @@ class Package:
     recipe: ClassVar[frozenset[str]] = frozenset({"parts"})
     bounded: ClassVar[bool] = True
     traceable: ClassVar[bool] = False
+    quickest: ClassVar[str] = FUSED
     targetable: ClassVar[bool] = False
 
     @property

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from energylens.attacks.diff_pgd import DiffPGD
 from energylens.attacks.foreign import Foreign, ForeignAttack, attack_at, foreign_name, foreign_settings, run_foreign
+from energylens.attacks.kernels import BF16, PLAIN, Sight
 from energylens.attacks.noise import Noise
 from energylens.attacks.radius import parse_radius, write_radius
 from energylens.attacks.registry import ATTACKS, AttackRow, find_row
@@ -28,7 +29,7 @@ class Attack:
 
     label names it among the attacks of one record. eps_text: the radius as the user wrote it ("8/255"). overrides:
     what was set beyond the row's defaults. target: None, a rule of targets.RULES or a class number. diffuser: what
-    Diff-PGD purifies with, see ``equip``.
+    Diff-PGD purifies with, see ``equip``. kernels: what it looks through, a row of KERNELS.
     """
 
     row: AttackRow
@@ -37,6 +38,7 @@ class Attack:
     target: str | None = None
     overrides: dict[str, Any] = field(default_factory=dict)
     diffuser: Diffuser | None = None
+    kernels: str = PLAIN
 
     @property
     def reusable(self) -> bool:
@@ -63,13 +65,18 @@ class Attack:
         target: Tensor | None = None,
         clean_logits: Tensor | None = None,
         trace: bool = False,
+        sight: Sight | None = None,
     ) -> AttackResult:
-        """Attack one batch; see ``ascend`` for the arguments. trace: only where settings.traceable."""
+        """Attack one batch; see ``ascend`` for the arguments. trace: only where settings.traceable. sight: the model's
+        other kernels, where the attack is to look through them."""
         more: dict[str, Any] = {"trace": True} if trace else {}
         if self.diffuser:
             more["diffuser"] = self.diffuser
+        if self.kernels == BF16:
+            more["judge"] = model
+        seen = model if sight is None else sight.networks[self.kernels]
         return self.row.run(
-            model, x, y, noise=noise, settings=self.settings, target=target, clean_logits=clean_logits, **more
+            seen, x, y, noise=noise, settings=self.settings, target=target, clean_logits=clean_logits, **more
         )
 
 

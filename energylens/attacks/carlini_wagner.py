@@ -19,6 +19,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from energylens.attacks.kernels import FUSED
 from energylens.attacks.losses import Aim
 from energylens.attacks.minimum_norm import Descent, Smallest, smallest_perturbation
 from energylens.attacks.noise import Noise
@@ -46,6 +47,7 @@ class CarliniWagner:
     recipe: ClassVar[frozenset[str]] = frozenset({"norm"})
     bounded: ClassVar[bool] = False
     traceable: ClassVar[bool] = False
+    quickest: ClassVar[str] = FUSED
     targetable: ClassVar[bool] = True
     min_classes: ClassVar[int] = 2
     block: ClassVar[None] = None

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from energylens.attacks.ascent import Ascent, ascend
+from energylens.attacks.kernels import FUSED
 from energylens.attacks.noise import NoiseSource
 from energylens.attacks.result import AttackResult
 from energylens.attacks.settings import check_numbers
@@ -75,6 +76,7 @@ class DiffPGD:
     recipe: ClassVar[frozenset[str]] = frozenset({"relative_step"})
     bounded: ClassVar[bool] = True
     traceable: ClassVar[bool] = False  # its loop sees the energies of R(x'), not of x'
+    quickest: ClassVar[str] = FUSED
     targetable: ClassVar[bool] = True
     min_classes: ClassVar[int] = 2
     block: ClassVar[None] = None

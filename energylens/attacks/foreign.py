@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from energylens.address import current_directory_importable, object_at
 from energylens.attacks.frozen import random_state
+from energylens.attacks.kernels import PLAIN
 from energylens.attacks.noise import Noise, key
 from energylens.attacks.passes import PassCounter
 from energylens.attacks.result import AttackResult, counts
@@ -39,6 +40,7 @@ class Foreign:
     passes: ClassVar[int] = 20  # nobody knows; only the time left is reckoned with it
     bounded: ClassVar[bool] = False
     traceable: ClassVar[bool] = False
+    quickest: ClassVar[str] = PLAIN
     targetable: ClassVar[bool] = False
     min_classes: ClassVar[int] = 2
 

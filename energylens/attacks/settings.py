@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
+from energylens.attacks.kernels import PLAIN
 from energylens.errors import InputError
 
 LARGEST = 1e9  # more steps than anybody waits for
@@ -36,6 +37,11 @@ class Settings(Protocol):
         """Whether it can tell the energies of its iterates."""
 
     @property
+    def quickest(self) -> str:
+        """The quickest kernels it may look through (``kernels.py``): bfloat16 for what takes a fixed number of steps,
+        float32 for what stops right behind the boundary, the model itself for what nobody knows."""
+
+    @property
     def passes(self) -> int:
         """Forward-backward passes a sample makes at most."""
 
@@ -61,6 +67,7 @@ class Still:
     passes: ClassVar[int] = 1
     bounded: ClassVar[bool] = False
     traceable: ClassVar[bool] = False
+    quickest: ClassVar[str] = PLAIN
     targetable: ClassVar[bool] = False
     min_classes: ClassVar[int] = 2
     block: ClassVar[None] = None

@@ -38,13 +38,16 @@ def positive(ctx: click.Context, option: click.Parameter, value: int | None) -> 
     return value
 
 
-_SUBJECT = (  # a model and where its data lie
+_DATA = (  # whose, and where
     click.option("--dataset", "-d", metavar="NAME", help=f"Default: the model's own. One of {', '.join(DATA_SETS)}."),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps."),
     click.option(
         "--data-root", type=click.Path(path_type=Path), metavar="DIR",
         help="Where data sets lie [default: $ENERGYLENS_DATA].",
     ),
+)  # fmt: skip
+
+_WEIGHTS = (  # how a model is read
     click.option(
         "--model-dir", type=click.Path(path_type=Path), metavar="DIR",
         help="Where weights lie, in RobustBench's layout [default: $ENERGYLENS_MODELS].",
@@ -80,6 +83,10 @@ _RECORD = (  # what to do with them
     click.option("--version", type=click.Choice(["standard", "plus", "rand"]), help="Of AutoAttack."),
     click.option("--batch-size", type=int, callback=positive, metavar="B", help="Changes speed and memory only."),
     click.option(
+        "--kernels", default="plain", show_default=True, metavar="plain|fused|bf16",
+        help="What attacks look through: the model; a fused float32 copy; that in bfloat16. Energies stay float32.",
+    ),
+    click.option(
         "--diffusion", metavar="NAME|PATH",
         help="What diff-pgd purifies with: digits-ddpm, a diffusers folder or a hub id [default: the data set's].",
     ),
@@ -100,16 +107,23 @@ _RECORD = (  # what to do with them
 )  # fmt: skip
 
 
+def reading(command: Command) -> Command:
+    """Give a command the options that a model is read with."""
+    for option in reversed(_WEIGHTS):
+        command = option(command)
+    return command
+
+
 def loading(command: Command) -> Command:
     """Give a command the options that a model and its data set are loaded with."""
-    for option in reversed(_SUBJECT):
+    for option in reversed((*_DATA, *_WEIGHTS)):
         command = option(command)
     return command
 
 
 def naming(command: Command) -> Command:
     """Give a command the options that name a model and the samples it is shown."""
-    for option in reversed((*_SUBJECT, *_SAMPLES)):
+    for option in reversed((*_DATA, *_WEIGHTS, *_SAMPLES)):
         command = option(command)
     return command
 

@@ -1,0 +1,99 @@
+"""What the attacks look through: the model, or the same network in quicker kernels. The record's energies are forwards
+of the model itself, whatever the attacks looked through.
+
+    plain   the model as it is
+    fused   batch norms folded into the convolutions before them, channels-last, float32: the same to rounding
+    bf16    the same under bfloat16 autocast: other gradients, so rows of their own
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from energylens.errors import InputError
+
+if TYPE_CHECKING:
+    from energylens.attacks.settings import Settings
+
+PLAIN, FUSED, BF16 = KERNELS = ("plain", "fused", "bf16")  # from the slowest to the quickest
+PROBED = 2  # images on which a fused copy is compared with the model
+TOLERANCE = 1e-4  # of the largest logit: how far fused float32 logits may lie from the model's
+
+
+@dataclass(frozen=True)
+class Sight:
+    """The networks that attacks can look through, by kernels. note: what a reader should know of them, or None."""
+
+    networks: dict[str, nn.Module]
+    note: str | None = None
+
+    def quickest(self, settings: Settings, *, trace: bool = False) -> str:
+        """The quickest kernels there are that these settings bear.
+
+        trace: the energies of the iterates are recorded from the logits that the attack sees: they must be float32.
+        """
+        bounds = (list(self.networks)[-1], settings.quickest, FUSED if trace else BF16)
+        return min(bounds, key=KERNELS.index)
+
+
+def sight_of(model: nn.Module, kernels: str, x: Tensor) -> Sight:
+    """The model in all kernels up to these, a row of KERNELS.
+
+    model: in eval mode, no gradients of its parameters asked for (see ``frozen``). x: (N, C, H, W), a few images on
+    which its logits are compared with those of the fused copy; a model that cannot be copied, or gives others, stays as
+    it is, and the note says so. Raises InputError for unknown kernels.
+    """
+    if kernels not in KERNELS:
+        raise InputError(f"kernels {kernels!r} are unknown: give one of {', '.join(KERNELS)}")
+    if kernels == PLAIN:
+        return Sight({PLAIN: model})
+    why = ""
+    for convert in (_folded, copy.deepcopy):
+        try:
+            network = convert(model).to(memory_format=torch.channels_last)
+            fused = Quick(network)
+            apart = _distance(model, fused, x)
+        except Exception as error:  # whatever a user's network raises when it is traced, copied or laid out anew
+            why = why or f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            continue
+        if apart <= TOLERANCE:
+            quick = {FUSED: fused} if kernels == FUSED else {FUSED: fused, BF16: Quick(network, rounded=True)}
+            return Sight({PLAIN: model, **quick})
+        why = why or f"its logits would be {apart:.1g} of the largest one off"
+    return Sight({PLAIN: model}, f"kernels {kernels}: the model is left as it is ({why})")
+
+
+class Quick(nn.Module):
+    """A network that takes its images channels-last and gives float32 logits. rounded: under bfloat16 autocast."""
+
+    def __init__(self, network: nn.Module, *, rounded: bool = False) -> None:
+        super().__init__()
+        self.network, self.rounded = network, rounded
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, K) of images (N, C, H, W)."""
+        x = x.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.rounded):
+            logits: Tensor = self.network(x)
+        return logits.float()
+
+
+def _folded(model: nn.Module) -> nn.Module:
+    """A copy whose batch norms are folded into the convolutions that nothing but they follow."""
+    from torch.fx.experimental.optimization import fuse
+
+    fold: Callable[[nn.Module], nn.Module] = fuse
+    return fold(model)
+
+
+@torch.no_grad()
+def _distance(model: nn.Module, other: nn.Module, x: Tensor) -> float:
+    """How far the logits of two networks lie apart at most, as a share of the largest."""
+    logits = model(x)
+    return float((other(x) - logits).abs().max() / logits.abs().max().clamp_min(torch.finfo(logits.dtype).tiny))

@@ -1,0 +1,138 @@
+"""Quicker kernels: the same network, rows of their own where gradients differ, energies always the model's."""
+
+import pytest
+import torch
+from torch import nn
+
+import energylens as el
+from energylens.attacks.battery import configure
+from energylens.attacks.kernels import BF16, FUSED, KERNELS, PLAIN, sight_of
+from energylens.models.architectures import architecture
+
+
+@pytest.fixture
+def robust():
+    return el.load_model("digits-pgd")
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return el.load_data("digits", n=40)
+
+
+def residual():
+    """A ResNet-20 whose batch norms do something."""
+    torch.manual_seed(0)
+    network = architecture("resnet20").build(num_classes=10).eval().requires_grad_(False)
+    for part in network.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.running_mean.normal_()
+            part.running_var.uniform_(0.5, 2)
+            part.weight.uniform_(0.5, 2)
+    return network
+
+
+def norms(network):
+    return sum(isinstance(part, nn.BatchNorm2d) for part in network.modules())
+
+
+def test_every_batch_norm_behind_a_convolution_is_folded_and_the_logits_stay():
+    network, x = residual(), torch.rand(4, 3, 32, 32)
+    fused = sight_of(network, FUSED, x).networks[FUSED]
+    assert (norms(network), norms(fused)) == (19, 0)
+    torch.testing.assert_close(fused(x), network(x), atol=1e-4, rtol=1e-4)
+    assert not any(part.requires_grad for part in fused.parameters())
+
+
+def test_bf16_is_close_and_float32_at_its_end():
+    network, x = residual(), torch.rand(4, 3, 32, 32)
+    sight = sight_of(network, BF16, x)
+    assert list(sight.networks) == list(KERNELS)
+    logits = sight.networks[BF16](x)
+    assert logits.dtype == torch.float32
+    apart = (logits - network(x)).abs().max() / network(x).abs().max()
+    assert 1e-5 < apart < 0.1
+
+
+@pytest.mark.parametrize(
+    ("spec", "quickest"), [("pgd", BF16), ("fgsm", BF16), ("trades", FUSED), ("cw", FUSED), ("apgd-ce", FUSED)]
+)
+def test_an_attack_looks_through_what_it_bears(robust, digits, spec, quickest):
+    sight, settings = sight_of(robust, BF16, digits.images[:2]), configure(spec, eps=0.2).settings
+    assert sight.quickest(settings) == quickest
+    assert sight.quickest(settings, trace=True) == FUSED
+    assert sight_of(robust, PLAIN, digits.images[:2]).quickest(settings) == PLAIN
+
+
+def test_a_callable_is_given_the_model_itself(robust, digits):
+    given = []
+
+    def still(model, x, y):
+        given.append(model)
+        return x
+
+    el.profile(robust, digits, [still], kernels=BF16, ladder=False)
+    assert given == [robust]
+
+
+def test_fused_rows_are_the_plain_ones(robust, digits):
+    plain, fused = (el.profile(robust, digits, ["pgd", "cw"], kernels=kernels, ladder=False) for kernels in KERNELS[:2])
+    for one, other in zip(plain.attacks, fused.attacks, strict=True):
+        assert one.rows["pred_adv"].tolist() == other.rows["pred_adv"].tolist()
+        assert one.rows["marginal_adv"].to_numpy() == pytest.approx(other.rows["marginal_adv"].to_numpy(), abs=1e-3)
+    assert not fused.notes
+
+
+def test_the_energies_of_bf16_are_the_models_own(robust, digits):
+    record = el.profile(robust, digits, ["pgd", "pgd,restarts=3,steps=5"], kernels=BF16, save_images=True, ladder=False)
+    for attack in record.attacks[1:]:
+        with torch.no_grad():
+            energies = el.marginal_energy(robust(attack.images()["x_adv"]))
+        assert attack.rows["marginal_adv"].to_numpy() == pytest.approx(energies.numpy(), abs=1e-5)
+    assert record.notes == ("Gradients in bfloat16, energies in float32: pgd, pgd,restarts=3,steps=5.",)
+
+
+def test_only_bf16_has_rows_of_its_own(robust, digits, tmp_path):
+    folders = []
+    for kernels in KERNELS:
+        el.profile(robust, digits, ["pgd"], kernels=kernels, out=tmp_path, ladder=False)
+        folders.append(len(list(tmp_path.rglob("pgd-*"))))
+    assert folders == [1, 1, 2]
+
+
+class Untraceable(nn.Module):
+    """Its way depends on the data."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(64, 10)
+
+    def forward(self, x):
+        return self.layer(x.flatten(1) if x.sum() > 0 else -x.flatten(1))
+
+
+class Uncopyable(Untraceable):
+    """It cannot be copied."""
+
+    def __deepcopy__(self, memo):
+        raise TypeError("one of a kind")
+
+
+def test_what_cannot_be_traced_is_only_laid_out_anew(digits):
+    network = Untraceable().eval()
+    sight = sight_of(network, FUSED, digits.images[:2])
+    assert sight.note is None
+    assert torch.equal(sight.networks[FUSED](digits.images), network(digits.images))
+
+
+def test_what_cannot_be_copied_is_left_as_it_is_and_said_to_be(digits):
+    network = Uncopyable().eval()
+    record = el.profile(network, digits, ["pgd"], eps=0.1, kernels=BF16, ladder=False)
+    assert "one of a kind" in record.notes[0] or "control flow" in record.notes[0]
+    assert "left as it is" in record.notes[0]
+    assert "kernels" not in record["pgd"].manifest["identity"]["attack"]
+
+
+def test_unknown_kernels_are_refused(robust, digits):
+    with pytest.raises(el.InputError, match="kernels 'fp8' are unknown: give one of plain, fused, bf16"):
+        el.profile(robust, digits, ["pgd"], kernels="fp8")
