@@ -17,8 +17,11 @@ from energylens.run_folder import MANIFEST
 from energylens.training.history import HISTORY, STEPS
 
 ALWAYS_TOLD = ("dataset", "arch", "eps")  # where they differ at all; the rest only between runs of one method on these
-# only where nothing else tells runs apart: what follows from eps, and how a run is judged
-LAST_TOLD = ("step_size", "eval_samples", "eval_steps", "measure_every", "watch_every", "classwise", "on_alarm")
+# only where nothing else tells runs apart: what follows from eps or a rule, and how a run is judged
+LAST_TOLD = (
+    "step_size", "omit_share", "omit_by", "eval_samples", "eval_steps", "measure_every", "watch_every", "classwise",
+    "on_alarm",
+)  # fmt: skip
 
 CAPTION = ("dataset", "classes", "per_class", "arch", "eps", "optimizer", "lr", "schedule", "batch_size", "seed")
 
@@ -56,7 +59,8 @@ def read_run(path: Path) -> TrainingRun:
     if not (path / MANIFEST).is_file():
         raise InputError(f"{path} is no run folder (no {MANIFEST}): give one that `energylens train` made")
     try:
-        settings = json.loads((path / MANIFEST).read_text())["identity"]["settings"]
+        manifest = json.loads((path / MANIFEST).read_text())
+        settings = manifest["identity"]["settings"] | manifest.get("named", {})
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise InputError(
             f"{path / MANIFEST} is not a training run's ({error!r}): give a folder that `energylens train` made"

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from scipy import stats
 from torch import Tensor
 
 from energylens.attacks.settings import check_numbers
@@ -28,6 +27,7 @@ from energylens.generation.scores import (
     kernel_distance,
     manifold_scores,
 )
+from energylens.mean_interval import mean_interval
 from energylens.profiling import BATCH_SIZES, Listener, Progress
 from energylens.subject import the_device
 
@@ -144,14 +144,16 @@ def score(
     data_root: str | Path | None = None,
     out: str | Path | None = None,
     listener: Listener | None = None,
+    **reading: Any,
 ) -> Scores:
     """Score folders of pictures against real images.
 
-    folders: what ``generate`` made, or any with pictures of one size; generations that differ in their seed only are
-    one row, with the interval of their mean. dataset: of the reference, by default the generation's own; reference:
-    its split. classifier, layer, inception_weights: the feature space, by default Inception's where torch's cache has
-    its weights, else a classifier's that stands in; then nothing is called FID. out: where the reference's statistics
-    are kept. listener: called after every batch.
+    folders: what ``generate`` made, of which the images count that were asked for last, or any with pictures of one
+    size; generations that differ in their seed only are one row, with the interval of their mean. dataset: of the
+    reference, by default the generation's own; reference: its split. classifier, layer, inception_weights: the feature
+    space, by default Inception's where torch's cache has its weights, else a classifier's that stands in; then nothing
+    is called FID. out: where the reference's statistics are kept. listener: called after every batch. reading: what
+    ``load_model`` takes beside the classifier's name.
 
     Raises InputError for a request that cannot be met, RunError for a file that cannot be read or written.
     """
@@ -163,7 +165,7 @@ def score(
     name, classes = _the_data(found, dataset)
     scorer = open_scorer(
         name, reference, classes=classes, classifier=classifier, layer=layer, inception_weights=inception_weights,
-        batch_size=batch_size, device=device, data_root=data_root, out=out,
+        batch_size=batch_size, device=device, data_root=data_root, out=out, **reading,
     )  # fmt: skip
     for pictures in found:
         _check(pictures, scorer.samples)
@@ -178,10 +180,11 @@ def score(
     for label, group in groups:
         alone = len(group) == 1
         each = [scorer(told(_read(pictures, size, channels)), interval=alone) for pictures in group]
-        rows.append(Scored(label, len(group[0]), tuple(map(_seed, group)) if group[0].manifest else (), _over(each)))
+        seeds = tuple(map(_seed, group)) if group[0].manifest else ()
+        rows.append(Scored(label, len(group[0]), seeds, over_seeds(each)))
     rows += [
         Scored(f"real ({name} {real.split})", len(real), (), scorer(told(_bytes(real, size)), interval=True)),
-        Scored("uniform noise", most, (), scorer(told(_noise(most, size, real.image_shape)), interval=True)),
+        Scored("uniform noise", most, (), scorer(told(uniform_noise(most, size, real.image_shape)), interval=True)),
     ]
     rows.sort(key=lambda row: row.values[scorer.frechet].value)
     notes = _notes(rows, groups, scorer)
@@ -238,7 +241,8 @@ def _bytes(samples: Samples, size: int) -> Iterator[Tensor]:
     return (to_bytes(samples.batch(at, at + size)[0]) for at in range(0, len(samples), size))
 
 
-def _noise(n: int, size: int, shape: tuple[int, ...]) -> Iterator[Tensor]:
+def uniform_noise(n: int, size: int, shape: tuple[int, ...]) -> Iterator[Tensor]:
+    """n images (C, H, W) of independent uniform bytes, ``size`` at a time."""
     generator = torch.Generator().manual_seed(ANCHOR_SEED)
     for at in range(0, n, size):
         yield torch.randint(256, (min(size, n - at), *shape), generator=generator, dtype=torch.uint8)
@@ -282,15 +286,13 @@ def _label(own: Mapping[str, Any], every: Sequence[Mapping[str, Any]]) -> str:
     return ", ".join([str(own["start"]), *told])
 
 
-def _over(each: Sequence[Mapping[str, Value]]) -> dict[str, Value]:
+def over_seeds(each: Sequence[Mapping[str, Value]]) -> dict[str, Value]:
     """Means over seeds with the 95 % interval of the mean (Student's t); one alone as it is."""
     if len(each) == 1:
         return dict(each[0])
     over = {}
     for name in each[0]:
-        values = torch.tensor([one[name].value for one in each], dtype=torch.float64)
-        mean, error = float(values.mean()), float(values.std()) / len(values) ** 0.5
-        half = float(stats.t.ppf(0.975, len(values) - 1)) * error
+        mean, half = mean_interval([one[name].value for one in each])
         over[name] = Value(mean, mean - half, mean + half)
     return over
 
@@ -305,6 +307,13 @@ def _notes(rows: Sequence[Scored], groups: Sequence[tuple[str, Sequence[Pictures
         )
     if len({row.n for row in rows}) > 1:
         notes.append("numbers of images differ: Frechet distances fall with it")
+    notes += [
+        f"{one.folder.name} holds {one.more} more images than its last request: `energylens generate --n "
+        f"{len(one) + one.more}` asks for all"
+        for _, group in groups
+        for one in group
+        if one.more
+    ]
     chosen = [one.manifest["identity"]["generation"]["classes"] for _, group in groups for one in group if one.manifest]
     if any(len(classes) < len(scorer.samples.classes) for classes in chosen):
         notes.append("images of some classes are held against real ones of all")

@@ -15,6 +15,7 @@ from energylens.data import Samples, load_data
 from energylens.data.sources import Memory
 from energylens.errors import InputError
 from energylens.training.augmentation import AUGMENTATIONS, Augmentation
+from energylens.training.omission import Omission, omission
 from energylens.training.settings import TrainSettings
 
 CHUNK = 1000  # images made uint8 at once
@@ -42,7 +43,9 @@ class Images:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """train: what is learnt; probe: the first of it, without augmentation; val: held back, maybe empty; test."""
+    """train: what is learnt; probe: the first of it, without augmentation and before any were left out, so that it is
+    the same whatever rule leaves them out; val: held back, maybe empty; test. omission: who was left out, if anyone.
+    digest: of all that the images follow from."""
 
     train: Images
     probe: Images
@@ -50,6 +53,7 @@ class TrainingData:
     test: Images
     classes: tuple[str, ...]
     digest: dict[str, Any]
+    omission: Omission | None = None
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -73,16 +77,25 @@ def load_training_data(settings: TrainSettings, root: str | Path | None, device:
         load_data(settings.dataset, classes=settings.classes, split=split, root=root) for split in ("train", "test")
     )
     chosen = train if settings.per_class is None else _first_of_each(train, settings.per_class)
-    held, learnt = _split(len(chosen), settings)
+    held, rest = _split(len(chosen), settings)
+    digest: dict[str, Any] = {"train": train.digest, "test": test.digest}
+    left_out, learnt = None, rest
+    if settings.omit:
+        left_out = omission(chosen, rest, settings, device)
+        learnt = rest[~torch.isin(rest, left_out.positions)]
+        digest["omit_by"] = left_out.by
+    if len(learnt) < settings.batch_size:
+        raise InputError(f"{len(learnt)} training images do not fill one batch: --batch-size is {settings.batch_size}")
     everything, tested = _on_device(chosen, device), _on_device(test, device)
-    probed, limit = settings.eval_samples or len(learnt), settings.eval_samples or len(tested)
+    probed, limit = settings.eval_samples or len(rest), settings.eval_samples or len(tested)
     return TrainingData(
         everything[learnt],
-        everything[learnt[:probed]],
+        everything[rest[:probed]],
         everything[held[:limit]],
         tested[:limit],
         train.classes,
-        {"train": train.digest, "test": test.digest},
+        digest,
+        left_out,
     )
 
 
@@ -98,8 +111,6 @@ def _split(n: int, settings: TrainSettings) -> tuple[Tensor, Tensor]:
     """Positions held back for validation, and those to learn from, each in an order shuffled under the seed."""
     order = torch.randperm(n, generator=Generator().manual_seed(key(settings.seed, "validation", 0)))
     held = round(settings.val_fraction * n)
-    if n - held < settings.batch_size:
-        raise InputError(f"{n - held} training images do not fill one batch: --batch-size is {settings.batch_size}")
     return order[:held], order[held:]
 
 

@@ -72,7 +72,7 @@ def settings_in(folder: Path, recipe: str | None = None, **own: Any) -> TrainSet
     manifest = read_manifest(folder / MANIFEST) if (folder / MANIFEST).is_file() else {"identity": {}}
     if "settings" not in manifest["identity"]:
         raise InputError(f"{folder} holds no training run: give the folder that `energylens train` made")
-    found = TrainSettings.from_manifest(manifest["identity"]["settings"])
+    found = TrainSettings.from_manifest(manifest["identity"]["settings"] | manifest.get("named", {}))
     check_same(found.manifest(), _with(found, recipe, own).manifest(), folder)
     return found
 

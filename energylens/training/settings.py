@@ -15,12 +15,14 @@ from energylens.models.architectures import architecture
 from energylens.training.augmentation import AUGMENTATIONS, usual_augmentation
 from energylens.training.der import FORMS, STARTS, STOPS
 from energylens.training.methods import METHODS
+from energylens.training.omission import RULES
 from energylens.training.optimizers import OPTIMIZERS
 from energylens.training.regularizers import REGULARIZERS
 from energylens.training.schedules import SCHEDULES
 
 PRECISIONS = ("no", "bf16")
 MODES = ("train", "eval")
+OMIT_SHARE = 0.1  # ours
 ON_ALARM = ("warn", "stop", "rollback")
 
 
@@ -29,21 +31,26 @@ class TrainSettings:
     """Everything a run depends on. None stands for the method's or the data set's own; ``resolved`` fills it in.
 
     classes: labels kept and renumbered in this order, None for all; per_class: the first so many training images of
-    each. val_fraction: share of the training images held back to choose the best epoch. normalize: put the training
-    images' mean and std into the model, as a layer. attack_mode: of the batch norm inside the attack. eps_ramp: epochs
-    over which eps grows from 0. beta: weight of the KL term. replays: of a batch, in free training. reg, reg_weight:
-    regularisers and their weights, in pairs; no weights stand for the regularisers' own. der_*: see ``der.py``. awp:
-    gamma of the weight perturbation, 0 for none. peak, milestones: shares of the run, see ``schedules.py``. ema: decay
-    of the averaged weights, 0 for none. eval_samples: how many images of each split the epochs are judged by, 0 for
-    all. measure_every: steps between measurements of a method whose steps do not see the clean images. watch_every:
-    measured steps between two hearings of the early warning, which is heard at an epoch's end too. classwise: keep the
-    probe's energies of every class. on_alarm: what the early warning does.
+    each. val_fraction: share of the training images held back to choose the best epoch. omit, omit_share, omit_by: a
+    rule of ``omission.py``, the share of the images to learn from that it leaves out, and the model, as ``load_model``
+    takes it, that it asks. normalize: put the training images' mean and std into the model, as a layer. attack_mode: of
+    the batch norm inside the attack. eps_ramp: epochs over which eps grows from 0. beta: weight of the KL term.
+    replays: of a batch, in free training. reg, reg_weight: regularisers and their weights, in pairs; no weights stand
+    for the regularisers' own. der_*: see ``der.py``. awp: gamma of the weight perturbation, 0 for none. peak,
+    milestones: shares of the run, see ``schedules.py``. ema: decay of the averaged weights, 0 for none. eval_samples:
+    how many images of each split the epochs are judged by, 0 for all. measure_every: steps between measurements of a
+    method whose steps do not see the clean images. watch_every: measured steps between two hearings of the early
+    warning, which is heard at an epoch's end too. classwise: keep the probe's energies of every class. on_alarm: what
+    the early warning does.
     """
 
     dataset: str = "digits"
     classes: tuple[int, ...] | None = None
     per_class: int | None = None
     val_fraction: float = 0.1
+    omit: str | None = None
+    omit_share: float | None = None
+    omit_by: str | None = None
     augment: str | None = None
     arch: str = "digits-cnn"
     width: int | None = None
@@ -99,6 +106,7 @@ class TrainSettings:
     def name(self) -> str:
         """``cifar10-preactresnet18-fgsm-der-8-255-s0``: what a run is called before its fingerprint."""
         parts = [self.dataset, self.arch, self.method, *self.reg, *(["awp"] if self.awp else [])]
+        parts += [f"without-{self.omit}"] if self.omit else []
         eps = [str(self.eps).replace("/", "-")] if METHODS[self.method].adversarial else []
         return "-".join([*parts, *eps, f"s{self.seed}"])
 
@@ -109,6 +117,7 @@ class TrainSettings:
         usual: dict[str, Any] = {
             "eps": write_radius(row.default_eps[self.norm]),
             "augment": usual_augmentation(self.dataset),
+            "omit_share": OMIT_SHARE if self.omit else None,
             "steps": method.attack.steps,
             "attack_mode": method.attack_mode,
             "beta": method.beta,
@@ -152,6 +161,7 @@ def _check_words(settings: TrainSettings) -> None:
     words: dict[str, tuple[Any, Any]] = {
         "dataset": (settings.dataset, DATA_SETS),
         "method": (settings.method, METHODS),
+        "omit": (settings.omit or "random", RULES),
         "augment": (settings.augment or "none", AUGMENTATIONS),
         "optimizer": (settings.optimizer, OPTIMIZERS),
         "schedule": (settings.schedule, SCHEDULES),
@@ -179,6 +189,7 @@ def _check_words(settings: TrainSettings) -> None:
     for option, fault in meaningless.items():
         if fault:
             raise InputError(f"{option} means nothing to --method {settings.method}: leave one of the two out")
+    _check_omission(settings)
     forms = (settings.der_form, settings.der_start, settings.der_stop_gradient, settings.der_warmup)
     if "der" not in settings.reg and forms != (TrainSettings.der_form, "clean", "none", 0.0):
         raise InputError("--der-form, -start, -stop-gradient and -warmup mean nothing without DER: add --reg der")
@@ -194,10 +205,24 @@ def _check_words(settings: TrainSettings) -> None:
         )
 
 
+def _check_omission(settings: TrainSettings) -> None:
+    """A rule has its share and, where it asks one, its model; without a rule there is neither."""
+    if settings.omit is None:
+        if (settings.omit_share, settings.omit_by) != (None, None):
+            raise InputError(f"--omit-share and --omit-by mean nothing without --omit: add one of {', '.join(RULES)}")
+        return
+    judged = RULES[settings.omit].judged
+    if judged and settings.omit_by is None:
+        raise InputError(f"--omit {settings.omit} asks a model: name it with --omit-by, as in --omit-by digits-pgd")
+    if not judged and settings.omit_by is not None:
+        raise InputError(f"--omit {settings.omit} asks no model: leave --omit-by out")
+
+
 # the smallest and the largest value that can be run with
 _RANGES: dict[str, tuple[float, float]] = {
-    "per_class": (1, 1e9), "val_fraction": (0, 0.9), "steps": (0, 1e4), "eps_ramp": (0, 1e6), "beta": (0, 1e6),
-    "replays": (1, 1e3), "der_warmup": (0, 1e6), "awp": (0, 1), "lr": (1e-12, 1e3), "momentum": (0, 0.9999),
+    "per_class": (1, 1e9), "val_fraction": (0, 0.9), "omit_share": (0.001, 0.9), "steps": (0, 1e4),
+    "eps_ramp": (0, 1e6), "beta": (0, 1e6), "replays": (1, 1e3), "der_warmup": (0, 1e6), "awp": (0, 1),
+    "lr": (1e-12, 1e3), "momentum": (0, 0.9999),
     "weight_decay": (0, 1e3), "peak": (0.001, 0.999), "epochs": (1, 1e6), "batch_size": (2, 1e6), "ema": (0, 0.999999),
     "eval_samples": (0, 1e9), "eval_steps": (1, 1e4), "measure_every": (1, 1e9), "watch_every": (1, 1e9),
     "seed": (0, 2**63 - 1),
