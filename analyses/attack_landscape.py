@@ -23,6 +23,7 @@ SCALES: dict[str, dict[str, Any]] = {
     "paper": {"model": "Standard", "data": "cifar10", "attacks": NINE, "eps": "8/255", "n": 10_000},
 }
 FEWEST, MOST = 16, 200  # bins, where their number follows from the samples
+A_ROOT = 4  # and to the square root of the samples: a hundred that an attack spreads wide must not fall apart
 
 
 def exhibit(lab: Lab) -> pd.DataFrame:
@@ -33,7 +34,8 @@ def exhibit(lab: Lab) -> pd.DataFrame:
 def landscape(record: Record, *, bins: int | None = None, limits: tuple[float, float] | None = None) -> pd.DataFrame:
     """The binned energies of every attack in a record.
 
-    bins: how many; by default Freedman and Diaconis' rule on the natural energies. limits: (low, high) of the
+    bins: how many; by default Freedman and Diaconis' rule on the natural energies, within FEWEST and the lesser of MOST
+    and A_ROOT sqrt(n). limits: (low, high) of the
     energies in nats, by default all of them; what lies outside is counted in no bin.
 
     Returns one row a bin: attack, label, energy (marginal or joint), series (natural or adversarial), left, right
@@ -87,5 +89,6 @@ def _edges(
     if bins is None:
         quarter, three_quarters = np.quantile(natural, [0.25, 0.75])
         width = 2 * (three_quarters - quarter) / len(natural) ** (1 / 3)
-        bins = int(np.clip((high - low) / width if width > 0 else FEWEST, FEWEST, MOST))
+        most = max(FEWEST, min(MOST, A_ROOT * len(natural) ** 0.5))
+        bins = int(np.clip((high - low) / width if width > 0 else FEWEST, FEWEST, most))
     return np.linspace(low, high, bins + 1)

@@ -13,25 +13,35 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import click
 import pandas as pd
 import torch
 
-from analyses.digits_runs import trained
+from analyses import generation_scores, samples_matter
+from analyses.digits_runs import METHODS, trained
 from analyses.lab import Lab
+from analyses.overfitting import RESULTS as STUDIES
 from analyses.overfitting import machine, recorded, summary
+from analyses.training_runs import TrainingRun
 from energylens.plots.tables import markdown
 from energylens.training.methods import energy_weight
 
 RESULTS = Path(__file__).parents[1] / "RESULTS.md"
+SCORES = partial(generation_scores.exhibit, classifier="digits-standard")  # whatever lies in torch's cache
 HEADINGS = ("claim", "command", "seed", "ours", "paper", "verdict")
+#: of the studies: where the numbers beside ours are from
+PUBLIC_RUNS = {
+    "co": "arXiv 2001.03994, 2007.02617: PreActResNet-18, PGD-50-10",
+    "ro": "arXiv 2002.11569: public logs, and an independent replication",
+}
 PREFACE = """# Results
 
 Every number below comes out of `python -m analyses.claims --write` ({machine});
 `python -m analyses.claims` measures those that are not marked as recorded again and compares. A dash: no published
 number. "Other data" means that the paper's number is of CIFAR-10 and a larger network, so that only sign and order
-compare. Every form of DER is our reconstruction.
+compare. Every form of DER, the rules by which samples are left out, and local PCA are our reconstructions.
 
 """
 
@@ -40,7 +50,8 @@ compare. Every form of DER is our reconstruction.
 class Claim:
     """One line. measure: of a lab, a number; digits: shown after the point; slack: how far a new measurement may lie
     from what RESULTS.md says (a recorded number not at all); paper, verdict: in words; holds: whether the verdict is
-    true of the number; recorded: whether it is read and not measured."""
+    true of the number; recorded: whether it is read and not measured; provenance: of the paper's number, where there
+    is one."""
 
     what: str
     command: str
@@ -53,6 +64,7 @@ class Claim:
     seed: str = "0"
     recorded: bool = False
     holds: Callable[[float], bool] = math.isfinite
+    provenance: str = ""
 
     def told(self, value: float) -> str:
         """The number as RESULTS.md shows it."""
@@ -75,10 +87,56 @@ def _weight(energy: float, lab: Lab) -> float:
     return float(energy_weight(torch.tensor([[-energy, -math.inf]], dtype=torch.float64)))
 
 
+@cache
+def _looked_into(
+    analysis: Callable[[Lab], Any], runs: Path, root: Path | None, jobs: int, tell: Callable[[str], None]
+) -> tuple[Any, Lab]:
+    lab = Lab(runs=runs, root=root, jobs=jobs, tell=tell)
+    return analysis(lab), lab
+
+
+def _once(analysis: Callable[[Lab], Any], lab: Lab) -> Any:
+    """What an analysis finds at demo scale, looked into once for all claims about it."""
+    found, own = _looked_into(analysis, lab.runs, lab.root, lab.jobs, lab.tell)
+    lab.used.extend(run for run in own.used if run not in lab.used)
+    return found
+
+
+def _side_by_side(lab: Lab) -> dict[str, TrainingRun]:
+    """The runs of all methods."""
+    return trained(lab, tuple(METHODS))
+
+
 def _last_delta(method: str, lab: Lab) -> float:
     """dE(x) of the training samples in the last epoch, nats."""
-    (run,) = trained(lab, (method,)).values()
-    return float(run.history["delta_marginal"].iloc[-1])
+    return float(_once(_side_by_side, lab)[method].history["delta_marginal"].iloc[-1])
+
+
+def _frechet(start: str, lab: Lab) -> float:
+    """Frechet distance of the images from a start without guidance, the mean over the seeds."""
+    table = _once(SCORES, lab)
+    chosen = table[(table["images"] == start) & (table["guidance"] == "none") & (table["score"] == "frechet_distance")]
+    return float(chosen["value"].item())
+
+
+def _without(rule: str, quantity: str, column: str, lab: Lab) -> float:
+    """A column of ``samples_matter`` for the networks trained without a rule's samples."""
+    table = _once(samples_matter.exhibit, lab)
+    return float(table[(table["rule"] == rule) & (table["quantity"] == quantity)][column].iloc[0])
+
+
+@cache
+def _watched() -> pd.DataFrame:
+    """What the watch heard in the studies' runs, a row a run."""
+    return pd.read_csv(STUDIES / "early_warning_studies.csv").fillna({"failed": "", "alarm": ""})
+
+
+def _heard(failed: str, alarm: str, early: bool, lab: Lab) -> float:
+    """How many of the runs that failed so ("" for not at all) the watch called so, or called early: before the
+    evaluation that showed it."""
+    runs = _watched()
+    called = runs[(runs["failed"] == failed) & (runs["alarm"] == alarm)]
+    return float((called["lead"] > 0).sum() if early else len(called))
 
 
 @cache
@@ -102,7 +160,75 @@ def _of_study(name: str, what: str, arm: str, column: str, unit: str, paper: str
     told = "; ".join(f"{count} of {row['n']} {kind}" for kind, count in failures.items() if count)
     command = f"python -m analyses.overfitting {name} --data-root DATA"
     measure = partial(_recorded, name, arm, column)
-    return Claim(what, command, measure, 1, 0, unit, paper, told or f"{row['n']} of {row['n']} hold", "0, 1, 2", True)
+    return Claim(
+        what, command, measure, 1, 0, unit, paper, told or f"{row['n']} of {row['n']} hold", "0, 1, 2", True,
+        provenance="" if paper == "–" else PUBLIC_RUNS[name],
+    )  # fmt: skip
+
+
+def _of_generation() -> list[Claim]:
+    """Which start's images lie nearest to the training images."""
+    return [
+        Claim(
+            f"generated from {start}: Frechet distance (digits-standard penultimate)", "energylens figures generation",
+            partial(_frechet, start), 1, 0.5, "", "–", verdict, "0, 1, 2", holds=holds,
+        )
+        for start, verdict, holds in (
+            ("local-pca", "nearest", lambda value: value < 17),
+            ("pca", "next", lambda value: 17 < value < 18.5),
+            ("gaussian", "third", lambda value: 18.5 < value < 100),
+            ("noise", "far", lambda value: value > 200),
+        )
+    ]  # fmt: skip
+
+
+def _of_omission() -> list[Claim]:
+    """What PGD training loses without some samples."""
+    told = {"all": "all samples", "random": "10 % left out at random"}
+    lines = [
+        Claim(
+            f"PGD training on digits, {told[rule]}: {quantity} accuracy", "energylens figures samples-matter",
+            partial(_without, rule, quantity, "mean"), 1, 2.0, "%", seed="0, 1, 2, 3",
+        )
+        for rule in told
+        for quantity in ("natural", "PGD")
+    ]  # fmt: skip
+    lines += [
+        Claim(
+            f"PGD training on digits without 10 % {rule}: {quantity} accuracy lost beside random",
+            "energylens figures samples-matter", partial(_without, rule, quantity, "worse"), 1, 2.0, "points",
+            paper, verdict, "0, 1, 2, 3", holds=holds, provenance=source,
+        )
+        for rule, quantity, paper, verdict, holds, source in (
+            ("high-energy", "natural", "–", "more than by chance", lambda value: value > 0.4, ""),
+            ("misclassified", "natural", "–", "more than by chance", lambda value: value > 0.4, ""),
+            (
+                "high-energy", "PGD", "as misclassified", "no more than by chance, as misclassified; other data",
+                lambda value: abs(value) < 5.5, "arXiv 2407.06315: secondary note; its selection is not known to us",
+            ),
+            ("misclassified", "PGD", "–", "no more than by chance", lambda value: abs(value) < 2.6, ""),
+            ("low-energy", "PGD", "–", "not surely more than by chance", lambda value: abs(value) < 2.5, ""),
+        )
+    ]  # fmt: skip
+    return lines
+
+
+def _of_early_warning() -> list[Claim]:
+    """What the watch heard in the runs of the studies."""
+    runs = _watched()["failed"].value_counts()
+    return [
+        Claim(
+            f"early warning of the studies' {runs.sum()} runs: {what}",
+            "python -m analyses.early_warning --window 10 --rise 0.05 RUN...",
+            partial(_heard, failed, alarm, early), 0, 0, f"of {runs[failed]}", seed="0, 1, 2", recorded=True,
+        )
+        for what, failed, alarm, early in (
+            ("collapses called", "co", "co", False),
+            ("collapses called before the evaluation that showed them", "co", "co", True),
+            ("runs that held, called wrongly", "", "co", False),
+            ("runs of robust overfitting called", "ro", "ro", False),
+        )
+    ]  # fmt: skip
 
 
 def _command(model: str, attack: str, n: int) -> str:
@@ -132,9 +258,24 @@ def all_claims() -> list[Claim]:
             "nats",
             paper,
             other,
+            holds=_negative,
+            provenance=source,
         )
-        for attack, paper in (("cw", "about -5"), ("he-pgd", "negative"))
+        for attack, paper, source in (
+            ("cw", "about -5", "arXiv 2407.06315: read off a figure"),
+            ("he-pgd", "negative", "arXiv 2304.04033: a figure"),
+        )
     ]
+    lines += [
+        Claim(
+            f"{standard}: AUROC of E(x), {attack}", _command(standard, attack, 256),
+            partial(_summarised, standard, attack, 256, "auroc"), 2, 0.005, "", "–", verdict, holds=holds,
+        )
+        for attack, verdict, holds in (
+            ("pgd", "little trace", lambda value: abs(value - 0.5) < 0.1),
+            ("he-pgd", "wholly right of the data, or nearly", lambda value: value < 0.1),
+        )
+    ]  # fmt: skip
     lines += [
         Claim(
             f"WEAT's weight at E(x) = {energy:g}",
@@ -145,13 +286,14 @@ def all_claims() -> list[Claim]:
             "",
             paper,
             "as published",
+            provenance="arXiv 2407.06315: its formula",
         )
         for energy, paper in ((0.0, "1.4427"), (-3.87, ".257"), (-11.47, ".0872"))
     ]
     lines += [
         Claim(
             f"last dE(x) of {method}", train, partial(_last_delta, method), 2, slack, "nats", paper, other,
-            holds=_negative,
+            holds=_negative, provenance="arXiv 2407.06315: read off figures",
         )
         for method, paper, slack in (
             ("PGD", "-.74", 0.3), ("TRADES", "-.06; -.044", 0.02), ("MAIL-TRADES", "-.032", 0.02),
@@ -162,8 +304,10 @@ def all_claims() -> list[Claim]:
         Claim(
             "last dE(x) of WEAT_adv", train, partial(_last_delta, "WEAT_adv"), 2, 0.02, "nats", "-.005",
             "nearest to 0, as published; other data", holds=lambda value: abs(value) < 0.03,
+            provenance="arXiv 2407.06315: read off figures",
         )
     )  # fmt: skip
+    lines += _of_generation() + _of_omission() + _of_early_warning()
     lines += [
         _of_study(
             "co", f"fast training of co-small at eps 28/255, {arm}: PGD-10 at the end", arm, "end_pgd", "%", paper

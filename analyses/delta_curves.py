@@ -1,4 +1,4 @@
-"""How does dE(x) go with the epochs under several methods, and in which phases? (arXiv 2505.22486.)"""
+"""How does dE(x) go with the epochs under several methods, and in which phases? (arXiv 2407.06315.)"""
 
 from __future__ import annotations
 

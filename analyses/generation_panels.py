@@ -63,9 +63,9 @@ def generated(lab: Lab, **settings: Any) -> Generated:
     return one
 
 
-def scorer_of(lab: Lab) -> Scorer:
-    """Scores against the training images of the lab's data."""
-    return open_scorer(SCALES[lab.scale]["data"], data_root=lab.root, out=lab.runs)
+def scorer_of(lab: Lab, **space: Any) -> Scorer:
+    """Scores against the training images of the lab's data. space: of features, as ``open_scorer`` takes it."""
+    return open_scorer(SCALES[lab.scale]["data"], data_root=lab.root, out=lab.runs, **space)
 
 
 def panels(made: Mapping[str, Generated], scorer: Scorer | None = None) -> pd.DataFrame:
@@ -104,7 +104,8 @@ def caption(made: Sequence[Generated], scorer: Scorer | None = None) -> str:
     told = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in shared.items())
     scores = f"; scores in the features of {scorer.extractor.name}" if scorer else ""
     mark = "" if all(_sourced(one) for one in made) else "; local PCA and guidance are our reconstructions [R]"
-    return f"{models} on {made[0].dataset}, n = {len(made[0])}, {told}, seed {made[0].seed}{scores}{mark}"
+    seeds = ", ".join(dict.fromkeys(str(one.seed) for one in made))
+    return f"{models} on {made[0].dataset}, n = {len(made[0])}, {told}, seed {seeds}{scores}{mark}"
 
 
 def _sourced(one: Generated) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -23,7 +23,7 @@ import pandas as pd
 from analyses.early_warning import failure
 from analyses.lab import Lab
 from analyses.training_runs import TrainingRun, shared_settings
-from energylens.errors import InputError
+from energylens.errors import InputError, RunError
 from energylens.training.der import FORMS, STARTS
 from energylens.training.recipes import settings_of
 from energylens.training.settings import TrainSettings
@@ -41,6 +41,10 @@ class Study:
     recipe: str
     arms: Mapping[str, Mapping[str, Any]]
     seeds: tuple[int, ...] = (0, 1, 2)
+
+    def on(self, dataset: str) -> Study:
+        """The same study on another data set."""
+        return replace(self, arms={arm: {"dataset": dataset, **own} for arm, own in self.arms.items()})
 
     def runs(self) -> list[tuple[str, TrainSettings]]:
         """Every run, with the name of its arm."""
@@ -121,7 +125,10 @@ STUDIES: dict[str, Study] = {
             "WEAT": {"method": "weat-adv"},
         },
     ),
+    "der-paper": Study("co", ablation(), seeds=(0,)),
 }
+SECOND = "cifar100"  # the data set that the papers' studies are repeated on
+STUDIES |= {f"{name}-{SECOND}": STUDIES[f"{name}-paper"].on(SECOND) for name in ("co", "ro")}
 
 
 def outcomes(arms: Sequence[str], runs: Sequence[TrainingRun]) -> pd.DataFrame:
@@ -167,17 +174,26 @@ def machine() -> str:
 
 
 def epochs(arms: Sequence[str], runs: Sequence[TrainingRun]) -> pd.DataFrame:
-    """One row an epoch of each run: arm, seed, epoch, alarm, test_pgd, test_clean, train_fgsm and abnormal_share (%),
-    delta_marginal (nats, mean of the training samples seen). ``attrs["caption"]`` says what the runs share."""
+    """One row an epoch of each run: dataset, arm, seed, epoch, alarm, test_pgd, test_clean, train_fgsm and
+    abnormal_share (%), delta_marginal (nats, mean of the training samples seen). ``attrs["caption"]`` says what they
+    share."""
     tables = [
         (run.history[list(FOLLOWED)] * list(FOLLOWED.values())).assign(
-            arm=arm, seed=run.settings["seed"], epoch=run.history["epoch"], alarm=run.history["alarm"]
+            dataset=run.settings["dataset"],
+            arm=arm,
+            seed=run.settings["seed"],
+            epoch=run.history["epoch"],
+            alarm=run.history["alarm"],
         )
         for arm, run in zip(arms, runs, strict=True)
     ]
-    table = pd.concat(tables, ignore_index=True)[["arm", "seed", "epoch", "alarm", *FOLLOWED]]
-    table.attrs["caption"] = f"{shared_settings(runs)}. DER is our reconstruction [R]."
+    table = pd.concat(tables, ignore_index=True)[["dataset", "arm", "seed", "epoch", "alarm", *FOLLOWED]]
+    table.attrs["caption"] = _caption(runs)
     return table
+
+
+def _caption(runs: Sequence[TrainingRun]) -> str:
+    return f"{shared_settings(runs)}. DER is our reconstruction [R]."
 
 
 def falls(arms: Sequence[str], runs: Sequence[TrainingRun]) -> pd.DataFrame:
@@ -189,7 +205,10 @@ def falls(arms: Sequence[str], runs: Sequence[TrainingRun]) -> pd.DataFrame:
         kind, epoch = failure(run.history)
         if kind == "co":
             tables.append(_fall(run, epoch).assign(arm=arm, seed=run.settings["seed"]))
+    if not tables:
+        raise InputError(f"none of {len(runs)} runs collapsed: there is no step to show")
     table = pd.concat(tables, ignore_index=True)
+    table.attrs["caption"] = _caption(runs)
     return table[["arm", "seed", "from_fall", "abnormal_share", "train_adv_accuracy", "delta_marginal", "test_pgd"]]
 
 
@@ -226,24 +245,43 @@ def robust(lab: Lab) -> pd.DataFrame:
 
 
 def abnormal_share(lab: Lab) -> pd.DataFrame:
-    """The steps around the collapses of plain FGSM training; as small at the papers' scale."""
-    table = recorded("co", "falls")
-    chosen = table[table["arm"] == "FGSM"].reset_index(drop=True)
-    chosen.attrs = table.attrs
-    return chosen
+    """The steps around the collapses of plain FGSM training; at the papers' scale at 8/255."""
+    if lab.scale == "demo":
+        return recorded("co", "falls").query("arm == 'FGSM'").reset_index(drop=True)
+    return falls(*_trained(lab, "co-paper", only="FGSM, 8/255"))
 
 
 def der_forms(lab: Lab) -> pd.DataFrame:
-    """What became of every form of DER; at the papers' scale as small, for there are too many."""
-    return recorded("der", "runs")
+    """What became of every form of DER."""
+    if lab.scale == "demo":
+        return recorded("der", "runs")
+    arms, runs = _trained(lab, "der-paper", diverged_too=True)
+    table = outcomes(arms, runs)
+    table.attrs["caption"] = _caption(runs)
+    return table
 
 
 def _epochs_of(name: str, lab: Lab) -> pd.DataFrame:
-    """At demo scale what was recorded, since CIFAR-10 is not at hand everywhere and hours are long."""
+    """At demo scale what was recorded, since CIFAR-10 is not at hand everywhere and hours are long; at the papers' both
+    data sets, where the second is at hand."""
     if lab.scale == "demo":
         return recorded(name, "epochs")
-    arms, settings = zip(*STUDIES[f"{name}-paper"].runs(), strict=True)
-    return epochs(arms, lab.train(settings))
+    arms, runs = _trained(lab, f"{name}-paper")
+    try:
+        also = _trained(lab, f"{name}-{SECOND}")
+    except (InputError, RunError) as error:
+        lab.tell(f"without {SECOND}: {error}")
+        return epochs(arms, runs)
+    return epochs([*arms, *also[0]], [*runs, *also[1]])
+
+
+def _trained(
+    lab: Lab, name: str, *, only: str | None = None, diverged_too: bool = False
+) -> tuple[list[str], list[TrainingRun]]:
+    """The arms and the runs of a study, or of one of its arms, trained where they are not there yet."""
+    wanted = [(arm, settings) for arm, settings in STUDIES[name].runs() if only in (None, arm)]
+    runs = lab.train([settings for _, settings in wanted], diverged_too=diverged_too)
+    return [arm for arm, _ in wanted], runs
 
 
 def recorded(name: str, what: str) -> pd.DataFrame:
@@ -256,6 +294,7 @@ def recorded(name: str, what: str) -> pd.DataFrame:
         raise InputError(f"no {path.name} in {path.parent}: python -m analyses.overfitting {name} makes it")
     table = pd.read_csv(path, keep_default_na=False, na_values=[""]).fillna({"alarm": "", "failed": ""})
     recipe, settings = STUDIES[name].recipe, STUDIES[name].runs()[0][1]
+    table["dataset"] = settings.dataset
     table.attrs["caption"] = (
         f"recipe {recipe}: {settings.dataset}, classes {','.join(map(str, settings.classes or ()))}, "
         f"{settings.per_class} images a class, {settings.arch}, eps {settings.eps}, {settings.epochs} epochs, PGD-"
@@ -278,9 +317,8 @@ def _count(kind: str, failed: pd.Series[str]) -> int:
 @click.option("--results", type=click.Path(path_type=Path), default=RESULTS, help="Where the tables go.")
 def main(name: str, runs: Path, data_root: Path | None, jobs: int, results: Path) -> None:
     """Run a study and write its two tables."""
-    arms, settings = zip(*STUDIES[name].runs(), strict=True)
     lab = Lab(runs=runs, root=data_root, jobs=jobs, tell=partial(click.echo, err=True))
-    found = lab.train(settings, diverged_too=True)
+    arms, found = _trained(lab, name, diverged_too=True)
     results.mkdir(parents=True, exist_ok=True)
     table = outcomes(arms, found)
     table.to_csv(results / f"{name}-runs.csv", index=False, float_format="%.4g")

@@ -24,11 +24,8 @@ from energylens.record import AttackRecord, Record
 
 KEEPS_IMAGES = frozenset(row.name for row in ATTACKS if row.keeps_images)  # whether asked to or not
 TOLD = ("index", "linf", "marginal_clean", "marginal_adv", "joint_clean", "joint_adv")  # of a sample
-ELSEWHERE = {  # where a model came from -> what the command line cannot say of it
-    "module": "The model was handed over as a module: energylens.profile(model, ...) in Python repeats this.",
-    "file": "The command reads the normalisation from the JSON beside the weights; where the model was given its own "
-    "--mean and --std, add them.",
-}
+BY_HAND = "The model was handed over as a module: energylens.profile(model, ...) in Python repeats this."
+UNTOLD = "An earlier version made these runs and kept no --mean and --std: add them where the model was given its own."
 
 
 def attack_table(record: Record) -> pd.DataFrame:
@@ -154,7 +151,8 @@ def repeat(record: Record, samples: Samples | None = None) -> tuple[str | None, 
     """
     manifest = record.attacks[0].manifest
     card, data = manifest["model"], manifest["identity"]["dataset"]
-    caveats = [ELSEWHERE[card["source"]]] if card["source"] in ELSEWHERE else []
+    caveats = [BY_HAND] if card["source"] == "module" else []
+    caveats += [UNTOLD] if card["source"] in ("file", "factory") and "mean" not in card else []
     unnamed = [attack.name for attack in record.attacks if _is_function(attack) and ":" not in attack.name]
     caveats += [f"{name} was handed over as a function: energylens.profile in Python repeats it." for name in unnamed]
     if unnamed or card["source"] == "module" or data["name"] not in DATA_SETS:
@@ -168,6 +166,8 @@ def repeat(record: Record, samples: Samples | None = None) -> tuple[str | None, 
         "model": card["name"],
         "threat-model": card["threat_model"] if card["source"] == "robustbench" else None,
         "arch": card["architecture"] if card["source"] == "file" else None,
+        "mean": _listed(card.get("mean")),
+        "std": _listed(card.get("std")),
         "dataset": data["name"],
         "split": data["split"],
         "n": len(record),
@@ -184,6 +184,11 @@ def repeat(record: Record, samples: Samples | None = None) -> tuple[str | None, 
         words += ["--attack", attack.name]
     words += [flag for flag, kept in (("--save-images", IMAGES), ("--trajectory", TRAJECTORY)) if kept in also]
     return shlex.join(words), caveats
+
+
+def _listed(numbers: Sequence[float] | None) -> str | None:
+    """Numbers as an option takes them."""
+    return ",".join(map(str, numbers)) if numbers else None
 
 
 def _is_function(attack: AttackRecord) -> bool:

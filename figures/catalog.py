@@ -39,6 +39,12 @@ class Exhibit:
         found: Callable[[pd.DataFrame], Figure | pd.DataFrame] = import_module(f"figures.{self.figure}").draw
         return found
 
+    @property
+    def seen(self) -> str:
+        """What is to be seen in it: how the docstring of the figure's module begins, in one line."""
+        text = import_module(f"figures.{self.figure}").__doc__ or ""
+        return " ".join(text.partition("\n\n")[0].split())
+
 
 EXHIBITS: dict[str, Exhibit] = {
     "landscape": Exhibit("where nine attacks put E(x) and E(x, y)", LANDSCAPE, "attack_landscape", "attack_landscape"),
@@ -48,11 +54,17 @@ EXHIBITS: dict[str, Exhibit] = {
     "plane": Exhibit("which way attacks move samples in (E(x, y), E(x))", LANDSCAPE, "energy_plane", "energy_plane"),
     "survey": Exhibit("how models part in dE(x) and dE(x, y)", LANDSCAPE, "model_survey", "model_survey"),
     "robustness": Exhibit("table: clean, PGD, AutoAttack, published", LANDSCAPE, "robustness", "robustness"),
+    "published": Exhibit(
+        "table: published numbers beside ours", f"{LANDSCAPE}, {TRAINING}", "beside_published", "beside_published"
+    ),
     "weat-weight": Exhibit("which samples WEAT weighs", LANDSCAPE, "weat_weight", "weat_weight"),
     "weat": Exhibit(
         "dE(x) of TRADES and what weighs its samples", LANDSCAPE, "delta_curves", "delta_curves", "weat_family"
     ),
-    "phases": Exhibit("SAT against TRADES, in phases", TRAINING, "delta_curves", "delta_curves", "sat_and_trades"),
+    "phases": Exhibit("SAT against TRADES, in phases", LANDSCAPE, "delta_curves", "delta_curves", "sat_and_trades"),
+    "samples-matter": Exhibit(
+        "training without high-energy, misclassified, low-energy samples", LANDSCAPE, "samples_matter", "samples_matter"
+    ),
     "starts": Exhibit("generated from four starts", TRAINING, "generation_panels", "contact_sheet", "starts"),
     "robust-natural": Exhibit(
         "a robust model's images and a natural one's",
@@ -63,6 +75,9 @@ EXHIBITS: dict[str, Exhibit] = {
     ),
     "losses": Exhibit(
         "images of a CE-trained and a KL-trained model", TRAINING, "generation_panels", "contact_sheet", "losses"
+    ),
+    "generation": Exhibit(
+        "table: scores of every start and guidance", LANDSCAPE, "generation_scores", "generation_scores"
     ),
     "spread": Exhibit("spread x retained variance", TRAINING, "generation_grid", "generation_grid"),
     "quality": Exhibit("quality against variability", TRAINING, "generation_tradeoff", "generation_tradeoff"),

@@ -1,5 +1,5 @@
 """dE(x) of the training samples and PGD test accuracy against the epoch, a colour a method; dotted lines part the
-phases of a curve (arXiv 2505.22486)."""
+phases of a curve (arXiv 2407.06315)."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""CO and RO, a panel a regulariser: PGD test error (left) and dE(x) of the training samples (right) against the epoch
-(arXiv 2505.22486); thin lines are seeds, thick ones their mean."""
+"""CO and RO, a panel a regulariser, of two data sets a column each: PGD test error (left) and dE(x) of the training
+samples (right) against the epoch (arXiv 2505.22486); thin lines are seeds, thick ones their mean."""
 
 from __future__ import annotations
 
 import textwrap
+from itertools import product
 
 import matplotlib as mpl
 import pandas as pd
@@ -14,30 +15,33 @@ from matplotlib.ticker import MaxNLocator
 
 from energylens.plots.style import ADVERSARIAL, DELTA, ERROR, FAINT, STYLE
 
-ACROSS = 4
+ACROSS = 4  # panels side by side, of one data set
 LETTERS = 125  # of the caption's line
 
 
 def draw(table: pd.DataFrame) -> Figure:
     """Draw what ``analyses.overfitting.epochs`` returns."""
-    arms = list(dict.fromkeys(table["arm"]))
-    down = -(-len(arms) // ACROSS)
+    arms, datasets = list(dict.fromkeys(table["arm"])), list(dict.fromkeys(table["dataset"]))
+    panels = list(product(arms, datasets))
+    wide = min(len(panels), ACROSS)
+    across = len(datasets) if len(datasets) > 1 else wide
+    down = -(-len(panels) // across)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(2.45 * min(len(arms), ACROSS), 1.9 * down + 0.9))
-        grid = figure.subplots(down, min(len(arms), ACROSS), sharex=True, sharey=True, squeeze=False)
+        figure = Figure(figsize=(2.45 * wide, 1.9 * down + 0.9))
+        grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
         limits = _delta_limits(table)
-        for axes in grid.flat[len(arms) :]:
+        for axes in grid.flat[len(panels) :]:
             axes.set_visible(False)
-        for number, (axes, arm) in enumerate(zip(grid.flat, arms, strict=False)):
-            right = _panel(axes, table[table["arm"] == arm], limits)
-            axes.set_title(arm)
-            last = number % ACROSS == ACROSS - 1 or number == len(arms) - 1
+        for number, (axes, (arm, dataset)) in enumerate(zip(grid.flat, panels, strict=False)):
+            right = _panel(axes, table[(table["arm"] == arm) & (table["dataset"] == dataset)], limits)
+            axes.set_title(arm if len(datasets) == 1 else f"{dataset}, {arm}")
+            last = number % across == across - 1 or number == len(panels) - 1
             right.tick_params(labelright=last)
             if last:
                 right.set_ylabel("$\\Delta E(x)$  [nats]", color=DELTA)
-            if number % ACROSS == 0:
+            if number % across == 0:
                 axes.set_ylabel("PGD test error  [%]", color=ERROR)
-            if number + ACROSS >= len(arms):
+            if number + across >= len(panels):
                 axes.set_xlabel("epoch")
                 axes.tick_params(labelbottom=True)
         figure.legend(handles=_handles(table), loc="outside upper center", ncols=3)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 import json
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from energylens.cli.options import positive
 from energylens.cli.tables import Column, show
@@ -55,13 +57,14 @@ def command(
     if listing or not names:
         show(LISTED, [[name, exhibit.about, exhibit.source] for name, exhibit in EXHIBITS.items()])
         return
+    given = _given("folder", "out", "data_root", "jobs")
     drawn, missing = [], {}
     for name in _chosen(names, tuple(EXHIBITS)):
         began = time.monotonic()
         lab = Lab(scale, out, data_root, jobs, tell=lambda said: click.echo(f"  {said}", err=True))
         click.echo(f"{name}: {EXHIBITS[name].about}", err=True)
         try:
-            file = _draw(name, lab, folder / scale / f"{name}.png")
+            file = _draw(name, lab, folder / scale / f"{name}.png", f"energylens figures {name} --scale {scale}{given}")
         except (InputError, RunError) as error:
             missing[name] = str(error)
             click.echo(f"  not here: {error}", err=True)
@@ -88,8 +91,19 @@ def _chosen(names: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _draw(name: str, lab: Lab, path: Path) -> Path:
-    """Compute, draw and keep one figure or table; returns where it is."""
+def _given(*names: str) -> str:
+    """These options as they were typed, each after a space; nothing of what was left to its default."""
+    context = click.get_current_context()
+    typed = [option for option in context.command.params if option.name in names and _typed(context, option)]
+    return "".join(f" {option.opts[0]} {shlex.quote(str(context.params[str(option.name)]))}" for option in typed)
+
+
+def _typed(context: click.Context, option: click.Parameter) -> bool:
+    return context.get_parameter_source(str(option.name)) is ParameterSource.COMMANDLINE
+
+
+def _draw(name: str, lab: Lab, path: Path, command: str) -> Path:
+    """Compute, draw and keep one figure or table, and the command that does so; returns where it is."""
     import pandas as pd
 
     from energylens.plots.save import save_figure
@@ -103,7 +117,7 @@ def _draw(name: str, lab: Lab, path: Path) -> Path:
     about = {
         "figure": name, "shows": exhibit.about, "source": exhibit.source, "scale": lab.scale,
         "caption": table.attrs.get("caption", ""), "runs": [str(run) for run in lab.used],
-        "command": f"energylens figures {name} --scale {lab.scale}",
+        "command": command,
     }  # fmt: skip
     with whole_file(path.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(about, indent=2) + "\n")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from energylens.cli.options import positive
+from energylens.cli.options import positive, reading
 from energylens.cli.progress import progress
 from energylens.cli.tables import Column, show
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @click.option("--inception-weights", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE")
 @click.option("--classifier", metavar="NAME", help="Score in this classifier's features instead of Inception's.")
 @click.option("--layer", metavar="NAME", help="Of the classifier: penultimate [default] or logits.")
+@reading
 @click.option("--batch-size", type=int, callback=positive, metavar="B", help="Changes speed and memory only.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
 @click.option("--data-root", type=click.Path(path_type=Path), metavar="DIR", help="Where data sets lie.")
@@ -36,11 +37,13 @@ def command(as_json: bool, **options: Any) -> None:
 
     IS, FID and KID in Inception's features where torch's cache has its weights, or --inception-weights names them;
     else the same formulas in a classifier's features, under their general names. Folders that `energylens generate`
-    made and that differ only in their seed are one row, with the 95 % interval of the mean.
+    made and that differ only in their seed are one row, with the 95 % interval of the mean; of such a folder the images
+    are scored that were asked for last.
 
     \b
     energylens score runs/digits-pgd/generate-*
     energylens score pictures --dataset cifar10 --inception-weights FILE
+    energylens score pictures --dataset cifar10 --classifier my.pt --arch resnet18
     """
     from energylens.generation.score import score
 

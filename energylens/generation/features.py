@@ -62,11 +62,15 @@ def extractor(
     layer: str = "penultimate",
     inception_weights: str | Path | None = None,
     device: torch.device,
+    **reading: Any,
 ) -> Extractor:
     """The feature space asked for; by default Inception's where its weights lie in torch's cache, else a stand-in's.
 
-    Nothing is downloaded. Raises InputError where neither can be had.
+    reading: what ``load_model`` takes beside the classifier's name. Nothing is downloaded for a default. Raises
+    InputError where neither can be had.
     """
+    if not classifier and (given := [f"--{name.replace('_', '-')}" for name, value in reading.items() if value]):
+        raise InputError(f"{', '.join(given)} came without a classifier to read: name one with --classifier")
     if classifier and inception_weights:
         raise InputError("a classifier and Inception's weights were given: scores are of one feature space, leave one")
     if layer not in LAYERS:
@@ -80,7 +84,7 @@ def extractor(
             f"Inception's weights are not in torch's cache and no classifier stands in on {dataset}: give "
             f"--inception-weights FILE ({WEIGHTS}, from torch-fidelity's releases) or --classifier NAME"
         )
-    return _classifier(load_model(name, device=device), layer)
+    return _classifier(load_model(name, device=device, **reading), layer)
 
 
 def _classifier(model: nn.Module, layer: str) -> Extractor:

@@ -86,7 +86,7 @@ def generate(
         _fill(store, maker, n, size, listener)
         rows = store.rows().sort_values("index", ignore_index=True)
         if isinstance(store, RunFolder):
-            export(store.path, rows, store.images(rows["index"].tolist())["images"], train.classes)
+            export(store.path, rows, store.images(rows["index"].tolist())["images"], train.classes, n)
         rows = rows[rows["index"] < n].reset_index(drop=True)
     return Generated(
         card.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ from energylens.whole_file import whole_file
 
 PICTURES = "images"  # the folder of PNGs
 TENSORS = "images.safetensors"
+REQUEST = "request.json"  # how many images were asked for last: the folder may hold more
 PATH_COLUMNS = ("marginal_path", "joint_path")  # lists of float32: E(x), E(x, y) from the start to the image
 
 COLUMNS: dict[str, str] = {
@@ -103,8 +105,9 @@ class Generated:
         return None if np.isnan(known) else known
 
 
-def export(folder: Path, rows: pd.DataFrame, images: Tensor, classes: tuple[str, ...]) -> None:
-    """Write images (N, C, H, W) as ``images/<index>-<class>.png``, 8 bits, and as they are into images.safetensors.
+def export(folder: Path, rows: pd.DataFrame, images: Tensor, classes: tuple[str, ...], n: int) -> None:
+    """Write images (N, C, H, W) as ``images/<index>-<class>.png``, 8 bits, and as they are into images.safetensors; and
+    that n of them were asked for.
 
     Every file is whole or not there. Raises RunError where the folder cannot be written.
     """
@@ -116,6 +119,8 @@ def export(folder: Path, rows: pd.DataFrame, images: Tensor, classes: tuple[str,
         tensors = {"images": images.contiguous(), "labels": torch.tensor(rows["label"].to_numpy())}
         with whole_file(folder / TENSORS) as temporary:
             save_file(tensors, temporary)
+        with whole_file(folder / REQUEST) as temporary:
+            temporary.write_text(json.dumps({"n": n}) + "\n")
 
 
 def as_picture(image: Tensor) -> Image.Image:

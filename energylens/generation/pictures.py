@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from energylens.errors import InputError, RunError
-from energylens.generation.generated import PICTURES
+from energylens.generation.generated import PICTURES, REQUEST
 from energylens.run_folder import MANIFEST
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
@@ -23,12 +24,13 @@ CHANNELS = {1: "L", 3: "RGB"}
 @dataclass(frozen=True)
 class Pictures:
     """The pictures of a folder. paths: sorted by name; size: (H, W) of every one; manifest: of a generation, else
-    empty."""
+    empty; more: how many that the folder's last request did not ask for are left out."""
 
     folder: Path
     paths: tuple[Path, ...]
     size: tuple[int, int]
     manifest: dict[str, Any]
+    more: int = 0
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -39,7 +41,8 @@ class Pictures:
 
 
 def read_pictures(folder: Path) -> Pictures:
-    """The pictures in ``folder/images``, as `energylens generate` keeps them, or, without it, in the folder itself.
+    """The pictures in ``folder/images``, as `energylens generate` keeps them, those that it was asked for last; or,
+    without it, all in the folder itself.
 
     Raises InputError for a folder that is not there or empty, or holds pictures of several sizes.
     """
@@ -57,7 +60,9 @@ def read_pictures(folder: Path) -> Pictures:
                 f"{folder} holds pictures of several sizes, {paths[0].name} {first} and {path.name} {size} (height, "
                 "width): score one size at a time"
             )
-    return Pictures(folder, tuple(paths), first, _manifest(folder / MANIFEST))
+    manifest = _manifest(folder / MANIFEST)
+    asked = _asked_for(folder / REQUEST, paths) if manifest else paths
+    return Pictures(folder, tuple(asked), first, manifest, len(paths) - len(asked))
 
 
 def _size(path: Path) -> tuple[int, int]:
@@ -81,6 +86,17 @@ def _unreadable(path: Path, error: OSError) -> str:
     return (
         f"{path} could not be read ({error}): make it anew (`energylens generate` again, if it made it) or take it out"
     )
+
+
+def _asked_for(request: Path, paths: Sequence[Path]) -> Sequence[Path]:
+    """Of a generation's pictures those that its last request names; all where an earlier version kept none."""
+    if not request.is_file():
+        return paths
+    try:
+        n = int(json.loads(request.read_text())["n"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise RunError(f"{request} is damaged ({error}): run the `energylens generate` that made it again") from error
+    return [path for path in paths if path.name < f"{n:06d}"]  # <index>-<class>.png
 
 
 def _manifest(path: Path) -> dict[str, Any]:

@@ -24,6 +24,7 @@ class ModelCard:
     clean, autoattack: published accuracies in %.
     labels: which of the data set's labels its logits are for, in their order; None for all.
     preprocessing: how the benchmark resizes and crops, in RobustBench's words (`Res256Crop224`).
+    mean, std: the normalisation that the user gave, None where the model brings its own or has none.
     weights: `weights_digest` of the module. origin: the path or URL that the weights came from.
     """
 
@@ -37,6 +38,8 @@ class ModelCard:
     clean: float | None = None
     autoattack: float | None = None
     preprocessing: str | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
     weights: str | None = None
     origin: str | None = None
 

@@ -173,6 +173,8 @@ def _annotated(card: ModelCard, request: Request) -> ModelCard:
         dataset=request.dataset or card.dataset,
         labels=card.labels if request.dataset in (None, card.dataset) else None,
         threat_model=request.threat_model or card.threat_model,
+        mean=tuple(request.mean) if request.mean else None,
+        std=tuple(request.std) if request.std else None,
     )
 
 

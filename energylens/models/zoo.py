@@ -17,7 +17,8 @@ from energylens.models.threat_models import THREAT_MODELS, plain
 _SHOWN = 8  # candidates named in a message
 
 #: RobustBench's own defaults: which benchmark is meant where a name stands in several.
-_DATASETS = ("digits", "cifar10", "cifar100", "imagenet")
+_DATASETS = ("cifar10", "cifar100", "imagenet")
+WEIGHTS = Path(__file__).parent / "weights"  # of the shipped models
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def resolve(name: str, *, dataset: str | None = None, threat_model: str | None =
 
 def shipped_weights(row: ZooRow) -> Path:
     """Where the weights of a row of source `energylens` lie."""
-    return Path(__file__).parent / "weights" / f"{row.name}.safetensors"
+    return WEIGHTS / f"{row.name}.safetensors"
 
 
 def _as_measured(row: ZooRow) -> ZooRow:
@@ -156,8 +157,9 @@ def _named(name: str, among: Iterable[ZooRow]) -> list[ZooRow]:
 
 
 def _preference(row: ZooRow) -> tuple[int, int]:
+    dataset = _DATASETS.index(row.dataset) if row.dataset in _DATASETS else len(_DATASETS)
     threat = THREAT_MODELS.index(row.threat_model) if row.threat_model else len(THREAT_MODELS)
-    return _DATASETS.index(row.dataset), threat
+    return dataset, threat
 
 
 def _is(have: str | None, wanted: str | None) -> bool:

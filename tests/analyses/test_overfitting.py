@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 
 from analyses import overfitting
+from analyses.lab import Lab
 from analyses.overfitting import STUDIES, epochs, falls, outcomes, recorded, summary
 from analyses.training_runs import TrainingRun
-from energylens.errors import InputError
+from energylens.errors import InputError, RunError
 from energylens.training.history import STEP_COLUMNS
 from energylens.training.recipes import settings_of
 from figures import abnormal_share, der_ablation
@@ -60,6 +61,52 @@ def test_a_run_that_diverged_is_reported_as_far_as_it_came(run):
     broken = TrainingRun(broken.path, {**broken.settings, "epochs": 6}, broken.history)
     row = outcomes(["x"], [broken]).iloc[0]
     assert (row["failed"], row["failed_epoch"], row["best_pgd"]) == ("diverged", 4, 30.0)
+
+
+def test_the_papers_scale_trains_and_draws_both_data_sets(run):
+    """In a lab that has every run, made up, but those of CIFAR-100 only where they are at hand."""
+
+    class Complete:
+        scale = "paper"
+        at_hand = True
+
+        def __init__(self):
+            self.told = []
+
+        def train(self, wanted, diverged_too=False):
+            if not self.at_hand and wanted[0].dataset == "cifar100":
+                raise RunError("no cifar100 here")
+            return [run(seed=one.seed, dataset=one.dataset, eps=one.eps) for one in wanted]
+
+        def tell(self, said):
+            self.told.append(said)
+
+    lab = Complete()
+    table = overfitting.catastrophic(lab)
+    assert table.groupby("dataset")["arm"].nunique().to_dict() == {"cifar10": 8, "cifar100": 8}
+    figure = panels.draw(table)
+    titles = [axes.get_title() for axes in figure.axes[:16]]
+    assert titles[:3] == ["cifar10, FGSM, 8/255", "cifar100, FGSM, 8/255", "cifar10, FGSM + DER, 8/255"]
+    columns = {axes.get_title().partition(",")[0]: axes.get_position().x0 for axes in figure.axes[:16]}
+    assert len(columns) == len(set(columns.values())) == 2
+
+    around = overfitting.abnormal_share(lab)
+    assert around["seed"].unique().tolist() == [0, 1, 2] and "eps 8/255" in around.attrs["caption"]
+    assert len(overfitting.der_forms(lab)) == len(STUDIES["der"].arms)
+
+    lab.at_hand = False
+    assert overfitting.robust(lab)["dataset"].unique().tolist() == ["cifar10"]
+    assert lab.told == ["without cifar100: no cifar100 here"]
+
+
+def test_where_nothing_collapsed_there_is_no_fall_to_show(run):
+    with pytest.raises(InputError, match="none of 1 runs collapsed"):
+        falls(["held"], [run([0.4] * 6)])
+
+
+def test_what_is_recorded_of_plain_fgsm_keeps_its_caption():
+    table = overfitting.abnormal_share(Lab())
+    assert set(table["arm"]) == {"FGSM"} and "Recorded, not computed now" in table.attrs["caption"]
 
 
 def test_seeds_are_one_line_in_the_order_of_the_arms(run):

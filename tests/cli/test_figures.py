@@ -1,6 +1,8 @@
 """``energylens figures`` as typed."""
 
 import json
+import shlex
+import shutil
 
 import pytest
 
@@ -29,6 +31,20 @@ def test_a_figure_comes_with_its_numbers_and_where_they_are_from(run, tmp_path):
     about = json.loads((folder / "weat-weight.json").read_text())
     assert about["command"] == "energylens figures weat-weight --scale demo"
     assert all((tmp_path / run).is_dir() for run in about["runs"])
+
+
+def test_the_recorded_command_draws_the_same_again(run, tmp_path):
+    """With the paths as they were typed, and one name of several."""
+    status, _, _ = run("figures", "weat-weight", "plane", "--out", "my runs", "--figures", "drawn", "--jobs", 2)
+    about = json.loads((tmp_path / "drawn" / "demo" / "plane.json").read_text())
+    assert status == 0
+    words = shlex.split(about["command"])
+    assert " ".join(words[:7]) == "energylens figures plane --scale demo --figures drawn"
+    assert words[7:] == ["--out", "my runs", "--jobs", "2"]
+    shutil.rmtree(tmp_path / "drawn")
+    status, _, _ = run(*words[1:])
+    assert status == 0
+    assert json.loads((tmp_path / "drawn" / "demo" / "plane.json").read_text()) == about
 
 
 def test_what_cannot_be_drawn_is_named_and_the_rest_is_drawn(run, tmp_path, monkeypatch):

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 import energylens as el
 from analyses.attack_landscape import landscape
@@ -32,6 +34,24 @@ def test_bins_of_its_own_choice_hold_every_sample(record):
     assert all(16 <= len(left) <= 200 for left in edges)
 
 
+@pytest.mark.parametrize(
+    ("n", "share", "bins"), [(100, 1, 16), (100, 1 / 40, 40), (10_000, 1 / 3, 64), (10_000, 1 / 40, 200)]
+)
+def test_a_hundred_samples_get_few_bins_and_ten_thousand_many(n, share, bins):
+    """Natural energies evenly on a share of [-10, 0], an attack's on all of it: 1 / share n^(1/3) bins by the rule."""
+
+    class Linear(nn.Module):
+        def forward(self, x):
+            return torch.cat([10 * x.flatten(1), 10 * x.flatten(1) - 50], dim=1)  # E(x) is E(x, 0), -10 x
+
+    def spread(model, x, y):
+        return x / share
+
+    x = torch.linspace(0, share, n).reshape(-1, 1, 1, 1)
+    table = landscape(el.profile(Linear(), (x, torch.zeros(n, dtype=torch.int64)), [spread], ladder=False))
+    assert table.groupby(["energy", "series"]).size().tolist() == [bins] * 4
+
+
 def test_the_figure_has_a_panel_an_attack_and_energy_with_shared_axes(record):
     table = landscape(record)
     figure = draw(table)
@@ -50,9 +70,6 @@ def test_the_caption_claims_no_radius_for_an_attack_without():
 
 
 def test_a_model_of_one_energy_still_draws():
-    import torch
-    from torch import nn
-
     class Constant(nn.Module):
         def forward(self, x):
             return 0 * x.flatten(1)[:, :10]

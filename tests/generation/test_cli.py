@@ -1,10 +1,13 @@
 """``energylens generate`` and ``energylens score`` as a user meets them."""
 
 import json
+import shutil
 import subprocess
 import sys
 
 import pytest
+
+from energylens.models.zoo import resolve, shipped_weights
 
 FAST = ("--n", 20, "--steps", 2)
 
@@ -36,6 +39,16 @@ def test_generate_then_score(run, tmp_path):
     rows = {row["name"]: row for row in told["rows"]}
     assert set(rows) == {"pca", "real (digits test)", "uniform noise"}
     assert rows["pca"]["seeds"] == [0, 1] and set(rows["pca"]["values"]["precision"]) == {"value", "low", "high"}
+
+
+def test_score_in_a_checkpoints_features_takes_what_profile_takes(run, tmp_path):
+    weights = shutil.copy(shipped_weights(resolve("digits-standard")), tmp_path / "mine.safetensors")  # no JSON beside
+    assert run("generate", *FAST)[0] == 0
+    (folder,) = (tmp_path / "runs" / "digits-pgd").glob("generate-*")
+    status, _, err = run("score", folder, "--classifier", weights)
+    assert status == 2 and "name one with --arch" in err
+    status, out, _ = run("score", folder, "--classifier", weights, "--arch", "digits-cnn", "--mean", 0.1, "--std", 0.9)
+    assert status == 0 and "in the features of mine.safetensors penultimate" in " ".join(out.split())
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,21 @@
 """Analyses of generations and their figures, at the smallest scale."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import energylens as el
-from analyses import generation_chains, generation_panels
+from analyses import generation_chains, generation_panels, generation_scores
 from analyses.generation_grid import spread_and_variance
 from analyses.generation_panels import panels
 from analyses.generation_tradeoff import quality_and_variability
 from analyses.lab import Lab
+from energylens.generation.generated import to_bytes
+from energylens.generation.score import Value
 from energylens.generation.starts import STARTS
 from figures import contact_sheet, generation_grid, generation_tradeoff
 from figures import generation_chains as chains
+from figures import generation_scores as scores_table
 
 
 @pytest.fixture
@@ -75,3 +79,27 @@ def test_chains_are_drawn_with_the_line_where_they_stop(lab):
     assert first["mean"].item() == pytest.approx(np.mean([path[0] for path in one.rows["joint_path"]]))
     figure = chains.draw(table)
     assert figure.axes[1].lines[-1].get_ydata()[0] == pytest.approx(table["reference"].iloc[-1])
+
+
+def test_scores_of_every_start_with_and_without_guidance(lab, monkeypatch):
+    monkeypatch.setattr(generation_scores, "SEEDS", (0, 1))
+    table = generation_scores.exhibit(lab)
+    made = [el.generate(start="pca", n=20, seed=seed) for seed in (0, 1)]
+    each = [generation_panels.scorer_of(lab)([to_bytes(one.images)])["frechet_distance"].value for one in made]
+    row = table.query("images == 'pca' and guidance == 'none' and score == 'frechet_distance'").iloc[0]
+    assert row["value"] == pytest.approx(np.mean(each))
+    assert row["high"] - row["value"] == pytest.approx(12.7062 * abs(each[0] - each[1]) / 2, rel=1e-4)
+    cells = scores_table.draw(table)
+    assert cells["images"].tolist() == [*(start for start in STARTS for _ in range(2)), "real (test)", "uniform noise"]
+    assert cells["frechet distance"][4].startswith(f"{row['value']:.3g} ± ")
+    assert not any("published" in name for name in cells)  # not on the digits
+    assert "seed 0, 1" in table.attrs["caption"]
+
+
+def test_published_scores_stand_beside_ours_only_where_they_compare():
+    rows = [
+        *generation_scores._rows("pca", "none", 20, {"fid": Value(40.0, 30.0, 50.0)}, {"fid": 30.74}),
+        *generation_scores._rows("JEM", "", 0, {}, {"fid": 38.4}),
+    ]
+    cells = scores_table.draw(pd.DataFrame(rows))
+    assert cells.values.tolist() == [["pca", "none", "20", "40 ± 10", "30.74"], ["JEM", "", "", "", "38.40"]]

@@ -1,6 +1,7 @@
 """Folders against real images: what is compared, what it is called, and what is refused."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from energylens.generation import features, score
 from energylens.generation.generated import as_picture, to_bytes
 from energylens.generation.reference import reference
 from energylens.generation.scores import Gaussian, frechet_distance
+from energylens.models.zoo import resolve, shipped_weights
 
 SCORES = ["class_score", "frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage"]
 
@@ -170,6 +172,7 @@ def test_a_file_of_other_weights_is_no_inception(tmp_path):
     ("space", "message"),
     [
         ({"classifier": "digits-pgd", "inception_weights": "w.pth"}, "scores are of one feature space"),
+        ({"arch": "digits-cnn"}, "--arch came without a classifier to read: name one with --classifier"),
         ({"layer": "first"}, "layer 'first' is unknown"),
         ({"classifier": "autoattack-resnet18"}, r"does not take images of shape \(1, 8, 8\)"),
         ({"reference": "val"}, "has no split 'val'"),
@@ -179,6 +182,39 @@ def test_a_file_of_other_weights_is_no_inception(tmp_path):
 def test_what_cannot_be_scored_in_is_said(space, message, runs, tmp_path):
     with pytest.raises((el.InputError, el.RunError), match=message):
         el.score(runs["gaussian", 0], data_root=tmp_path, **space)
+
+
+def test_a_classifier_of_ones_own_is_read_as_a_profiles_model_is(runs, tmp_path):
+    weights = tmp_path / "mine.safetensors"  # without the JSON beside it
+    weights.write_bytes(shipped_weights(resolve("digits-standard")).read_bytes())
+    own = {"arch": "digits-cnn", "mean": (0.0,), "std": (1.0,)}  # changes nothing
+    scores = el.score(runs["gaussian", 0], classifier=str(weights), **own)
+    assert scores.features == "mine.safetensors penultimate"
+    assert [row.values for row in scores.rows] == [row.values for row in el.score(runs["gaussian", 0]).rows]
+    shifted = el.score(runs["gaussian", 0], classifier=str(weights), **own | {"mean": (0.5,)})
+    assert [row.values for row in shifted.rows] != [row.values for row in scores.rows]
+
+
+def test_the_images_of_a_generation_are_those_that_were_asked_for_last(tmp_path):
+    """In a folder that holds more, which come back when they are asked for."""
+    settings = {"model": "digits-pgd", "start": "gaussian", "steps": 0}
+    alone = el.score(el.generate(n=12, out=tmp_path / "alone", **settings).folder)
+    folder = el.generate(n=20, out=tmp_path, **settings).folder
+    all_of_them = el.score(folder)
+    assert el.generate(n=12, out=tmp_path, **settings).folder == folder
+    first = el.score(folder)
+    assert (first.rows, first.notes[:-1]) == (alone.rows, alone.notes)
+    assert first.notes[-1].endswith("8 more images than its last request: `energylens generate --n 20` asks for all")
+    assert len(list((folder / "images").iterdir())) == 20
+    el.generate(n=20, out=tmp_path, **settings)
+    assert el.score(folder) == all_of_them
+
+
+def test_a_damaged_request_is_said(runs, tmp_path):
+    folder = shutil.copytree(runs["gaussian", 0], tmp_path / "copy")
+    (folder / "request.json").write_text("{")
+    with pytest.raises(el.RunError, match=r"request.json is damaged .* run the `energylens generate` that made it"):
+        el.score(folder)
 
 
 def test_a_data_set_without_a_stand_in_needs_weights_or_a_classifier():

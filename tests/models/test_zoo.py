@@ -115,8 +115,8 @@ def test_a_name_that_means_no_one_model_is_refused(asked: dict[str, str], told: 
 
 
 def test_listing_takes_a_part_or_a_wildcard_in_any_case() -> None:
-    assert len(find_models(None)) == len(rows()) == 209
-    assert {row.name for row in find_models("DIGITS")} == {"digits-standard", "digits-pgd"}
+    assert len(find_models(None)) == len(rows())
+    assert {row.name for row in find_models("DIGITS-PGD")} == {"digits-pgd"}
     assert (
         {row.name for row in find_models("*_r18")} == {row.name for row in rows() if row.name.endswith("_R18")} != set()
     )

@@ -17,6 +17,7 @@ from PIL import Image
 import energylens as el
 from analyses.profile_runs import find_runs, read_records
 from energylens.cli import main
+from energylens.models.zoo import resolve, shipped_weights
 from energylens.published import accuracy_interval
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -130,16 +131,36 @@ def test_the_most_abnormal_samples_lead_and_show_their_images(profiled, report):
     assert adversarial == pytest.approx(attack.images()["x_adv"][at, 0].numpy(), abs=0.003)
 
 
-def test_the_printed_command_makes_the_same_runs(profiled, report, monkeypatch, tmp_path, capsys):
-    folder, _ = profiled
-    words = shlex.split(read(report(folder)[1]).text.partition("To repeat it ")[2].partition(" Settings,")[0])
-    assert words[:2] == ["energylens", "profile"]
-    monkeypatch.setattr(sys, "argv", [*words, "--out", str(tmp_path / "again")])
-    monkeypatch.setattr("energylens.cli.profile._draw_images", lambda *_, **__: None)
-    main()
-    capsys.readouterr()
-    made = {path.parent.name for path in (tmp_path / "again").rglob("manifest.json")}
-    assert made == {path.parent.name for path in folder.rglob("manifest.json")}
+@pytest.fixture
+def repeats(report, monkeypatch, tmp_path):
+    """``repeats(folder)``: type the command that its page prints; whether it made the same runs."""
+
+    def typed(folder):
+        words = shlex.split(read(report(folder)[1]).text.partition("To repeat it ")[2].partition(" Settings,")[0])
+        assert words[:2] == ["energylens", "profile"]
+        monkeypatch.setattr(sys, "argv", [*words, "--out", str(tmp_path / "again")])
+        monkeypatch.setattr("energylens.cli.profile._draw_images", lambda *_, **__: None)
+        main()
+        made = {path.parent.name for path in (tmp_path / "again").rglob("manifest.json")}
+        return made == {path.parent.name for path in folder.rglob("manifest.json")}
+
+    return typed
+
+
+def test_the_printed_command_makes_the_same_runs(profiled, repeats):
+    assert repeats(profiled[0])
+
+
+def test_a_checkpoint_is_repeated_with_the_normalisation_it_was_given(repeats, report, tmp_path):
+    weights = shutil.copy(shipped_weights(resolve("digits-standard")), tmp_path / "mine.safetensors")  # no JSON beside
+    own = {"arch": "digits-cnn", "mean": [0.1], "std": [0.9], "dataset": "digits"}
+    record = el.profile(str(weights), attacks="fgsm", n=10, out=tmp_path / "runs", ladder=False, **own)
+    assert repeats(record.folder)
+    for path in record.folder.rglob("manifest.json"):  # as versions before wrote it
+        manifest = json.loads(path.read_text())
+        del manifest["model"]["mean"], manifest["model"]["std"]
+        path.write_text(json.dumps(manifest))
+    assert "kept no --mean and --std: add them" in report(record.folder)[1]
 
 
 def test_chosen_samples_are_told_in_the_command(tmp_path, report):

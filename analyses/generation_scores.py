@@ -1,0 +1,77 @@
+"""How good are generated images? Scores of every start, plain and guided, over seeds, beside real images and noise
+(arXiv 2407.06315; local PCA and guidance are our reconstructions [R] of 2505.22486)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from itertools import product
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from analyses.generation_panels import SCALES, caption, generated, scorer_of
+from analyses.lab import Lab
+from energylens.data import load_data
+from energylens.generation.generated import to_bytes
+from energylens.generation.score import ANCHOR_SEED, Value, over_seeds, uniform_noise
+from energylens.generation.starts import STARTS
+
+SEEDS = (0, 1, 2)
+BATCH = 500  # images at once
+GUIDANCES: dict[str, dict[str, Any]] = {
+    "none": {},
+    "reference energy": {"guidance": "reference-energy", "stop": "reference-energy"},
+}
+#: on CIFAR-10, secondary notes [N] all: arXiv 2407.06315's beside our start of its kind, then other hybrid models
+PUBLISHED: dict[str, dict[str, float]] = {
+    "pca": {"fid": 30.74, "inception_score": 8.97},
+    "JEM": {"fid": 38.40, "inception_score": 8.76},
+    "JEAT": {"fid": 38.24, "inception_score": 8.80},
+    "JEM++": {"fid": 37.12, "inception_score": 8.29},
+    "SADA-JEM": {"fid": 17.38, "inception_score": 8.07},
+}
+
+
+def exhibit(lab: Lab, **space: Any) -> pd.DataFrame:
+    """One row of images and score: images (the start, "real (test)", "uniform noise" or, at the papers' scale, a
+    published model), guidance, n (images a seed), score, value, low, high (of several seeds the mean and its 95 %
+    interval), published (NaN where no number is). space: of features. ``attrs["caption"]`` says what was done."""
+    scorer = scorer_of(lab, **space)
+    published = PUBLISHED if lab.scale == "paper" and scorer.frechet == "fid" else {}  # else nothing compares
+
+    def scores(images: Tensor) -> dict[str, Value]:
+        return scorer(torch.split(to_bytes(images), BATCH))
+
+    rows, made = list[dict[str, Any]](), []
+    for start, (guidance, own) in product(STARTS, GUIDANCES.items()):
+        seeds = [generated(lab, start=start, seed=seed, **own) for seed in SEEDS]
+        beside = published.get(start, {}) if guidance == "none" else {}
+        rows += _rows(start, guidance, len(seeds[0]), over_seeds([scores(one.images) for one in seeds]), beside)
+        made += seeds
+    real = load_data(SCALES[lab.scale]["data"], split="test", root=lab.root)
+    real = real.choose(min(len(made[0]), len(real)), "random", ANCHOR_SEED)
+    noise = scorer(uniform_noise(len(made[0]), BATCH, real.image_shape))
+    rows += _rows("real (test)", "", len(real), scores(real.images), {})
+    rows += _rows("uniform noise", "", len(made[0]), noise, {})
+    for model, numbers in published.items():
+        rows += [] if model in STARTS else _rows(model, "", 0, {}, numbers)
+    table = pd.DataFrame(rows)
+    note = "; published numbers are secondary notes [N]" if published else ""
+    table.attrs["caption"] = f"{caption(made, scorer)}; means with 95 % intervals over the seeds{note}"
+    return table
+
+
+def _rows(
+    images: str, guidance: str, n: int, values: Mapping[str, Value], published: Mapping[str, float]
+) -> list[dict[str, Any]]:
+    """A row a score that was measured or is published."""
+    rows = []
+    for score in dict.fromkeys((*values, *published)):
+        value = values.get(score, Value(math.nan))
+        about = {"images": images, "guidance": guidance, "n": n, "score": score}
+        rows.append(about | asdict(value) | {"published": published.get(score)})
+    return rows

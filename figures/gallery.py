@@ -1,0 +1,69 @@
+"""The gallery: what `energylens figures` drew, a picture a figure, as a page that a repository can hold.
+
+    energylens figures all
+    python -m figures.gallery figures-drawn/demo docs/gallery
+
+writes ``docs/gallery.md`` and, into ``docs/gallery``, its pictures.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from textwrap import fill
+
+import click
+from PIL import Image
+
+from energylens.whole_file import whole_file
+from figures.catalog import EXHIBITS
+
+WIDEST = 1000  # pixels
+COLOURS = 64  # of a picture's palette
+filled = partial(fill, width=120, break_on_hyphens=False)
+HEAD = """# Gallery
+
+What `energylens figures` drew: each figure with the question it answers, how to read it, what it was drawn of, and the
+command that draws it again. This page is made by `python -m figures.gallery`.
+"""
+
+
+@click.command()
+@click.argument("drawn", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("gallery", type=click.Path(file_okay=False, path_type=Path))
+def main(drawn: Path, gallery: Path) -> None:
+    """Make GALLERY.md and the folder of its pictures out of DRAWN, a folder that `energylens figures` has filled."""
+    names = [name for name in EXHIBITS if (drawn / f"{name}.json").is_file()]
+    if not names:
+        raise click.BadParameter(f"{drawn} holds no figure: `energylens figures all` draws into figures-drawn/demo")
+    gallery.mkdir(parents=True, exist_ok=True)
+    page = gallery.with_suffix(".md")
+    with whole_file(page) as temporary:
+        temporary.write_text("\n".join([HEAD, *(entry(name, drawn, gallery) for name in names)]))
+    click.echo(f"{page}: {len(names)} of {len(EXHIBITS)} figures")
+
+
+def entry(name: str, drawn: Path, gallery: Path) -> str:
+    """A figure's part of the page, in Markdown; its picture goes to the gallery, a table stands in the page."""
+    about = json.loads((drawn / f"{name}.json").read_text())
+    if (drawn / f"{name}.png").is_file():
+        shrink(drawn / f"{name}.png", gallery / f"{name}.png")
+        shown = f"![{about['shows']}]({gallery.name}/{name}.png)\n"
+    else:
+        shown = (drawn / f"{name}.md").read_text()
+    head = f"**{about['shows']}** ({about['source']}). {EXHIBITS[name].seen}"
+    foot = f"*Drawn of: {about['caption']}*"
+    return f"## {name}\n\n{filled(head)}\n\n{shown}\n{filled(foot)}\n\n    {about['command']}\n"
+
+
+def shrink(picture: Path, to: Path) -> None:
+    """Write a PNG of at most WIDEST pixels across and COLOURS colours."""
+    with Image.open(picture) as image:
+        image.thumbnail((WIDEST, image.height), Image.Resampling.BOX)  # adds no ringing, so that it packs well
+        with whole_file(to) as temporary:
+            image.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(temporary, "PNG", optimize=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""Published numbers beside ours: of claims and of models."""
+
+import pandas as pd
+
+from analyses import beside_published
+from analyses.beside_published import of_claims, of_models
+from analyses.claims import all_claims
+from analyses.lab import Lab
+from figures.beside_published import draw
+
+
+def test_every_claim_with_a_papers_number_says_where_it_is_from():
+    for claim in all_claims():
+        assert (claim.paper != "–") == bool(claim.provenance), claim.what
+
+
+def test_a_claim_stands_beside_its_paper(monkeypatch):
+    chosen = [claim for claim in all_claims() if claim.recorded or "weight at" in claim.what]
+    monkeypatch.setattr(beside_published, "all_claims", lambda: chosen)
+    table = of_claims(Lab())
+    assert table.columns.tolist() == ["claim", "seed", "ours", "paper", "provenance", "verdict"]
+    line = table.set_index("claim").loc["WEAT's weight at E(x) = -3.87"]
+    assert line.tolist() == ["0", "0.2570", ".257", "arXiv 2407.06315: its formula", "as published"]
+    assert not table["paper"].isin(["–"]).any()
+    assert draw(table).equals(table)
+
+
+def test_a_model_is_within_or_outside_our_interval():
+    common = {"dataset": "cifar10", "eps": "8/255", "n": 1000, "seconds": 1.0}
+    rows = [
+        {"model": "One", "attack": "natural", "accuracy": 90.0, "low": 88.0, "high": 91.8, "published": 89.69},
+        {"model": "One", "attack": "PGD, steps 50", "accuracy": 60.0, "low": 56.9, "high": 63.1, "published": None},
+        {"model": "One", "attack": "AutoAttack", "accuracy": 55.0, "low": 51.9, "high": 58.1, "published": 59.53},
+    ]
+    table = pd.DataFrame([common | row for row in rows])
+    table.attrs["caption"] = "accuracy in %"
+    found = of_models(table)
+    assert found["claim"].tolist() == ["One: natural accuracy", "One: AutoAttack accuracy"]
+    assert found["verdict"].tolist() == [
+        "within our 95 % interval, n = 1000", "OUTSIDE our 95 % interval, n = 1000",
+    ]  # fmt: skip
+    assert found["paper"].tolist() == ["89.69 %", "59.53 %"]
