@@ -1,77 +1,68 @@
-"""The same PGD by four other libraries and by us, through the same record.
+"""The same PGD by four other libraries, by a plain loop and by us: Linf, 20 steps of eps/4, no random start.
 
-    python benchmarks/foreign.py --model digits-pgd --eps 0.2
-    python benchmarks/foreign.py --model autoattack-resnet18 --eps 8/255 --data-root DIR
-
-Runs in the environment of benchmarks/peers/README.md: Linf, 20 steps of eps/4, no random start, the same images in
-blocks of 50. Prints a line a library: accuracy, mean E(x) and E(x,y), passes and seconds (the median of the repeats,
-recording included), and their ratio to ours.
+``equal`` is the share of pixels within 1e-6 of the plain loop's; ``of the limit`` the floating point operations which
+the 20 forwards and input gradients need, per second, as a share of the best matrix product's of the same run (in bf16
+for ``bf16``).
 """
 
 from __future__ import annotations
 
-import argparse
-import functools
-import statistics
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
+import pandas as pd
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 import energylens as el
+from benchmarks.hardware import best_product, forward_operations
+from benchmarks.setting import Setting
+from benchmarks.turns import compared, in_turn
 from energylens.attacks.battery import Attack, configure
+from energylens.attacks.kernels import BF16, KERNELS
 from energylens.attacks.radius import parse_radius
 from examples.foreign_attacks import STEPS, adv_lib_pgd, art_pgd, foolbox_pgd, torchattacks_pgd
 
-BLOCK = 50  # what a callable is given at once
+PEERS = {"torchattacks": torchattacks_pgd, "adv-lib": adv_lib_pgd, "foolbox": foolbox_pgd, "ART": art_pgd}
+LOOP = "plain loop"
 
 
-def ours(eps: str) -> Attack:
-    """``pgd`` from x itself."""
+def plain_loop(model: nn.Module, x: Tensor, y: Tensor, eps: float) -> Tensor:
+    """PGD as it is usually written down."""
+    x_adv = x.clone()
+    for _ in range(STEPS):
+        x_adv = x_adv.detach().requires_grad_(True)
+        (gradient,) = torch.autograd.grad(F.cross_entropy(model(x_adv), y), x_adv)
+        x_adv = x_adv.detach() + eps / 4 * gradient.sign()
+        x_adv = torch.clamp(x + torch.clamp(x_adv - x, -eps, eps), 0, 1)
+    return x_adv
+
+
+def from_x(eps: str) -> Attack:
+    """Our ``pgd`` from x itself."""
     attack = configure(f"pgd,steps={STEPS}", eps=eps)
     return replace(attack, settings=replace(attack.settings, start="zero"))
 
 
-def theirs(attack: Callable[..., Tensor], eps: str) -> Callable[..., Tensor]:
-    """The example at this radius, under its own name."""
-    bound = functools.partial(attack, eps=parse_radius(eps))
-    functools.update_wrapper(bound, attack)
-    return bound
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="digits-pgd")
-    parser.add_argument("--eps", default="0.2")
-    parser.add_argument("--n", type=int, default=64)
-    parser.add_argument("--data-root")
-    parser.add_argument("--repeats", type=int, default=5)
-    args = parser.parse_args()
-    model = el.load_model(args.model)
-    samples = el.load_data(model.card.dataset, n=args.n, root=args.data_root)
-    battery = [
-        ours(args.eps),
-        *(theirs(pgd, args.eps) for pgd in (torchattacks_pgd, adv_lib_pgd, foolbox_pgd, art_pgd)),
-    ]
-    el.profile(model, samples.subset(range(2)), battery, eps=args.eps)  # imports the libraries
-    runs = []
-    for repeat in range(args.repeats):
-        order = battery[::-1] if repeat % 2 else battery
-        summary = el.profile(model, samples, order, eps=args.eps, batch_size=BLOCK).summary()
-        runs.append({row["attack"]: row for row in summary})
-    names = list(runs[0])[1:]
-    seconds = {name: statistics.median(run[name]["seconds"] for run in runs) for name in names}
-    print(f"{args.model}, n = {args.n}, eps {args.eps}, {torch.get_num_threads()} threads, median of {args.repeats}")
-    print(f"{'':18}accuracy     E(x)   E(x,y)  passes  seconds  ratio")
-    for name in names:
-        row = runs[0][name]
-        print(
-            f"{name:18}{row['accuracy']:8.3f} {row['marginal_mean']:8.3f} {row['joint_mean']:8.3f} "
-            f"{row['forwards']:4.0f}+{row['backwards']:<2.0f} {seconds[name]:8.2f} "
-            f"{seconds[name] / seconds[names[0]]:6.2f}"
-        )
-
-
-if __name__ == "__main__":
-    main()
+def measure(setting: Setting, eps: str = "8/255") -> pd.DataFrame:
+    """A row a library, and one for each of our kernels."""
+    model = setting.model()
+    x, y = setting.images(model)
+    radius, ours = parse_radius(eps), from_x(eps)
+    ways: dict[str, Callable[[], Tensor]] = {LOOP: partial(plain_loop, model, x, y, radius)}
+    ways |= {name: partial(pgd, model, x, y, eps=radius) for name, pgd in PEERS.items()}
+    ways |= {f"energylens, {kernels}": partial(el.attack, ours, model, x, y, kernels=kernels) for kernels in KERNELS}
+    images = {way: work() for way, work in ways.items()}
+    table = compared(in_turn(ways, setting.turns), [LOOP, "torchattacks"], STEPS * len(x), "steps x images/s")
+    flops = STEPS * 2 * forward_operations(model, x)
+    peaks = {way: best_product(torch.bfloat16 if BF16 in way else torch.float32, x.device) for way in ways}
+    seconds = dict(zip(table["way"], table["seconds"].astype(float), strict=True))
+    table["of the limit"] = [f"{flops / seconds[way] / peaks[way]:.2f}" for way in ways]
+    table["equal"] = [f"{float(((images[way] - images[LOOP]).abs() < 1e-6).float().mean()):.4f}" for way in ways]
+    with torch.no_grad():
+        logits = {way: model(found) for way, found in images.items()}
+    table["accuracy"] = [f"{float((logits[way].argmax(1) == y).float().mean()):.3f}" for way in ways]
+    table["E(x)"] = [f"{float(el.marginal_energy(logits[way]).mean()):.3f}" for way in ways]
+    return table

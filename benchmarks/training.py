@@ -1,149 +1,177 @@
-"""What does a step of adversarial training cost beside a plain loop's?
+"""A step of training (FGSM, PGD-10, TRADES) beside a plain loop's and, where it is installed, MAIR's.
 
-    python benchmarks/training_step.py --data-root DIR --arch preactresnet18 --width 16 --batch-size 64
-
-Runs all in one process, a step of each in turn, to and fro, on the same batches of CIFAR-10, PGD-10: the reference as
-such loops are usually written (``loss.backward()`` inside the attack, which computes every weight's gradient too; NCHW;
-float32), and ``energylens.training.loop.learn`` with everything it measures, for each --way. Prints a Markdown table:
-the median seconds of the process a step, and the ratios to the reference's step of the same turn, median (least to
-most), by the process's own seconds and by the clock on the wall; where ours is bf16, to a bf16 reference too.
+The references have ``loss.backward()`` inside the attack, which computes every weight's gradient too, NCHW, float32.
+Ours is ``energylens.training.loop.learn`` with everything it measures. Every way has a network of its own and sees the
+same batches of CIFAR-10, a step of each in turn. ``of the limit``: the floating point operations a second that the
+method needs, as a share of the best matrix product's of the same run (in bfloat16 for bf16).
 """
 
 from __future__ import annotations
 
-import argparse
-import contextlib
-import os
-import statistics
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmarks.hardware import best_product, forward_operations
+from benchmarks.setting import Setting
+from benchmarks.turns import compared, in_turn
 from energylens.training.loop import learn
 from energylens.training.recipes import settings_of
 from energylens.training.run import Run, open_run
 
+LOOP, EPS, BETA, PER_CLASS = "plain loop", 8 / 255, 6.0, 512
 WAYS: dict[str, dict[str, object]] = {  # ours: settings over the plain ones
-    "nchw": {},
-    "channels-last": {"channels_last": True},
-    "compile": {"compile": True},
-    "compile-channels-last": {"compile": True, "channels_last": True},
-    "bf16": {"amp": "bf16"},
-    "bf16-channels-last": {"amp": "bf16", "channels_last": True},
+    "energylens": {},
+    "energylens, channels-last": {"channels_last": True},
+    "energylens, bf16, channels-last": {"amp": "bf16", "channels_last": True},
 }
-WARM_UP = 1  # turns
+Step = Callable[[Tensor, Tensor], object]
+
+
+def fgsm_loss(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """Cross-entropy at one step of eps."""
+    delta = torch.zeros_like(x).requires_grad_(True)
+    F.cross_entropy(network(x + delta), y).backward()
+    assert delta.grad is not None
+    return F.cross_entropy(network((x + EPS * delta.grad.sign()).clamp(0, 1)), y)
+
+
+def pgd_loss(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """Cross-entropy at ten steps of eps/4 from a uniform start."""
+    delta = torch.empty_like(x).uniform_(-EPS, EPS).requires_grad_(True)
+    for _ in range(10):
+        F.cross_entropy(network((x + delta).clamp(0, 1)), y).backward()
+        assert delta.grad is not None
+        delta.data = (delta + EPS / 4 * delta.grad.sign()).clamp(-EPS, EPS)
+        delta.grad.zero_()
+    return F.cross_entropy(network((x + delta.detach()).clamp(0, 1)), y)
+
+
+def trades_loss(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """As its authors write it (arXiv 1901.08573): ten steps on the KL in eval mode, both terms in train mode."""
+    network.eval()
+    x_adv = x + 0.001 * torch.randn_like(x)
+    for _ in range(10):
+        x_adv = x_adv.detach().requires_grad_(True)
+        loss = F.kl_div(F.log_softmax(network(x_adv), 1), F.softmax(network(x), 1), reduction="sum")
+        (gradient,) = torch.autograd.grad(loss, x_adv)
+        x_adv = x_adv.detach() + EPS / 4 * gradient.sign()
+        x_adv = torch.clamp(torch.min(torch.max(x_adv, x - EPS), x + EPS), 0, 1)
+    network.train()
+    logits = network(x)
+    divergence = F.kl_div(F.log_softmax(network(x_adv.detach()), 1), F.softmax(logits, 1), reduction="batchmean")
+    return F.cross_entropy(logits, y) + BETA * divergence
 
 
 @dataclass(frozen=True)
-class Seconds:
-    """What one step took: the process's own, and on the wall."""
+class Method:
+    """One row. loss: the reference's; passes: forwards, input gradients and weight gradients that a step needs; steps:
+    of its attack, where that is to be told; mair: MAIR's trainer and its settings, None where it has none."""
 
-    cpu: float
-    wall: float
-
-
-def reference(
-    network: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor, eps: float, amp: bool
-) -> None:
-    """A step of PGD-10 training as it is usually written."""
-    precision = torch.autocast(x.device.type, torch.bfloat16) if amp else contextlib.nullcontext()
-    delta = torch.empty_like(x).uniform_(-eps, eps).requires_grad_(True)
-    for _ in range(10):
-        with precision:
-            loss = F.cross_entropy(network((x + delta).clamp(0, 1)), y)
-        loss.backward()
-        delta.data = (delta + eps / 4 * delta.grad.sign()).clamp(-eps, eps)
-        delta.grad.zero_()
-    optimizer.zero_grad()
-    with precision:
-        loss = F.cross_entropy(network((x + delta.detach()).clamp(0, 1)), y)
-    loss.backward()
-    optimizer.step()
+    loss: Callable[[nn.Module, Tensor, Tensor], Tensor]
+    passes: int
+    steps: int | None = 10
+    mair: tuple[str, dict[str, Any]] | None = None
 
 
-def prepared(args: argparse.Namespace, out: str, way: dict[str, object]) -> Run:
-    shape = {"arch": args.arch, "width": args.width, "batch_size": args.batch_size, "per_class": args.per_class}
-    settings = settings_of("ro", **{"val_fraction": 0.0, "channels_last": False, **shape, **way})
-    root = args.data_root and Path(args.data_root)
-    run = open_run(settings, Path(out), None, root=root, device=args.device, watch=None, overwrite=False)
-    run.network.train()
-    return run
+METHODS = {
+    "fgsm": Method(fgsm_loss, 2 + 3, None),
+    "pgd": Method(pgd_loss, 10 * 2 + 3, 10, ("AT", {"eps": EPS, "alpha": EPS / 4, "steps": 10})),
+    "trades": Method(
+        trades_loss, 1 + 10 * 2 + 2 * 3, 10, ("TRADES", {"eps": EPS, "alpha": EPS / 4, "steps": 10, "beta": BETA})
+    ),
+}
 
 
-def referred(plain: Run, amp: bool) -> Callable[[int, Tensor, Tensor], object]:
-    """The reference's step on a network of its own."""
-    optimizer = torch.optim.SGD(plain.network.parameters(), 0.1, momentum=0.9, weight_decay=5e-4)
-    return lambda number, x, y: reference(plain.network, optimizer, x, y, plain.settings.radius, amp)
+def reference(run: Run, loss: Callable[[nn.Module, Tensor, Tensor], Tensor]) -> Step:
+    """The plain loop's step on a network of its own."""
+    optimizer = torch.optim.SGD(run.network.parameters(), 0.1, momentum=0.9, weight_decay=5e-4)
+
+    def step(x: Tensor, y: Tensor) -> None:
+        value = loss(run.network, x, y)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+
+    return step
 
 
-def ours(run: Run) -> Callable[[int, Tensor, Tensor], object]:
+def mair(run: Run, trainer: str, settings: Mapping[str, Any]) -> Step:
+    """MAIR's step on a network of its own."""
+    import mair.defenses
+
+    model = mair.RobModel(run.network, n_classes=10)
+    trained = getattr(mair.defenses, trainer)(model, **settings)
+    trained.setup(optimizer="SGD(lr=0.1, momentum=0.9, weight_decay=5e-4)", n_epochs=1)
+
+    def step(x: Tensor, y: Tensor) -> None:
+        trained._init_dicts_record_save()
+        model.train()
+        trained._update_weight((x, y))
+
+    return step
+
+
+def ours(run: Run) -> Step:
     """Our step; the batch comes in the run's layout, as ``Run.walk`` gives it."""
     layout = torch.channels_last if run.settings.channels_last else torch.contiguous_format
-    return lambda number, x, y: learn(run, x.contiguous(memory_format=layout), y, 0, number)
+    return lambda x, y: learn(run, x.contiguous(memory_format=layout), y, 0, 0)
 
 
-def timed(work: Callable[[], object], device: torch.device) -> Seconds:
-    cpu, wall = time.process_time(), time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return Seconds(time.process_time() - cpu, time.perf_counter() - wall)
+def measure(setting: Setting, width: int = 32, batch_size: int = 64) -> pd.DataFrame:
+    """A row a method and way, PreActResNet-18 of this width."""
+    tables = []
+    for name, method in METHODS.items():
+        with tempfile.TemporaryDirectory() as out:
+            shape = {"arch": "preactresnet18", "width": width, "batch_size": batch_size}
+            prepared = partial(_prepared, setting, Path(out), **shape, method=name, steps=method.steps)
+            steps = {LOOP: reference(prepared(), method.loss)}
+            if method.mair and find_spec("mair"):
+                steps["MAIR"] = mair(prepared(), *method.mair)
+            steps |= {way: ours(prepared(**own)) for way, own in WAYS.items()}
+            batches = _Batches(prepared())
+            ways = {way: partial(batches.shown, step) for way, step in steps.items()}
+            table = compared(in_turn(ways, setting.turns), [LOOP], batch_size)
+            peaks = {dtype: best_product(dtype, batches.x.device) for dtype in (torch.float32, torch.bfloat16)}
+            needed = method.passes * forward_operations(prepared().network, batches.x)
+            speeds = [needed / float(seconds) for seconds in table["seconds"]]
+            limits = [peaks[torch.bfloat16 if "bf16" in way else torch.float32] for way in table["way"]]
+            table["of the limit"] = [f"{speed / limit:.2f}" for speed, limit in zip(speeds, limits, strict=True)]
+            table.insert(0, "method", name)
+            tables.append(table)
+    return pd.concat(tables, ignore_index=True)
 
 
-def measure(args: argparse.Namespace) -> dict[str, list[Seconds]]:
-    """A step of every way in each of --repeats turns, to and fro, on the turn's batch."""
-    with tempfile.TemporaryDirectory() as out:
-        plain = prepared(args, out, {})
-        steps = {"reference": referred(plain, amp=False)}
-        if any("amp" in WAYS[way] for way in args.way):
-            steps["reference-bf16"] = referred(prepared(args, out, {}), amp=True)
-        steps |= {way: ours(prepared(args, out, WAYS[way])) for way in args.way}
-        times: dict[str, list[Seconds]] = {way: [] for way in steps}
-        for number, x, y in plain.walk(0):
-            for way in list(steps) if number % 2 else reversed(steps):
-                times[way].append(timed(lambda way=way, n=number, x=x, y=y: steps[way](n, x, y), x.device))
-            if number + 1 == WARM_UP + args.repeats:
-                break
-    return {way: seconds[WARM_UP:] for way, seconds in times.items()}
+class _Batches:
+    """The batch of the turn, the same for every way of it: each way takes the next when it has seen the last."""
+
+    def __init__(self, run: Run) -> None:
+        self._walk: Iterator[tuple[int, Tensor, Tensor]] = run.walk(0)
+        self._seen: set[Step] = set()
+        _, self.x, self.y = next(self._walk)
+
+    def shown(self, step: Step) -> None:
+        """Do a step on the turn's batch."""
+        if step in self._seen:
+            self._seen.clear()
+            _, self.x, self.y = next(self._walk)
+        self._seen.add(step)
+        step(self.x, self.y)
 
 
-def spread(ours: Sequence[float], theirs: Sequence[float]) -> str:
-    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
-    return f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-root")
-    parser.add_argument("--arch", default="preactresnet18")
-    parser.add_argument("--width", type=int)
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--per-class", type=int, default=256)
-    parser.add_argument("--way", action="append", choices=list(WAYS))
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--device", default="auto")
-    args = parser.parse_args()
-    args.way = args.way or ["nchw", "channels-last"]
-    times = measure(args)
-    print(
-        f"{args.arch}, width {args.width or 'its own'}, batch {args.batch_size}, PGD-10, {args.repeats} turns, "
-        f"{torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}\n\n"
-        "| | to | CPU seconds | ratio by CPU seconds | ratio by the wall |\n|---|---|---|---|---|"
-    )
-    for way in times:
-        cpu, wall = [one.cpu for one in times[way]], [one.wall for one in times[way]]
-        for base in ["reference", "reference-bf16"] if "bf16" in way and way in WAYS else ["reference"]:
-            ratios = (
-                spread(mine, [getattr(one, of) for one in times[base]]) for mine, of in ((cpu, "cpu"), (wall, "wall"))
-            )
-            print(f"| {way} | {base} | {statistics.median(cpu):.3f} | {' | '.join(ratios)} |", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+def _prepared(setting: Setting, out: Path, **own: object) -> Run:
+    """A run with a network of its own, ready to step."""
+    usual: dict[str, object] = {"val_fraction": 0.0, "channels_last": False, "per_class": PER_CLASS}
+    settings = settings_of("ro", **usual | own)
+    run = open_run(settings, out, None, root=setting.root, device=setting.device, watch=None, overwrite=False)
+    run.network.train()
+    return run

@@ -144,10 +144,7 @@ def profile(
         for attack in battery:
             _check_classes(attack, len(samples.classes))
         sight = sight_of(module, kernels, samples.batch(0, PROBED)[0].to(device_of(module)))
-        battery = tuple(
-            replace(attack, kernels=sight.quickest(attack.settings, trace=trajectory and attack.settings.traceable))
-            for attack in battery
-        )
+        battery = tuple(_looking(attack, sight, trajectory) for attack in battery)
         common = shared_identity(module, samples, seed)
         with ranks.first_goes_first():  # it makes, or empties, the folders
             runs = []
@@ -190,6 +187,12 @@ def _check_usable(battery: Sequence[Attack], trajectory: bool, diffusion: str | 
         )
     if diffusion is not None and not any(attack.diffuser for attack in battery):
         raise InputError("no attack here looks through a diffusion model: take diff-pgd, or leave --diffusion out")
+
+
+def _looking(attack: Attack, sight: Sight, trajectory: bool) -> Attack:
+    """The attack with the quickest kernels that it bears; itself where that is the model."""
+    kernels = sight.quickest(attack.settings, trace=trajectory and attack.settings.traceable)
+    return attack if kernels == attack.kernels else replace(attack, kernels=kernels)
 
 
 def _half_note(battery: Sequence[Attack]) -> str | None:

@@ -1,0 +1,52 @@
+"""Images out of a classifier: ``energylens.generate`` beside the loop as it is usually written.
+
+The loop has ``loss.backward()``, which computes every weight's gradient too, and a second forward for what it tells of
+the images at its end; ours records the energies of every step and finds each image's nearest training image.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+import energylens as el
+from benchmarks.setting import Setting
+from benchmarks.turns import compared, in_turn
+
+LOOP = "plain loop"
+STEPS, STEP_SIZE, MOMENTUM, NOISE = 20, 0.05, 0.8, 0.001
+
+
+def plain_loop(model: nn.Module, n: int, shape: tuple[int, ...], classes: int, device: str) -> Tensor:
+    """Momentum SGLD from noise (arXiv 2407.06315, eq. 7)."""
+    x, y = torch.rand(n, *shape, device=device), torch.arange(n, device=device) % classes
+    velocity = torch.zeros_like(x)
+    for _ in range(STEPS):
+        x = x.detach().requires_grad_(True)
+        energy = -model(x).gather(1, y[:, None]).sum()
+        energy.backward()
+        velocity = MOMENTUM * velocity - STEP_SIZE / 2 * x.grad
+        x = (x + velocity + NOISE * torch.randn_like(x)).clamp(0, 1)
+    x = x.detach()
+    with torch.no_grad():
+        model(x)
+    return x
+
+
+def ours(model: nn.Module, train: el.Samples, n: int) -> Tensor:
+    """The same chains through ``generate``."""
+    return el.generate(
+        model, train, n=n, start="noise", steps=STEPS, step_size=STEP_SIZE, momentum=MOMENTUM, noise=NOISE
+    ).images
+
+
+def measure(setting: Setting) -> pd.DataFrame:
+    """A row for the loop and one for us."""
+    model = setting.model()
+    train = el.load_data(model.card.dataset, split="train", root=setting.root)
+    loop = partial(plain_loop, model, setting.n, train.image_shape, len(train.classes), setting.device)
+    ways = {LOOP: loop, "energylens": partial(ours, model, train, setting.n)}
+    return compared(in_turn(ways, setting.turns), [LOOP], setting.n)

@@ -1,0 +1,91 @@
+"""The user's task: eight attacks with energies recorded, by ``energylens.profile`` and by the loop people write today.
+
+The loop is torchattacks' attacks, two more forwards a batch, logsumexp, lists and torch.save; the same settings where
+both have them. Square has 100 queries and FAB, APGD 10 iterations, so that the benchmark ends.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+import energylens as el
+from benchmarks.setting import Setting
+from benchmarks.turns import compared, in_turn
+from energylens.attacks.kernels import KERNELS
+from energylens.attacks.radius import parse_radius
+from energylens.profiling import BATCH_SIZES
+
+LOOP, EPS = "plain loop", "8/255"
+BATTERY: dict[str, tuple[str, dict[str, Any]]] = {  # ours: torchattacks' class and settings
+    "fgsm": ("FGSM", {"eps": 1.0}),  # in units of eps
+    "rs-fgsm": ("FFGSM", {"eps": 1.0, "alpha": 1.25}),
+    "pgd,steps=20": ("PGD", {"eps": 1.0, "alpha": 0.25, "steps": 20}),
+    "trades,steps=20": ("TPGD", {"eps": 1.0, "alpha": 0.25, "steps": 20}),
+    "cw": ("CW", {"c": 1, "kappa": 0, "steps": 50, "lr": 0.01}),
+    "apgd-ce,steps=10": ("APGD", {"eps": 1.0, "steps": 10}),
+    "fab,steps=10": ("FAB", {"eps": 1.0, "steps": 10, "n_classes": 10}),
+    "square,queries=100": ("Square", {"eps": 1.0, "n_queries": 100, "resc_schedule": False}),
+}
+
+
+def peer(model: nn.Module, name: str, settings: dict[str, Any]) -> Callable[[Tensor, Tensor], Tensor]:
+    """torchattacks' attack with its lengths in units of [0, 1]."""
+    import torchattacks
+
+    radius = parse_radius(EPS)
+    own = {key: value * radius if key in ("eps", "alpha") else value for key, value in settings.items()}
+    attack: Callable[[Tensor, Tensor], Tensor] = getattr(torchattacks, name)(model, **own)
+    return attack
+
+
+def plain_loop(model: nn.Module, x: Tensor, y: Tensor) -> dict[str, float]:
+    """What people write today; returns the accuracies."""
+    size, accuracies = BATCH_SIZES[x.device.type], {}
+    for ours, (name, settings) in BATTERY.items():
+        attack = peer(model, name, settings)
+        kept: dict[str, list[Tensor]] = {"clean": [], "joint_clean": [], "adv": [], "joint_adv": [], "right": []}
+        for images, labels in zip(x.split(size), y.split(size), strict=True):
+            x_adv = attack(images, labels)
+            with torch.no_grad():
+                for kind, some in (("clean", images), ("adv", x_adv)):
+                    logits = model(some)
+                    kept[kind].append(-torch.logsumexp(logits, dim=1))
+                    kept[f"joint_{kind}"].append(-logits.gather(1, labels[:, None]).squeeze(1))
+                kept["right"].append(logits.argmax(dim=1) == labels)
+        with tempfile.TemporaryDirectory() as out:
+            torch.save({column: torch.cat(values) for column, values in kept.items()}, Path(out) / f"{name}.pt")
+        accuracies[ours] = float(torch.cat(kept["right"]).float().mean())
+    return accuracies
+
+
+def ours(model: nn.Module, x: Tensor, y: Tensor, kernels: str) -> dict[str, float]:
+    """``energylens.profile``; returns the accuracies."""
+    with tempfile.TemporaryDirectory() as out:
+        record = el.profile(model, (x, y), list(BATTERY), eps=EPS, kernels=kernels, out=out, ladder=False)
+        return {row["attack"]: row["accuracy"] for row in record.summary()[1:]}
+
+
+def measure(setting: Setting) -> pd.DataFrame:
+    """A row for the loop and one for each of our kernels, with the accuracies that each finds."""
+    model = setting.model()
+    x, y = setting.images(model)
+    found: dict[str, dict[str, float]] = {}
+
+    def keeping(way: str, work: Callable[[], dict[str, float]]) -> None:
+        found[way] = work()
+
+    work = {LOOP: partial(plain_loop, model, x, y)}
+    work |= {f"energylens, {kernels}": partial(ours, model, x, y, kernels) for kernels in KERNELS}
+    ways = {way: partial(keeping, way, one) for way, one in work.items()}
+    table = compared(in_turn(ways, setting.turns), [LOOP], len(x))
+    for attack in BATTERY:
+        table[attack] = [f"{found[way][attack]:.2f}" for way in ways]
+    return table
