@@ -174,10 +174,10 @@ def _of_generation() -> list[Claim]:
             partial(_frechet, start), 1, 0.5, "", "–", verdict, "0, 1, 2", holds=holds,
         )
         for start, verdict, holds in (
-            ("local-pca", "nearest", lambda value: value < 17),
-            ("pca", "next", lambda value: 17 < value < 18.5),
-            ("gaussian", "third", lambda value: 18.5 < value < 100),
-            ("noise", "far", lambda value: value > 200),
+            ("local-pca", "nearest in the mean; intervals overlap", lambda value: value < 17),
+            ("pca", "next in the mean; intervals overlap", lambda value: 17 < value < 18.5),
+            ("gaussian", "third in the mean; intervals overlap", lambda value: 18.5 < value < 100),
+            ("noise", "far, beyond all intervals", lambda value: value > 200),
         )
     ]  # fmt: skip
 
@@ -200,14 +200,15 @@ def _of_omission() -> list[Claim]:
             paper, verdict, "0, 1, 2, 3", holds=holds, provenance=source,
         )
         for rule, quantity, paper, verdict, holds, source in (
-            ("high-energy", "natural", "–", "more than by chance", lambda value: value > 0.4, ""),
-            ("misclassified", "natural", "–", "more than by chance", lambda value: value > 0.4, ""),
+            ("high-energy", "natural", "–", "above 0 with 95 %, but one of six intervals", lambda value: value > 0, ""),
+            ("misclassified", "natural", "–", "above 0 with 95 %", lambda value: value > 0, ""),
             (
-                "high-energy", "PGD", "as misclassified", "no more than by chance, as misclassified; other data",
-                lambda value: abs(value) < 5.5, "arXiv 2407.06315: secondary note; its selection is not known to us",
+                "high-energy", "PGD", "harms, as without misclassified",
+                "cannot be told from chance: not reproduced; other data", lambda value: abs(value) < 5.5,
+                "arXiv 2407.06315: secondary note; its selection is not known to us",
             ),
-            ("misclassified", "PGD", "–", "no more than by chance", lambda value: abs(value) < 2.6, ""),
-            ("low-energy", "PGD", "–", "not surely more than by chance", lambda value: abs(value) < 2.5, ""),
+            ("misclassified", "PGD", "–", "cannot be told from chance", lambda value: abs(value) < 2.6, ""),
+            ("low-energy", "PGD", "–", "cannot be told from chance", lambda value: abs(value) < 2.5, ""),
         )
     ]  # fmt: skip
     return lines

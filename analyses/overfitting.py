@@ -268,7 +268,7 @@ def _epochs_of(name: str, lab: Lab) -> pd.DataFrame:
         return recorded(name, "epochs")
     arms, runs = _trained(lab, f"{name}-paper")
     try:
-        also = _trained(lab, f"{name}-{SECOND}")
+        also = _trained(lab, f"{name}-{SECOND}", diverged_too=True)
     except (InputError, RunError) as error:
         lab.tell(f"without {SECOND}: {error}")
         return epochs(arms, runs)

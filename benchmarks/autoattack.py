@@ -22,7 +22,7 @@ THEIRS = "pyautoattack"
 def theirs(model: nn.Module, x: Tensor, y: Tensor, eps: str) -> int:
     """The package's standard run; returns how many samples stand."""
     attack = AutoAttack(model, norm="Linf", eps=parse_radius(eps), version="standard", device=str(x.device))
-    x_adv = attack.run_standard_evaluation(x, y, batch_size=len(x))
+    x_adv, _ = attack.run_standard_evaluation(x, y, batch_size=len(x))
     with torch.no_grad():
         return int((model(x_adv).argmax(dim=1) == y).sum())
 
@@ -40,15 +40,9 @@ def measure(setting: Setting, eps: str = "0.2") -> pd.DataFrame:
     """A row for the package, one for each of our kernels that AutoAttack bears."""
     model = setting.model()
     x, y = setting.images(model)
-    work = {THEIRS: partial(theirs, model, x, y, eps)}
-    work |= {f"energylens, {kernels}": partial(ours, model, x, y, eps, kernels) for kernels in (PLAIN, FUSED)}
-    stand: dict[str, int] = {}
-    table = compared(
-        in_turn({way: partial(_keep, stand, way, one) for way, one in work.items()}, setting.turns), [THEIRS]
-    )
-    table["stand"] = [f"{stand[way]} of {len(x)}" for way in work]
+    ways = {THEIRS: partial(theirs, model, x, y, eps)}
+    ways |= {f"energylens, {kernels}": partial(ours, model, x, y, eps, kernels) for kernels in (PLAIN, FUSED)}
+    times, stand = in_turn(ways, setting.turns)
+    table = compared(times, [THEIRS])
+    table["stand"] = [f"{stand[way]} of {len(x)}" for way in ways]
     return table
-
-
-def _keep(stand: dict[str, int], way: str, work: partial[int]) -> None:
-    stand[way] = work()

@@ -1,7 +1,7 @@
 """Images out of a classifier: ``energylens.generate`` beside the loop as it is usually written.
 
-The loop has ``loss.backward()``, which computes every weight's gradient too, and a second forward for what it tells of
-the images at its end; ours records the energies of every step and finds each image's nearest training image.
+The loop looks once more at its images at the end; ours records the energies of every step besides and finds each
+image's nearest training image.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import energylens as el
 from benchmarks.setting import Setting
 from benchmarks.turns import compared, in_turn
+from energylens.generation.generate import CHAINS_BEAR
 
 LOOP = "plain loop"
 STEPS, STEP_SIZE, MOMENTUM, NOISE = 20, 0.05, 0.8, 0.001
@@ -27,8 +28,8 @@ def plain_loop(model: nn.Module, n: int, shape: tuple[int, ...], classes: int, d
     for _ in range(STEPS):
         x = x.detach().requires_grad_(True)
         energy = -model(x).gather(1, y[:, None]).sum()
-        energy.backward()
-        velocity = MOMENTUM * velocity - STEP_SIZE / 2 * x.grad
+        (gradient,) = torch.autograd.grad(energy, x)
+        velocity = MOMENTUM * velocity - STEP_SIZE / 2 * gradient
         x = (x + velocity + NOISE * torch.randn_like(x)).clamp(0, 1)
     x = x.detach()
     with torch.no_grad():
@@ -36,11 +37,10 @@ def plain_loop(model: nn.Module, n: int, shape: tuple[int, ...], classes: int, d
     return x
 
 
-def ours(model: nn.Module, train: el.Samples, n: int) -> Tensor:
+def ours(model: nn.Module, train: el.Samples, n: int, kernels: str) -> Tensor:
     """The same chains through ``generate``."""
-    return el.generate(
-        model, train, n=n, start="noise", steps=STEPS, step_size=STEP_SIZE, momentum=MOMENTUM, noise=NOISE
-    ).images
+    chain = {"start": "noise", "steps": STEPS, "step_size": STEP_SIZE, "momentum": MOMENTUM, "noise": NOISE}
+    return el.generate(model, train, n=n, kernels=kernels, **chain).images
 
 
 def measure(setting: Setting) -> pd.DataFrame:
@@ -48,5 +48,7 @@ def measure(setting: Setting) -> pd.DataFrame:
     model = setting.model()
     train = el.load_data(model.card.dataset, split="train", root=setting.root)
     loop = partial(plain_loop, model, setting.n, train.image_shape, len(train.classes), setting.device)
-    ways = {LOOP: loop, "energylens": partial(ours, model, train, setting.n)}
-    return compared(in_turn(ways, setting.turns), [LOOP], setting.n)
+    ways = {LOOP: loop}
+    ways |= {f"energylens, {kernels}": partial(ours, model, train, setting.n, kernels) for kernels in CHAINS_BEAR}
+    times, _ = in_turn(ways, setting.turns)
+    return compared(times, [LOOP], setting.n)

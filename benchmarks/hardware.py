@@ -11,7 +11,12 @@ from torch.utils.flop_counter import FlopCounterMode
 SIZE, REPEATS = 2048, 12  # of the matrices
 
 
-def best_product(dtype: torch.dtype, device: torch.device) -> float:
+def best_products(device: torch.device) -> tuple[float, float]:
+    """What the machine can do, in float32 and in bfloat16."""
+    return _best_product(torch.float32, device), _best_product(torch.bfloat16, device)
+
+
+def _best_product(dtype: torch.dtype, device: torch.device) -> float:
     """FLOP/s of the quickest of REPEATS products of two square matrices."""
     a, b = (torch.randn(SIZE, SIZE, device=device).to(dtype) for _ in range(2))
     seconds = []

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import energylens as el
-from benchmarks.hardware import best_product, forward_operations
+from benchmarks.hardware import best_products, forward_operations
 from benchmarks.setting import Setting
 from benchmarks.turns import compared, in_turn
 from energylens.attacks.battery import Attack, configure
@@ -54,12 +54,12 @@ def measure(setting: Setting, eps: str = "8/255") -> pd.DataFrame:
     ways: dict[str, Callable[[], Tensor]] = {LOOP: partial(plain_loop, model, x, y, radius)}
     ways |= {name: partial(pgd, model, x, y, eps=radius) for name, pgd in PEERS.items()}
     ways |= {f"energylens, {kernels}": partial(el.attack, ours, model, x, y, kernels=kernels) for kernels in KERNELS}
-    images = {way: work() for way, work in ways.items()}
-    table = compared(in_turn(ways, setting.turns), [LOOP, "torchattacks"], STEPS * len(x), "steps x images/s")
+    times, images = in_turn(ways, setting.turns)
+    table = compared(times, [LOOP, "torchattacks"], STEPS * len(x), "steps x images/s")
     flops = STEPS * 2 * forward_operations(model, x)
-    peaks = {way: best_product(torch.bfloat16 if BF16 in way else torch.float32, x.device) for way in ways}
+    peaks = best_products(x.device)
     seconds = dict(zip(table["way"], table["seconds"].astype(float), strict=True))
-    table["of the limit"] = [f"{flops / seconds[way] / peaks[way]:.2f}" for way in ways]
+    table["of the limit"] = [f"{flops / seconds[way] / peaks[BF16 in way]:.2f}" for way in ways]
     table["equal"] = [f"{float(((images[way] - images[LOOP]).abs() < 1e-6).float().mean()):.4f}" for way in ways]
     with torch.no_grad():
         logits = {way: model(found) for way, found in images.items()}

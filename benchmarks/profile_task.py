@@ -7,7 +7,9 @@ both have them. Square has 100 queries and FAB, APGD 10 iterations, so that the 
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,11 +48,19 @@ def peer(model: nn.Module, name: str, settings: dict[str, Any]) -> Callable[[Ten
     return attack
 
 
-def plain_loop(model: nn.Module, x: Tensor, y: Tensor) -> dict[str, float]:
-    """What people write today; returns the accuracies."""
-    size, accuracies = BATCH_SIZES[x.device.type], {}
-    for ours, (name, settings) in BATTERY.items():
-        attack = peer(model, name, settings)
+@dataclass(frozen=True)
+class Done:
+    """What became of one attack. seconds: on the wall, recording included; accuracy: a share."""
+
+    seconds: float
+    accuracy: float
+
+
+def plain_loop(model: nn.Module, x: Tensor, y: Tensor) -> dict[str, Done]:
+    """What people write today."""
+    size, done = BATCH_SIZES[x.device.type], {}
+    for spec, (name, settings) in BATTERY.items():
+        attack, began = peer(model, name, settings), time.perf_counter()
         kept: dict[str, list[Tensor]] = {"clean": [], "joint_clean": [], "adv": [], "joint_adv": [], "right": []}
         for images, labels in zip(x.split(size), y.split(size), strict=True):
             x_adv = attack(images, labels)
@@ -62,30 +72,26 @@ def plain_loop(model: nn.Module, x: Tensor, y: Tensor) -> dict[str, float]:
                 kept["right"].append(logits.argmax(dim=1) == labels)
         with tempfile.TemporaryDirectory() as out:
             torch.save({column: torch.cat(values) for column, values in kept.items()}, Path(out) / f"{name}.pt")
-        accuracies[ours] = float(torch.cat(kept["right"]).float().mean())
-    return accuracies
+        done[spec] = Done(time.perf_counter() - began, float(torch.cat(kept["right"]).float().mean()))
+    return done
 
 
-def ours(model: nn.Module, x: Tensor, y: Tensor, kernels: str) -> dict[str, float]:
-    """``energylens.profile``; returns the accuracies."""
+def ours(model: nn.Module, x: Tensor, y: Tensor, kernels: str) -> dict[str, Done]:
+    """``energylens.profile``, record on disk."""
     with tempfile.TemporaryDirectory() as out:
         record = el.profile(model, (x, y), list(BATTERY), eps=EPS, kernels=kernels, out=out, ladder=False)
-        return {row["attack"]: row["accuracy"] for row in record.summary()[1:]}
+    rows = record.summary()[1:]  # whose names tell the kernels too
+    return {spec: Done(row["seconds"], row["accuracy"]) for spec, row in zip(BATTERY, rows, strict=True)}
 
 
 def measure(setting: Setting) -> pd.DataFrame:
-    """A row for the loop and one for each of our kernels, with the accuracies that each finds."""
+    """A row for the loop and one for each of our kernels, with each attack's seconds and the accuracy it leaves."""
     model = setting.model()
     x, y = setting.images(model)
-    found: dict[str, dict[str, float]] = {}
-
-    def keeping(way: str, work: Callable[[], dict[str, float]]) -> None:
-        found[way] = work()
-
-    work = {LOOP: partial(plain_loop, model, x, y)}
-    work |= {f"energylens, {kernels}": partial(ours, model, x, y, kernels) for kernels in KERNELS}
-    ways = {way: partial(keeping, way, one) for way, one in work.items()}
-    table = compared(in_turn(ways, setting.turns), [LOOP], len(x))
-    for attack in BATTERY:
-        table[attack] = [f"{found[way][attack]:.2f}" for way in ways]
+    ways = {LOOP: partial(plain_loop, model, x, y)}
+    ways |= {f"energylens, {kernels}": partial(ours, model, x, y, kernels) for kernels in KERNELS}
+    times, done = in_turn(ways, setting.turns)
+    table = compared(times, [LOOP], len(x))
+    for spec in BATTERY:
+        table[spec] = [f"{done[way][spec].seconds:.2f} s, {done[way][spec].accuracy:.2f}" for way in ways]
     return table

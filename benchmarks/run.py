@@ -14,7 +14,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -33,11 +33,12 @@ PACKAGES = ("torch", "torchattacks", "adv-lib", "foolbox", "adversarial-robustne
 
 @dataclass(frozen=True)
 class Benchmark:
-    """One row: the module whose ``measure(setting, ...)`` makes the table, and what it is told."""
+    """One row: the module whose ``measure(setting, ...)`` makes the table, what it is told, and that in words."""
 
     module: str
     setting: Setting
-    more: dict[str, object]
+    told: str
+    more: dict[str, object] = field(default_factory=dict)
 
     def measure(self, root: Path | None, device: str) -> pd.DataFrame:
         """Its table."""
@@ -45,20 +46,16 @@ class Benchmark:
         return partial(found, **self.more)(replace(self.setting, root=root, device=device))
 
 
-def _row(module: str, name: str, n: int, turns: int, **more: object) -> Benchmark:
-    return Benchmark(module, Setting(name, n, turns), more)
-
-
 NATURAL, ROBUST = "autoattack-resnet18", "digits-pgd"
 BENCHMARKS: dict[str, Benchmark] = {
-    "pgd": _row("pgd", NATURAL, 64, 5),
-    "pgd-robust": _row("pgd", ROBUST, 500, 5, eps="0.2"),
-    "task": _row("profile_task", NATURAL, 64, 3),
-    "autoattack": _row("autoattack", ROBUST, 100, 3),
-    "training": _row("training", NATURAL, 0, 5),
-    "generation": _row("generation", NATURAL, 64, 5),
-    "start-up": _row("start_up", ROBUST, 0, 5),
-    "growth": _row("growth", "autoattack-resnet18", 0, 1),
+    "pgd": Benchmark("pgd", Setting(NATURAL, 64, 2), f"{NATURAL}, 64 CIFAR-10 images, eps 8/255"),
+    "pgd-robust": Benchmark("pgd", Setting(ROBUST, 500, 5), f"{ROBUST}, 500 digits, eps 0.2", {"eps": "0.2"}),
+    "task": Benchmark("profile_task", Setting(NATURAL, 16, 2), f"{NATURAL}, 16 CIFAR-10 images, eps 8/255"),
+    "autoattack": Benchmark("autoattack", Setting(ROBUST, 100, 3), f"{ROBUST}, 100 digits in one block, eps 0.2"),
+    "training": Benchmark("training", Setting(turns=5), "PreActResNet-18 of width 32, batch 64, CIFAR-10, eps 8/255"),
+    "generation": Benchmark("generation", Setting(NATURAL, 64, 3), f"{NATURAL}, 64 images from noise, 20 steps"),
+    "start-up": Benchmark("start_up", Setting(turns=5), "fresh processes; profile is of 256 digits under four attacks"),
+    "growth": Benchmark("growth", Setting(NATURAL), f"{NATURAL}, CIFAR-10, FGSM, --kernels fused, no ladder"),
 }
 
 
@@ -74,10 +71,10 @@ def main() -> None:
     for name in args.names or BENCHMARKS:
         print(name, file=sys.stderr, flush=True)
         load, began = os.getloadavg()[0], time.perf_counter()
-        table = BENCHMARKS[name].measure(args.data_root, args.device)
+        table = BENCHMARKS[name].measure(args.data_root, args.device).astype(str)
         RESULTS.mkdir(exist_ok=True)
         table.to_csv(RESULTS / f"{name}.csv", index=False)
-        about = _about(name, load, time.perf_counter() - began)
+        about = _about(name, args.device, load, time.perf_counter() - began)
         (RESULTS / f"{name}.json").write_text(json.dumps(about, indent=2) + "\n")
         print(markdown(table), flush=True)
     README.write_text(with_tables(README.read_text()))
@@ -98,22 +95,23 @@ def with_tables(text: str) -> str:
     return re.sub(r"<!-- ([a-z-]+) -->\n.*?<!-- end -->", table, text, flags=re.DOTALL)
 
 
-def _about(name: str, load: float, seconds: float) -> dict[str, str]:
+def _about(name: str, device: str, load: float, seconds: float) -> dict[str, str]:
     row = BENCHMARKS[name]
-    told = {"model": row.setting.name, "n": row.setting.n, "turns": row.setting.turns, **row.more}
     return {
-        "command": f"python -m benchmarks.run {name}",
-        "setting": ", ".join(f"{key} {value}" for key, value in told.items() if value),
-        "machine": f"{_processor()}, {os.cpu_count()} cores, load before {load:.1f}, {seconds:.0f} s in all",
+        "command": f"python -m benchmarks.run {name} --data-root DIR --device {device}",
+        "setting": f"{row.told}, {row.setting.turns} turns",
+        "machine": f"{_machine(device)}, load before {load:.1f}, {seconds:.0f} s in all",
         "versions": ", ".join(filter(None, map(_version, PACKAGES))),
     }
 
 
-def _processor() -> str:
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
+def _machine(device: str) -> str:
+    """What the work was done on."""
+    if device != "cpu":
+        return torch.cuda.get_device_name(device)
     lines = Path("/proc/cpuinfo").read_text().splitlines() if platform.system() == "Linux" else []
-    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor())
+    name = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor())
+    return f"{name}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
 
 
 def _version(package: str) -> str:

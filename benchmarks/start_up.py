@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 import pandas as pd
 
@@ -31,6 +33,12 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 }
 
 
+def _environment() -> dict[str, str]:
+    """This process's, its search path told from the root."""
+    paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    return os.environ | {"PYTHONPATH": os.pathsep.join(str(Path(path).resolve()) for path in paths if path)}
+
+
 def measure(setting: Setting) -> pd.DataFrame:
     """A row a command: median (least to most) seconds of fresh processes, each in a folder of its own."""
     seconds: dict[str, list[float]] = {name: [] for name in COMMANDS}
@@ -38,7 +46,9 @@ def measure(setting: Setting) -> pd.DataFrame:
         for name, command in COMMANDS.items():
             with tempfile.TemporaryDirectory() as folder:
                 began = time.perf_counter()
-                subprocess.run([sys.executable, *command], cwd=folder, check=True, capture_output=True)
+                subprocess.run(
+                    [sys.executable, *command], cwd=folder, check=True, capture_output=True, env=_environment()
+                )
                 if turn:  # the first fills the page cache
                     seconds[name].append(time.perf_counter() - began)
     return pd.DataFrame(

@@ -1,18 +1,22 @@
 """A step of training (FGSM, PGD-10, TRADES) beside a plain loop's and, where it is installed, MAIR's.
 
-The references have ``loss.backward()`` inside the attack, which computes every weight's gradient too, NCHW, float32.
-Ours is ``energylens.training.loop.learn`` with everything it measures. Every way has a network of its own and sees the
-same batches of CIFAR-10, a step of each in turn. ``of the limit``: the floating point operations a second that the
-method needs, as a share of the best matrix product's of the same run (in bfloat16 for bf16).
+The plain loops are NCHW and float32; those of FGSM and PGD have ``loss.backward()`` inside the attack, as they are
+usually written, which computes every weight's gradient too; TRADES' is its authors'. MAIR asks for the input's gradient
+alone. Ours is ``energylens.training.loop.learn`` with what it measures, but for the early warning. Every way has a
+network of its own and sees the same batches of CIFAR-10, a step of each in turn. ``of the limit``: the floating point
+operations a second that the method needs, as a share of the best matrix product's of the same run (in bfloat16 for
+bf16).
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +25,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.hardware import best_product, forward_operations
+from benchmarks.hardware import best_products, forward_operations
 from benchmarks.setting import Setting
 from benchmarks.turns import compared, in_turn
 from energylens.training.loop import learn
 from energylens.training.recipes import settings_of
 from energylens.training.run import Run, open_run
 
-LOOP, EPS, BETA, PER_CLASS = "plain loop", 8 / 255, 6.0, 512
+LOOP, MAIR = "plain loop", "MAIR"
+EPS, BETA, PER_CLASS = 8 / 255, 6.0, 512
 WAYS: dict[str, dict[str, object]] = {  # ours: settings over the plain ones
     "energylens": {},
     "energylens, channels-last": {"channels_last": True},
@@ -124,7 +129,8 @@ def mair(run: Run, trainer: str, settings: Mapping[str, Any]) -> Step:
 def ours(run: Run) -> Step:
     """Our step; the batch comes in the run's layout, as ``Run.walk`` gives it."""
     layout = torch.channels_last if run.settings.channels_last else torch.contiguous_format
-    return lambda x, y: learn(run, x.contiguous(memory_format=layout), y, 0, 0)
+    number = count()  # of the step: not every one is measured
+    return lambda x, y: learn(run, x.contiguous(memory_format=layout), y, 0, next(number))
 
 
 def measure(setting: Setting, width: int = 32, batch_size: int = 64) -> pd.DataFrame:
@@ -136,36 +142,35 @@ def measure(setting: Setting, width: int = 32, batch_size: int = 64) -> pd.DataF
             prepared = partial(_prepared, setting, Path(out), **shape, method=name, steps=method.steps)
             steps = {LOOP: reference(prepared(), method.loss)}
             if method.mair and find_spec("mair"):
-                steps["MAIR"] = mair(prepared(), *method.mair)
+                steps[MAIR] = mair(prepared(), *method.mair)
             steps |= {way: ours(prepared(**own)) for way, own in WAYS.items()}
-            batches = _Batches(prepared())
+            batches = _Batches(prepared(), setting.turns + 1)
             ways = {way: partial(batches.shown, step) for way, step in steps.items()}
-            table = compared(in_turn(ways, setting.turns), [LOOP], batch_size)
-            peaks = {dtype: best_product(dtype, batches.x.device) for dtype in (torch.float32, torch.bfloat16)}
+            times, _ = in_turn(ways, setting.turns)
+            table = compared(times, [LOOP, *({MAIR} & steps.keys())], batch_size)
+            peaks = best_products(batches.x.device)
             needed = method.passes * forward_operations(prepared().network, batches.x)
             speeds = [needed / float(seconds) for seconds in table["seconds"]]
-            limits = [peaks[torch.bfloat16 if "bf16" in way else torch.float32] for way in table["way"]]
+            limits = [peaks["bf16" in way] for way in table["way"]]
             table["of the limit"] = [f"{speed / limit:.2f}" for speed, limit in zip(speeds, limits, strict=True)]
             table.insert(0, "method", name)
             tables.append(table)
-    return pd.concat(tables, ignore_index=True)
+    return pd.concat(tables, ignore_index=True).fillna("")  # MAIR has no FGSM
 
 
 class _Batches:
-    """The batch of the turn, the same for every way of it: each way takes the next when it has seen the last."""
+    """The batches of the turns, loaded beforehand: every way's n-th step sees the n-th."""
 
-    def __init__(self, run: Run) -> None:
-        self._walk: Iterator[tuple[int, Tensor, Tensor]] = run.walk(0)
-        self._seen: set[Step] = set()
-        _, self.x, self.y = next(self._walk)
+    def __init__(self, run: Run, n: int) -> None:
+        self._batches = [(x, y) for _, x, y in islice(run.walk(0), n)]
+        self._done: Counter[Step] = Counter()
+        self.x = self._batches[0][0]
 
     def shown(self, step: Step) -> None:
-        """Do a step on the turn's batch."""
-        if step in self._seen:
-            self._seen.clear()
-            _, self.x, self.y = next(self._walk)
-        self._seen.add(step)
-        step(self.x, self.y)
+        """Do the next step of this way."""
+        x, y = self._batches[self._done[step]]
+        self._done[step] += 1
+        step(x, y)
 
 
 def _prepared(setting: Setting, out: Path, **own: object) -> Run:

@@ -6,11 +6,12 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import pandas as pd
 import torch
 
-Work = Callable[[], object]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -24,24 +25,27 @@ class Seconds:
 Times = Mapping[str, Sequence[Seconds]]
 
 
-def timed(work: Work) -> Seconds:
-    """Do the work once."""
+def timed(work: Callable[[], T]) -> tuple[Seconds, T]:
+    """Do the work once; how long it took, and what it gave."""
     cpu, wall = time.process_time(), time.perf_counter()
-    work()
+    given = work()
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return Seconds(time.perf_counter() - wall, time.process_time() - cpu)
+    return Seconds(time.perf_counter() - wall, time.process_time() - cpu), given
 
 
-def in_turn(ways: Mapping[str, Work], turns: int) -> dict[str, list[Seconds]]:
-    """Every way once to warm up, then once in each turn, every second turn from the last to the first."""
-    for work in ways.values():
-        work()
+def in_turn(ways: Mapping[str, Callable[[], T]], turns: int) -> tuple[dict[str, list[Seconds]], dict[str, T]]:
+    """Every way once to warm up, then once in each turn, every second turn from the last to the first.
+
+    Returns the times of the turns, and what each way gave in the last.
+    """
+    given = {way: work() for way, work in ways.items()}
     times: dict[str, list[Seconds]] = {way: [] for way in ways}
     for turn in range(turns):
         for way in list(ways) if turn % 2 else reversed(ways):
-            times[way].append(timed(ways[way]))
-    return times
+            seconds, given[way] = timed(ways[way])
+            times[way].append(seconds)
+    return times, given
 
 
 def compared(times: Times, bases: Sequence[str], work: float = 0, unit: str = "images/s") -> pd.DataFrame:

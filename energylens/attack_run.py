@@ -82,6 +82,7 @@ class AttackRun:
     def write(self, rows: pd.DataFrame, seconds: float, images: Images | None) -> None:
         """Keep a block of rows."""
         self.store.write(rows, seconds, images if IMAGES in self.also else None)
+        self.done.update(rows["index"].tolist())
 
     def settle(self, ranks: Ranks, card: ModelCard, out: str | Path | None) -> None:
         """Bring a callable's rows, which waited in memory until they were whole, to where they are kept, in place of

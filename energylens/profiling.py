@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from energylens.attack_run import IMAGES, TRAJECTORY, AttackRun, also_kept, open_attack_run
-from energylens.attacks.battery import NATURAL, Attack, AttackSpec, configure_battery, equip
+from energylens.attacks.battery import NATURAL, Attack, AttackSpec, check_distinct, configure_battery, equip
 from energylens.attacks.frozen import frozen
-from energylens.attacks.kernels import BF16, PLAIN, PROBED, Sight, sight_of
+from energylens.attacks.kernels import BF16, KERNELS, PLAIN, PROBED, Sight, check_kernels, sight_of
 from energylens.attacks.noise import Noise
 from energylens.attacks.radius import parse_radius, write_radius
 from energylens.attacks.settings import check_numbers
@@ -108,8 +108,8 @@ def profile(
     ladder: with two attacks or more, check what must hold among them (``ladder.py``): about 21 forwards and 20
         backwards of 64 samples.
     kernels: what the attacks look through (``attacks/kernels.py``): ``plain``, the model; ``fused``, a copy of it with
-        folded batch norms, channels-last; ``bf16``, that under bfloat16 for the attacks that bear it. Energies are
-        always float32.
+        folded batch norms, channels-last; ``bf16``, that under bfloat16 for the attacks that bear it, whose names then
+        say so. An attack's own (``"pgd,kernels=bf16"``) go before. Energies are always float32.
     listener: called after every batch of every attack.
 
     Raises InputError for a request that cannot be met, RunError where disk, network or model fail.
@@ -143,8 +143,10 @@ def profile(
         check_fit(module, card, samples)
         for attack in battery:
             _check_classes(attack, len(samples.classes))
-        sight = sight_of(module, kernels, samples.batch(0, PROBED)[0].to(device_of(module)))
-        battery = tuple(_looking(attack, sight, trajectory) for attack in battery)
+        asked = max((attack.kernels or check_kernels(kernels) for attack in battery), key=KERNELS.index)
+        sight = sight_of(module, asked, samples.batch(0, PROBED)[0].to(device_of(module)))
+        battery = tuple(attack.looking(sight, kernels, trace=trajectory) for attack in battery)
+        check_distinct(battery)
         common = shared_identity(module, samples, seed)
         with ranks.first_goes_first():  # it makes, or empties, the folders
             runs = []
@@ -187,12 +189,6 @@ def _check_usable(battery: Sequence[Attack], trajectory: bool, diffusion: str | 
         )
     if diffusion is not None and not any(attack.diffuser for attack in battery):
         raise InputError("no attack here looks through a diffusion model: take diff-pgd, or leave --diffusion out")
-
-
-def _looking(attack: Attack, sight: Sight, trajectory: bool) -> Attack:
-    """The attack with the quickest kernels that it bears; itself where that is the model."""
-    kernels = sight.quickest(attack.settings, trace=trajectory and attack.settings.traceable)
-    return attack if kernels == attack.kernels else replace(attack, kernels=kernels)
 
 
 def _half_note(battery: Sequence[Attack]) -> str | None:

@@ -31,9 +31,7 @@ def the_module(model: str | nn.Module, data: Data, device: str, options: dict[st
     if isinstance(model, str):
         # the data set tells which of a name's models is meant, where it is one that models are listed for
         known = {"dataset": benchmark} if benchmark in {row.dataset for row in find_models()} else {}
-        unknown = [name for name in options if name not in inspect.signature(load_model).parameters]
-        if unknown:
-            raise InputError(f"unknown argument {unknown[0]!r}: neither profile nor load_model has it")
+        check_reading(options)
         return load_model(model, device=the_device(device), **known | options)
     if not isinstance(model, nn.Module):
         raise InputError(f"a model is a name or a torch.nn.Module, not a {type(model).__name__}")
@@ -42,6 +40,13 @@ def the_module(model: str | nn.Module, data: Data, device: str, options: dict[st
     if device != "auto" and the_device(device).type != device_of(model).type:
         raise InputError(f"the model lies on {device_of(model)}, not on {device}: move it there first")
     return model
+
+
+def check_reading(options: dict[str, Any]) -> None:
+    """Refuse arguments that ``load_model`` does not have."""
+    unknown = [name for name in options if name not in inspect.signature(load_model).parameters]
+    if unknown:
+        raise InputError(f"unknown argument {unknown[0]!r}: neither this function nor load_model has it")
 
 
 def the_device(name: str) -> torch.device:

@@ -4,7 +4,7 @@
 
 An attack is any function (model, x, y) -> x_adv on images in [0, 1]; what is made for a model, or needs a radius, gets
 both inside, in three lines. Here it is PGD without a random start every time, so that the four can be compared
-(benchmarks/foreign.py); benchmarks/peers/README.md makes an environment with the four libraries.
+(benchmarks/pgd.py); benchmarks/peers/README.md makes an environment with the four libraries.
 """
 
 from __future__ import annotations

@@ -471,6 +471,20 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does(robust, digits, monke
         assert attack.rows["marginal_adv"].to_numpy() == pytest.approx(usual.rows["marginal_adv"].to_numpy(), abs=1e-4)
 
 
+def test_rows_of_a_halved_batch_stand_once_in_memory_too(robust, digits, monkeypatch):
+    attack, told = Attack.__call__, []
+
+    def run(own, model, x, y, **options):
+        if own.row.name == "fgsm" and len(x) > 20:  # when natural's and PGD's rows are written
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return attack(own, model, x, y, **options)
+
+    monkeypatch.setattr(Attack, "__call__", run)
+    record = el.profile(robust, digits, ["pgd", "fgsm"], ladder=False, listener=told.append)
+    assert [len(one.rows) for one in record.attacks] == [40, 40, 40]
+    assert told[-1].done == told[-1].total
+
+
 def test_out_of_memory_is_explained(robust, digits, monkeypatch):
     Cramped(0, monkeypatch)
     with pytest.raises(el.RunError, match="out of memory with a batch of 1: "):

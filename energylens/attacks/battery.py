@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from energylens.attacks.diff_pgd import DiffPGD
 from energylens.attacks.foreign import Foreign, ForeignAttack, attack_at, foreign_name, foreign_settings, run_foreign
-from energylens.attacks.kernels import BF16, PLAIN, Sight
+from energylens.attacks.kernels import BF16, PLAIN, Sight, check_kernels
 from energylens.attacks.noise import Noise
 from energylens.attacks.radius import parse_radius, write_radius
 from energylens.attacks.registry import ATTACKS, AttackRow, find_row
@@ -29,7 +29,7 @@ class Attack:
 
     label names it among the attacks of one record. eps_text: the radius as the user wrote it ("8/255"). overrides:
     what was set beyond the row's defaults. target: None, a rule of targets.RULES or a class number. diffuser: what
-    Diff-PGD purifies with, see ``equip``. kernels: what it looks through, a row of KERNELS.
+    Diff-PGD purifies with, see ``equip``. kernels: what it is to look through, a row of KERNELS, None for the record's.
     """
 
     row: AttackRow
@@ -38,7 +38,7 @@ class Attack:
     target: str | None = None
     overrides: dict[str, Any] = field(default_factory=dict)
     diffuser: Diffuser | None = None
-    kernels: str = PLAIN
+    kernels: str | None = None
 
     @property
     def reusable(self) -> bool:
@@ -54,6 +54,16 @@ class Attack:
     def label(self) -> str:
         """The same as a figure would title it."""
         return ", ".join([self.row.label, *(f"{k} {v}" for k, v in self.overrides.items())])
+
+    def looking(self, sight: Sight, asked: str, *, trace: bool = False) -> Attack:
+        """The attack with kernels that there are and that it bears: its own or those asked for. What looks through
+        bfloat16 says so in its name. trace: see ``Sight.quickest``."""
+        trace = trace and self.settings.traceable
+        kernels = sight.quickest(self.settings, self.kernels or asked, trace=trace)
+        if kernels == (self.kernels or PLAIN):
+            return self
+        told = {"kernels": kernels} if kernels == BF16 else {}
+        return replace(self, kernels=kernels, overrides={**self.overrides, **told})
 
     def __call__(
         self,
@@ -74,7 +84,7 @@ class Attack:
             more["diffuser"] = self.diffuser
         if self.kernels == BF16:
             more["judge"] = model
-        seen = model if sight is None else sight.networks[self.kernels]
+        seen = model if sight is None else sight.networks[self.kernels or PLAIN]
         return self.row.run(
             seen, x, y, noise=noise, settings=self.settings, target=target, clean_logits=clean_logits, **more
         )
@@ -87,6 +97,7 @@ def _stand(model: nn.Module, x: Tensor, y: Tensor, *, clean_logits: Tensor | Non
 
 NATURAL = Attack(AttackRow("natural", "natural", _stand, Still(), "the images as they are", ""), Still(), None)
 
+BESIDE = ("eps", "target", "kernels")  # what can be said with an attack's name and is none of its settings
 AttackSpec = str | Attack | ForeignAttack
 
 
@@ -104,6 +115,12 @@ def configure_battery(
     if not specs:
         raise InputError(f"no attack given: name at least one of {', '.join(row.name for row in ATTACKS)}")
     battery = tuple(_configured(spec, eps=eps, norm=norm, steps=steps, target=target) for spec in specs)
+    check_distinct(battery)
+    return battery
+
+
+def check_distinct(battery: Sequence[Attack]) -> None:
+    """Refuse two attacks of one name."""
     names = [attack.name for attack in battery]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
@@ -111,7 +128,6 @@ def configure_battery(
             f"attack {twice} is named twice: give each its own settings, such as pgd,steps=50, and functions names of "
             "their own"
         )
-    return battery
 
 
 def equip(
@@ -169,6 +185,7 @@ def configure(
     row = find_row(name)
     own = _assignments(parts, row)
     row = _version(row, own.pop("version", None))
+    kernels = None if "kernels" not in own else check_kernels(own["kernels"])
     radius = own.get("eps", eps)
     if radius is None and row.defaults.bounded:
         raise InputError(f"{row.name} needs a radius and no usual one is known here: give one with eps, such as 8/255")
@@ -179,11 +196,11 @@ def configure(
         chosen |= {"eps": parse_radius(text), "norm": norm}
     if steps is not None and "steps" in row.free_settings():
         chosen["steps"] = steps
-    chosen |= {name: _value(name, value, row) for name, value in own.items() if name not in ("eps", "target")}
+    chosen |= {name: _value(name, value, row) for name, value in own.items() if name not in BESIDE}
     settings = replace(row.defaults, **chosen)
     _check(row, settings, target)
     shown = own if target is None else {**own, "target": target}
-    return Attack(row, settings, text if row.defaults.bounded else None, target, shown)
+    return Attack(row, settings, text if row.defaults.bounded else None, target, shown, kernels=kernels)
 
 
 def with_version(specs: Sequence[str], version: str) -> list[str]:
@@ -211,7 +228,7 @@ def _version(row: AttackRow, version: str | None) -> AttackRow:
 
 def _assignments(parts: Sequence[str], row: AttackRow) -> dict[str, str]:
     """``["steps=50"]`` as the names of settings and their texts."""
-    known = [*row.free_settings(), *(("eps", "norm") if row.defaults.bounded else ()), "target"]
+    known = [*row.free_settings(), *(("eps", "norm") if row.defaults.bounded else ()), "target", "kernels"]
     own: dict[str, str] = {}
     for part in parts:
         name, equals, value = (piece.strip() for piece in part.partition("="))

@@ -1,9 +1,11 @@
-"""What the attacks look through: the model, or the same network in quicker kernels. The record's energies are forwards
-of the model itself, whatever the attacks looked through.
+"""What the attacks look through: the model, or the same network in quicker kernels.
 
     plain   the model as it is
     fused   batch norms folded into the convolutions before them, channels-last, float32: the same to rounding
     bf16    the same under bfloat16 autocast: other gradients, so rows of their own
+
+The record's energies are float32 under all of them: forwards of the model itself or, where an attack hands on the
+logits that it stopped at, of the fused copy.
 """
 
 from __future__ import annotations
@@ -23,7 +25,15 @@ if TYPE_CHECKING:
 
 PLAIN, FUSED, BF16 = KERNELS = ("plain", "fused", "bf16")  # from the slowest to the quickest
 PROBED = 2  # images on which a fused copy is compared with the model
-TOLERANCE = 1e-4  # of the largest logit: how far fused float32 logits may lie from the model's
+TOLERANCE = 1e-5  # of the largest logit: how far fused float32 logits may lie from the model's
+COARSE = 0.5  # the same for bfloat16: beyond it the device computes something else
+
+
+def check_kernels(name: str) -> str:
+    """The name, of a row of KERNELS; InputError for any other."""
+    if name not in KERNELS:
+        raise InputError(f"kernels {name!r} are unknown: give one of {', '.join(KERNELS)}")
+    return name
 
 
 @dataclass(frozen=True)
@@ -33,12 +43,12 @@ class Sight:
     networks: dict[str, nn.Module]
     note: str | None = None
 
-    def quickest(self, settings: Settings, *, trace: bool = False) -> str:
-        """The quickest kernels there are that these settings bear.
+    def quickest(self, settings: Settings, asked: str, *, trace: bool = False) -> str:
+        """The quickest kernels there are, up to those asked for, that these settings bear.
 
         trace: the energies of the iterates are recorded from the logits that the attack sees: they must be float32.
         """
-        bounds = (list(self.networks)[-1], settings.quickest, FUSED if trace else BF16)
+        bounds = (asked, list(self.networks)[-1], settings.quickest, FUSED if trace else BF16)
         return min(bounds, key=KERNELS.index)
 
 
@@ -46,27 +56,37 @@ def sight_of(model: nn.Module, kernels: str, x: Tensor) -> Sight:
     """The model in all kernels up to these, a row of KERNELS.
 
     model: in eval mode, no gradients of its parameters asked for (see ``frozen``). x: (N, C, H, W), a few images on
-    which its logits are compared with those of the fused copy; a model that cannot be copied, or gives others, stays as
-    it is, and the note says so. Raises InputError for unknown kernels.
+    which its logits are compared with those of the copies. A model that cannot be traced is only laid out anew; one
+    that cannot be copied, or then gives other logits, stays as it is, and the note says so.
     """
-    if kernels not in KERNELS:
-        raise InputError(f"kernels {kernels!r} are unknown: give one of {', '.join(KERNELS)}")
     if kernels == PLAIN:
         return Sight({PLAIN: model})
     why = ""
     for convert in (_folded, copy.deepcopy):
         try:
             network = convert(model).to(memory_format=torch.channels_last)
-            fused = Quick(network)
+            fused = Quick(network).eval()
             apart = _distance(model, fused, x)
         except Exception as error:  # whatever a user's network raises when it is traced, copied or laid out anew
             why = why or f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
             continue
         if apart <= TOLERANCE:
-            quick = {FUSED: fused} if kernels == FUSED else {FUSED: fused, BF16: Quick(network, rounded=True)}
-            return Sight({PLAIN: model, **quick})
+            sight = Sight({PLAIN: model, FUSED: fused})
+            return _with_bf16(sight, network, x) if kernels == BF16 else sight
         why = why or f"its logits would be {apart:.1g} of the largest one off"
     return Sight({PLAIN: model}, f"kernels {kernels}: the model is left as it is ({why})")
+
+
+def _with_bf16(sight: Sight, network: nn.Module, x: Tensor) -> Sight:
+    """The sight with bfloat16 too, where the device has it."""
+    rounded = Quick(network, rounded=True).eval()
+    try:
+        fits = _distance(sight.networks[PLAIN], rounded, x) < COARSE  # not of a NaN
+    except RuntimeError:  # no bfloat16 autocast there, or not for one of the layers
+        fits = False
+    if fits:
+        return Sight({**sight.networks, BF16: rounded})
+    return Sight(sight.networks, "kernels bf16: this device or network does not take bfloat16, fused stands in")
 
 
 class Quick(nn.Module):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import warnings
 
 import torch
 from torch import Tensor, nn
 
 from energylens.attacks.battery import AttackSpec, configure_battery, equip
 from energylens.attacks.frozen import frozen
-from energylens.attacks.kernels import PLAIN, PROBED, sight_of
+from energylens.attacks.kernels import PLAIN, PROBED, check_kernels, sight_of
 from energylens.attacks.noise import Noise
 from energylens.attacks.targets import choose_targets
 from energylens.data import check_images, check_labels
@@ -50,6 +50,7 @@ def attack(
             elif chosen.target is not None:
                 target = choose_targets(chosen.target, model(x).float(), y, noise)
         aims = target if isinstance(target, Tensor) else None
-        sight = sight_of(model, kernels, x[:PROBED])
-        chosen = replace(chosen, kernels=sight.quickest(chosen.settings))
-        return chosen(model, x, y, noise=noise, target=aims, sight=sight).x_adv
+        sight = sight_of(model, chosen.kernels or check_kernels(kernels), x[:PROBED])
+        if sight.note:
+            warnings.warn(sight.note, stacklevel=2)
+        return chosen.looking(sight, kernels)(model, x, y, noise=noise, target=aims, sight=sight).x_adv

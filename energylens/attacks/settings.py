@@ -38,8 +38,8 @@ class Settings(Protocol):
 
     @property
     def quickest(self) -> str:
-        """The quickest kernels it may look through (``kernels.py``): bfloat16 for what takes a fixed number of steps,
-        float32 for what stops right behind the boundary, the model itself for what nobody knows."""
+        """The quickest kernels it bears (``kernels.py``): bfloat16 where rounding a gradient does no harm, float32
+        where it does, as right behind the boundary, the model itself where nobody knows."""
 
     @property
     def passes(self) -> int:

@@ -38,6 +38,7 @@ _SETTINGS = (
     click.option("--tolerance", type=float, metavar="T", help="Of the stop, in nats squared [default: 0.25]."),
     click.option("--seed", type=int, help="Of all noise [default: 0]."),
     click.option("--batch-size", type=int, callback=positive, metavar="B", help="Changes speed and memory only."),
+    click.option("--kernels", metavar="plain|fused", help="What chains look through: the model [default] or a copy."),
     click.option(
         "--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, metavar="DIR",
         help="Where images are kept.",
@@ -101,9 +102,10 @@ def _print(made: Generated) -> None:
     """A row a class, then all of them."""
     rows = [[form(row) for _, form in _COLUMNS] for row in made.summary()]
     told = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in made.settings.items())
+    kept = f"Means; nearest L2: median distance to the nearest training image. Kept in {made.folder}."
     show(
         [column for column, _ in _COLUMNS],
         rows,
         title=f"{len(made)} images of {made.dataset} out of {made.model}, seed {made.seed}, {made.seconds:.1f} s",
-        caption=f"{told}.\nMeans; nearest L2: median distance to the nearest training image. Kept in {made.folder}.",
+        caption="\n".join([f"{told}.", kept, *made.notes]),
     )

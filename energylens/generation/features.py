@@ -16,7 +16,7 @@ from energylens.errors import InputError
 from energylens.generation.penultimate import penultimate
 from energylens.models import card_of, load_model, module_digest
 from energylens.models.checkpoints import read_checkpoint
-from energylens.subject import device_of
+from energylens.subject import check_reading, device_of
 
 WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"  # as torch-fidelity calls them
 NEEDED = "pip install 'energylens[scores]'"
@@ -69,6 +69,7 @@ def extractor(
     reading: what ``load_model`` takes beside the classifier's name. Nothing is downloaded for a default. Raises
     InputError where neither can be had.
     """
+    check_reading(reading)
     if not classifier and (given := [f"--{name.replace('_', '-')}" for name, value in reading.items() if value]):
         raise InputError(f"{', '.join(given)} came without a classifier to read: name one with --classifier")
     if classifier and inception_weights:

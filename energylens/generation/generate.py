@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from energylens.attacks.frozen import frozen
+from energylens.attacks.kernels import FUSED, PLAIN, PROBED, sight_of
 from energylens.attacks.noise import Noise
 from energylens.attacks.settings import check_numbers
 from energylens.data import Samples
@@ -32,6 +33,7 @@ from energylens.subject import Data, check_fit, device_of, the_module, whole_spl
 
 DEFAULT_MODEL = "digits-pgd"
 DEFAULT_NUMBER = 100
+CHAINS_BEAR = (PLAIN, FUSED)
 
 
 def generate(
@@ -46,6 +48,7 @@ def generate(
     data_root: str | Path | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
+    kernels: str = PLAIN,
     listener: Listener | None = None,
     **options: Any,
 ) -> Generated:
@@ -55,8 +58,9 @@ def generate(
     a name, Samples or a pair (x, y); by default the model's own data set, whose train split is used. n: how many
     images; the i-th is of class i modulo the number of classes. classes: names or labels, all by default. seed: of all
     noise; an image depends on it and on its index, not on n or the batch size. out: where to keep them; images found
-    there are not made again. listener: called after every batch. options: the fields of ``GenerationSettings`` and
-    what ``load_model`` takes.
+    there are not made again. kernels: what the chains look through, ``plain`` or ``fused`` (``attacks/kernels.py``),
+    the same to rounding. listener: called after every batch. options: the fields of ``GenerationSettings`` and what
+    ``load_model`` takes.
 
     Raises InputError for a request that cannot be met, RunError where a chain runs into NaN, or disk or model fail.
     """
@@ -64,6 +68,11 @@ def generate(
     settings = GenerationSettings(**{name: options.pop(name) for name in own})
     size = BATCH_SIZES["cpu"] if batch_size is None else batch_size
     check_numbers({"n": n, "batch size": size, "seed": seed}, positive=("n", "batch size"))
+    if kernels not in CHAINS_BEAR:
+        raise InputError(
+            f"kernels {kernels!r} are not for chains, whose energies are kept and must be float32: give one of "
+            f"{', '.join(CHAINS_BEAR)}"
+        )
     module = the_module(model, data, device, options)
     if batch_size is None:
         size = BATCH_SIZES.get(device_of(module).type, size)
@@ -82,7 +91,9 @@ def generate(
         store = _store(out, card, settings, manifest, overwrite)
         if isinstance(store, RunFolder):
             stack.enter_context(holding(store.path, "whole"))
-        maker = _Maker(Material(module, train, settings), labels, reference, seed)
+        sight = sight_of(module, kernels, train.batch(0, PROBED)[0].to(device_of(module)))
+        network = list(sight.networks.values())[-1]
+        maker = _Maker(Material(module, train, settings), network, labels, reference, seed)
         _fill(store, maker, n, size, listener)
         rows = store.rows().sort_values("index", ignore_index=True)
         if isinstance(store, RunFolder):
@@ -99,6 +110,7 @@ def generate(
         tuple(reference.tolist()),
         folder=store.path if isinstance(store, RunFolder) else None,
         seconds=store.seconds(),
+        notes=(sight.note,) if sight.note else (),
     )
 
 
@@ -144,9 +156,11 @@ def _store(
 
 @dataclass(frozen=True)
 class _Maker:
-    """Makes the images of any indices. labels: the classes in turn; reference: (K,) the classes' training losses."""
+    """Makes the images of any indices. network: what chains look through; labels: the classes in turn; reference: (K,)
+    the classes' training losses."""
 
     material: Material
+    network: nn.Module
     labels: Tensor
     reference: Tensor
     seed: int
@@ -156,7 +170,7 @@ class _Maker:
         material, noise = self.material, Noise(self.seed, tuple(indices))
         y = self.labels[torch.tensor(indices) % len(self.labels)].to(device_of(material.model))
         start = draw_starts(material, y, noise)
-        chain = sample(material.model, start, y, material.settings, noise, self.reference[y])
+        chain = sample(self.network, start, y, material.settings, noise, self.reference[y])
         return measure(indices, y, chain, nearest(chain.images, material.train)), chain.images
 
 

@@ -62,7 +62,7 @@ class Generated:
     model, dataset, classes: in words; settings: of the generation, by name, those that count; seed: of all noise. rows:
     one an image, in order of index, in the schema of COLUMNS with PATH_COLUMNS. images: (N, C, H, W) float32 in
     [0, 1], in the same order. reference: the mean loss of each class's training images, NaN where nobody asked. folder:
-    where they are kept, None for in memory only. seconds: what all of them took.
+    where they are kept, None for in memory only. seconds: what all of them took. notes: what a reader should know.
     """
 
     model: str
@@ -75,6 +75,7 @@ class Generated:
     reference: tuple[float, ...] = field(repr=False)
     folder: Path | None = None
     seconds: float = 0.0
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.rows)

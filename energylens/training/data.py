@@ -15,7 +15,7 @@ from energylens.data import Samples, load_data
 from energylens.data.sources import Memory
 from energylens.errors import InputError
 from energylens.training.augmentation import AUGMENTATIONS, Augmentation
-from energylens.training.omission import Omission, omission
+from energylens.training.omission import omission
 from energylens.training.settings import TrainSettings
 
 CHUNK = 1000  # images made uint8 at once
@@ -44,8 +44,8 @@ class Images:
 @dataclass(frozen=True)
 class TrainingData:
     """train: what is learnt; probe: the first of it, without augmentation and before any were left out, so that it is
-    the same whatever rule leaves them out; val: held back, maybe empty; test. omission: who was left out, if anyone.
-    digest: of all that the images follow from."""
+    the same whatever rule leaves them out; val: held back, maybe empty; test. digest: of all that the images follow
+    from, and of who was left out."""
 
     train: Images
     probe: Images
@@ -53,7 +53,6 @@ class TrainingData:
     test: Images
     classes: tuple[str, ...]
     digest: dict[str, Any]
-    omission: Omission | None = None
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -79,11 +78,11 @@ def load_training_data(settings: TrainSettings, root: str | Path | None, device:
     chosen = train if settings.per_class is None else _first_of_each(train, settings.per_class)
     held, rest = _split(len(chosen), settings)
     digest: dict[str, Any] = {"train": train.digest, "test": test.digest}
-    left_out, learnt = None, rest
+    learnt = rest
     if settings.omit:
         left_out = omission(chosen, rest, settings, device)
         learnt = rest[~torch.isin(rest, left_out.positions)]
-        digest["omit_by"] = left_out.by
+        digest["left_out"] = left_out.told()
     if len(learnt) < settings.batch_size:
         raise InputError(f"{len(learnt)} training images do not fill one batch: --batch-size is {settings.batch_size}")
     everything, tested = _on_device(chosen, device), _on_device(test, device)
@@ -95,7 +94,6 @@ def load_training_data(settings: TrainSettings, root: str | Path | None, device:
         tested[:limit],
         train.classes,
         digest,
-        left_out,
     )
 
 

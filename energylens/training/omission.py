@@ -67,8 +67,12 @@ class Omission:
     by: str | None
 
     def told(self) -> dict[str, Any]:
-        """How many are left out, and a sha256 of which."""
-        return {"n": len(self.positions), "digest": hashlib.sha256(self.positions.numpy().tobytes()).hexdigest()}
+        """By whom, how many are left out, and a sha256 of which."""
+        return {
+            "by": self.by,
+            "n": len(self.positions),
+            "digest": hashlib.sha256(self.positions.numpy().tobytes()).hexdigest(),
+        }
 
 
 def omission(samples: Samples, learnt: Tensor, settings: TrainSettings, device: torch.device) -> Omission:

@@ -270,7 +270,7 @@ def open_run(
     identity = _identity(settings, data)
     folder = folder or out / FOLDER / f"{safe_name(settings.name)}-{fingerprint(identity)}"
     if accelerator.is_main_process:
-        open_folder(folder, _manifest(identity, settings, data), overwrite=overwrite)
+        open_folder(folder, _manifest(identity, settings), overwrite=overwrite)
     return Run(
         settings, folder, accelerator, data, network, model, twin, average, optimizer, generator, attacker, statistics,
         watch,
@@ -307,15 +307,14 @@ def _network(
 
 
 def _identity(settings: TrainSettings, data: TrainingData) -> dict[str, Any]:
-    """What a run depends on: of the model that tells who is left out its digest, not where it lies."""
+    """What a run depends on: who is left out and the digest of the model that tells, not where that lies."""
     return {"settings": settings.manifest() | {"omit_by": None}, "data": data.digest}
 
 
-def _manifest(identity: dict[str, Any], settings: TrainSettings, data: TrainingData) -> dict[str, Any]:
+def _manifest(identity: dict[str, Any], settings: TrainSettings) -> dict[str, Any]:
     return {
         "identity": identity,
         "named": {"omit_by": settings.omit_by},
-        "left_out": data.omission and data.omission.told(),
         "versions": {name: version(name) for name in PACKAGES},
         "machine": platform.platform(),
     }

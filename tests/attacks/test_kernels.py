@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 import energylens as el
+from analyses.profile_runs import find_runs, read_records
 from energylens.attacks.battery import configure
-from energylens.attacks.kernels import BF16, FUSED, KERNELS, PLAIN, sight_of
+from energylens.attacks.kernels import BF16, FUSED, KERNELS, PLAIN, Quick, sight_of
 from energylens.models.architectures import architecture
 
 
@@ -59,9 +60,10 @@ def test_bf16_is_close_and_float32_at_its_end():
 )
 def test_an_attack_looks_through_what_it_bears(robust, digits, spec, quickest):
     sight, settings = sight_of(robust, BF16, digits.images[:2]), configure(spec, eps=0.2).settings
-    assert sight.quickest(settings) == quickest
-    assert sight.quickest(settings, trace=True) == FUSED
-    assert sight_of(robust, PLAIN, digits.images[:2]).quickest(settings) == PLAIN
+    assert sight.quickest(settings, BF16) == quickest
+    assert sight.quickest(settings, BF16, trace=True) == FUSED
+    assert sight.quickest(settings, PLAIN) == PLAIN
+    assert sight_of(robust, PLAIN, digits.images[:2]).quickest(settings, BF16) == PLAIN
 
 
 def test_a_callable_is_given_the_model_itself(robust, digits):
@@ -89,7 +91,30 @@ def test_the_energies_of_bf16_are_the_models_own(robust, digits):
         with torch.no_grad():
             energies = el.marginal_energy(robust(attack.images()["x_adv"]))
         assert attack.rows["marginal_adv"].to_numpy() == pytest.approx(energies.numpy(), abs=1e-5)
-    assert record.notes == ("Gradients in bfloat16, energies in float32: pgd, pgd,restarts=3,steps=5.",)
+    names = ["pgd,kernels=bf16", "pgd,restarts=3,steps=5,kernels=bf16"]
+    assert [attack.name for attack in record.attacks[1:]] == names
+    assert record.notes == (f"Gradients in bfloat16, energies in float32: {', '.join(names)}.",)
+
+
+def test_an_attack_says_its_own(robust, digits, tmp_path):
+    battery = ["pgd", "pgd,kernels=bf16", "cw,kernels=bf16"]
+    record = el.profile(robust, digits, battery, out=tmp_path, ladder=False)
+    assert [attack.name for attack in record.attacks[1:]] == ["pgd", "pgd,kernels=bf16", "cw"]
+    (kept,) = read_records(find_runs([tmp_path])[0])
+    read = {attack.name: attack for attack in kept.attacks}
+    assert read.keys() == {"natural", "pgd", "pgd,kernels=bf16", "cw"}
+    assert read["pgd,kernels=bf16"].rows.equals(record["pgd,kernels=bf16"].rows)
+    with pytest.raises(el.InputError, match="pgd is named twice"):
+        el.profile(robust, digits, ["pgd", "pgd,kernels=fused"], ladder=False)
+
+
+def test_shares_of_bf16_come_together(robust, digits, tmp_path):
+    whole = el.profile(robust, digits, ["pgd"], kernels=BF16, ladder=False)
+    for share in ("1/2", "2/2"):
+        el.profile(robust, digits, ["pgd"], kernels=BF16, ladder=False, shard=share, out=tmp_path)
+    both = el.profile(robust, digits, ["pgd"], kernels=BF16, ladder=False, out=tmp_path)
+    ours, theirs = (record.attacks[1].rows["marginal_adv"].to_numpy() for record in (whole, both))
+    assert ours == pytest.approx(theirs, abs=1e-2)
 
 
 def test_only_bf16_has_rows_of_its_own(robust, digits, tmp_path):
@@ -134,5 +159,28 @@ def test_what_cannot_be_copied_is_left_as_it_is_and_said_to_be(digits):
 
 
 def test_unknown_kernels_are_refused(robust, digits):
-    with pytest.raises(el.InputError, match="kernels 'fp8' are unknown: give one of plain, fused, bf16"):
-        el.profile(robust, digits, ["pgd"], kernels="fp8")
+    for spec, kernels in (("pgd", "fp8"), ("pgd,kernels=fp8", PLAIN)):
+        with pytest.raises(el.InputError, match="kernels 'fp8' are unknown: give one of plain, fused, bf16"):
+            el.profile(robust, digits, [spec], kernels=kernels)
+
+
+def test_a_device_without_bfloat16_makes_do_with_fused(robust, digits, monkeypatch):
+    forward = Quick.forward
+
+    def float32_only(self, x):
+        if self.rounded:
+            raise RuntimeError("no bfloat16 here")
+        return forward(self, x)
+
+    monkeypatch.setattr(Quick, "forward", float32_only)
+    record = el.profile(robust, digits, ["pgd"], kernels=BF16, ladder=False)
+    assert record.attacks[1].name == "pgd"
+    assert "does not take bfloat16" in record.notes[0]
+
+
+def test_one_attack_alone_looks_through_them_too(robust, digits):
+    x, y = digits.images, digits.labels
+    fused = el.attack("pgd", robust, x, y, eps=0.2, kernels=FUSED)
+    assert (fused == el.attack("pgd", robust, x, y, eps=0.2)).float().mean() > 0.99
+    with pytest.warns(UserWarning, match="left as it is"):
+        el.attack("pgd", Uncopyable().eval(), x, y, eps=0.2, kernels=FUSED)

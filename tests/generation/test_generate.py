@@ -182,3 +182,11 @@ def test_a_model_of_another_image_size_is_refused(tmp_path):
     with pytest.raises(el.InputError, match=r"does not take tensors's images of shape \(1, 6, 6\)"):
         el.generate("digits-pgd", small, n=2, out=tmp_path, neighbours=2)
     assert not list(tmp_path.iterdir())
+
+
+def test_fused_chains_are_the_plain_ones_to_rounding():
+    plain, fused = (el.generate(n=10, steps=5, kernels=kernels) for kernels in ("plain", "fused"))
+    torch.testing.assert_close(fused.images, plain.images, atol=1e-4, rtol=0)
+    assert fused.notes == ()
+    with pytest.raises(el.InputError, match="'bf16' are not for chains"):
+        el.generate(n=1, kernels="bf16")

@@ -93,14 +93,15 @@ def test_a_run_pins_the_model_not_its_path_and_goes_on(tmp_path):
     )
     assert first.folder.name == again.folder.name
     manifest = json.loads((first.folder / "manifest.json").read_text())
-    assert manifest["identity"]["data"]["omit_by"] == module_digest(load_model(str(one)))
-    assert manifest["left_out"]["n"] == 27  # a tenth of 270
+    left_out = manifest["identity"]["data"]["left_out"]
+    assert left_out["by"] == module_digest(load_model(str(one)))
+    assert left_out["n"] == 27  # a tenth of 270
     settings = settings_in(first.folder)
     assert settings == first.settings
     assert train(settings, folder=first.folder).history.equals(first.history)
     changed = {name: value + 1 for name, value in load_file(one).items()}
     save_file(changed, one)
-    with pytest.raises(InputError, match=r"data\.omit_by"):
+    with pytest.raises(InputError, match=r"data\.left_out"):
         train(settings, folder=first.folder)
 
 
@@ -136,7 +137,7 @@ def test_the_command_takes_the_rule_and_says_what_it_needs(run, tmp_path):
     assert "--omit random --omit-share 0.2" in said
     (folder,) = (tmp_path / "runs" / "train").iterdir()
     assert folder.name.startswith("digits-digits-cnn-fgsm-without-random-0.2-s0-")
-    assert json.loads((folder / "manifest.json").read_text())["left_out"]["n"] == 54
+    assert json.loads((folder / "manifest.json").read_text())["identity"]["data"]["left_out"]["n"] == 54
 
 
 def test_too_little_left_to_fill_a_batch_is_refused():
