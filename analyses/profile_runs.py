@@ -114,7 +114,7 @@ class _Attacked:
         own = [key for key in row.free_settings() if key in settings and settings[key] != getattr(row.defaults, key)]
         overrides = {key: settings[key] for key in own}
         overrides |= {key: value for key in told if (value := getattr(self, key))}
-        overrides |= {key: told for key in ("target", "kernels") if (told := self.attack.get(key)) is not None}
+        overrides |= {key: self.attack[key] for key in ("target", "kernels") if self.attack.get(key) is not None}
         one = Attack(row, row.defaults, None, None, overrides)
         return one.name, one.label
 

@@ -60,10 +60,11 @@ class Attack:
         bfloat16 says so in its name. trace: see ``Sight.quickest``."""
         trace = trace and self.settings.traceable
         kernels = sight.quickest(self.settings, self.kernels or asked, trace=trace)
-        if kernels == (self.kernels or PLAIN):
+        if kernels == PLAIN and self.kernels is None:
             return self
         told = {"kernels": kernels} if kernels == BF16 else {}
-        return replace(self, kernels=kernels, overrides={**self.overrides, **told})
+        own = {name: value for name, value in self.overrides.items() if name != "kernels"}
+        return replace(self, kernels=kernels, overrides=own | told)
 
     def __call__(
         self,
