@@ -2,10 +2,9 @@
 
 The plain loops are NCHW and float32; those of FGSM and PGD have ``loss.backward()`` inside the attack, as they are
 usually written, which computes every weight's gradient too; TRADES' is its authors'. MAIR asks for the input's gradient
-alone. Ours is ``energylens.training.loop.learn`` with what it measures, but for the early warning. Every way has a
-network of its own and sees the same batches of CIFAR-10, a step of each in turn. ``of the limit``: the floating point
-operations a second that the method needs, as a share of the best matrix product's of the same run (in bfloat16 for
-bf16).
+alone. Ours is ``energylens.training.loop.learn`` without the early warning. Every way has a network of its own and sees
+the same batches of CIFAR-10, a step of each in turn. ``of the limit``: the floating point operations a second that the
+method needs, as a share of the best matrix product's of the same run (in bfloat16 for bf16).
 """
 
 from __future__ import annotations

@@ -42,3 +42,12 @@ def written_cell(what: str) -> str:
 def test_a_claim_is_whole(claim):
     assert claim.command.split()[0] in ("energylens", "python")
     assert claim.seed
+
+
+def test_a_verdict_of_chance_is_checked_against_the_interval(monkeypatch):
+    worse = {"worse": 2.0, "worse_half": 1.5}
+    monkeypatch.setattr(claims, "_without", lambda rule, quantity, column, lab: worse[column])
+    assert claims._told_from_chance("low-energy", "PGD", True, Lab())
+    assert not claims._told_from_chance("low-energy", "PGD", False, Lab())
+    worse["worse_half"] = 2.5
+    assert claims._told_from_chance("low-energy", "PGD", False, Lab())
