@@ -4,7 +4,8 @@
 
 trains what is missing under ``runs/`` and writes to ``analyses/results/``: ``co-runs.csv``, a row a run,
 ``co-epochs.csv``, a row an epoch of each, and ``co-falls.csv``, the steps around collapses. `energylens figures` draws
-them. Every form of DER is OUR RECONSTRUCTION [R].
+them. ``der-co`` and ``der-ro`` are the grids that DER's defaults come from: its formula is its author's, what he leaves
+open is our choice [R].
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ from analyses.early_warning import failure
 from analyses.lab import Lab
 from analyses.training_runs import TrainingRun, shared_settings
 from energylens.errors import InputError, RunError
-from energylens.training.der import FORMS, STARTS
 from energylens.training.recipes import settings_of
 from energylens.training.settings import TrainSettings
 
 RESULTS = Path(__file__).parent / "results"
 FOLLOWED = {"test_pgd": 100, "test_clean": 100, "train_fgsm": 100, "delta_marginal": 1, "abnormal_share": 100}  # units
 WINDOW, AROUND = 10, 6  # measured steps; epochs before and after a collapse
+PROVENANCE = "DER: its author's formula; gamma, beta and what else he leaves open are our choice [R]."
 END = 4  # epochs that the accuracy at the end is a mean of: one epoch's alone is a matter of chance
 
 
@@ -52,31 +53,40 @@ class Study:
         return [(arm, settings_of(self.recipe, seed=seed, **own)) for (arm, own), seed in pairs]
 
 
-def der(form: str, weight: float, **own: Any) -> dict[str, Any]:
-    """The settings of DER in this form at this weight."""
-    return {"reg": ("der",), "reg_weight": (weight,), "der_form": form, **own}
+def der(**own: Any) -> dict[str, Any]:
+    """The settings of DER with these switches; beta: its weight."""
+    beta = {"reg_weight": (own.pop("beta"),)} if "beta" in own else {}
+    return {"reg": ("der",), **beta, **{f"der_{name}": value for name, value in own.items()}}
 
 
-#: of a form's weight, where they are not once and ten times
-SHARES = {"ball-joint": (0.1, 1, 10), "shift-joint": (0.1, 1, 10), "ball-marginal": (0.1, 1), "marginal-l2": (0.1, 1)}
-
-
-def ablation() -> dict[str, dict[str, Any]]:
-    """DER in every form at several weights, then its switches."""
-    forms = {
-        f"{form}, weight {share * row.weight:g}": der(form, share * row.weight)
-        for form, row in FORMS.items()
-        for share in SHARES.get(form, (1, 10))
+def grid(axes: Mapping[str, Sequence[Any]], **fixed: Any) -> dict[str, dict[str, Any]]:
+    """DER at every combination, an arm each: ``gamma 0, beta 100``; fixed: switches that the name tells too."""
+    points = [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
+    told = "".join(f", {name.replace('_', '-')} {value}" for name, value in fixed.items())
+    return {
+        ", ".join(f"{name} {value:g}" for name, value in point.items()) + told: der(**point, **fixed)
+        for point in points
     }
-    stops = {
-        f"path-joint, no gradient to {end}": der("path-joint", 10.0, der_stop_gradient=end) for end in ("clean", "adv")
-    }
+
+
+def single_step_grid() -> dict[str, dict[str, Any]]:
+    """DER's switches under FGSM, then where it begins under methods that begin elsewhere."""
     starts = {
-        f"n-fgsm, path-joint from {start}": der("path-joint", 10.0, method="n-fgsm", der_start=start)
-        for start in STARTS
+        f"{method}, start {start}": {"method": method, **der(start=start)}
+        for method in ("rs-fgsm", "n-fgsm")
+        for start in ("clean", "start")
     }
-    warm = {"ball-joint, warm-up of 8 epochs": der("ball-joint", 4000.0, der_warmup=8.0)}
-    return {**forms, **stops, **starts, **warm}
+    return {
+        "FGSM": {},
+        **grid({"gamma": (0.0, 0.1, 0.5), "beta": (10.0, 100.0, 300.0)}, on="abnormal"),
+        **grid({"gamma": (0.0, 0.1), "beta": (1.0, 3.0, 10.0)}, on="abnormal", mean="selected"),
+        **grid({"gamma": (0.0, 0.1), "beta": (0.3,)}, on="all"),
+        **grid({"gamma": (0.0,), "beta": (100.0,)}, on="both"),
+        **grid({"gamma": (0.0,), "beta": (100.0,)}, on="abnormal", stop_gradient="clean"),
+        **grid({"gamma": (0.0,), "beta": (100.0,)}, on="abnormal", stop_gradient="adv"),
+        **grid({"gamma": (0.0,), "beta": (300.0,)}, on="abnormal", warmup=8.0),
+        **starts,
+    }
 
 
 STUDIES: dict[str, Study] = {
@@ -84,25 +94,26 @@ STUDIES: dict[str, Study] = {
         "co-small",
         {
             "FGSM": {},
-            "FGSM + DER": der("ball-joint", 4000.0),
-            "FGSM + DER, path-joint": der("path-joint", 10.0),
+            "FGSM + DER": der(),
             "RS-FGSM": {"method": "rs-fgsm"},
             "N-FGSM": {"method": "n-fgsm"},
             "FGSM + GradAlign": {"reg": ("gradalign",)},
             "FGSM + AAER": {"reg": ("aaer",)},
-            "FGSM + ELLE": {"reg": ("elle",)},
+            "FGSM + ELLE-A": {"reg": ("elle-a",)},
+            "FGSM + energy-linearity": {"reg": ("energy-linearity",)},
         },
     ),
     "ro": Study(
         "ro-small",
         {
             "PGD": {},
-            "PGD + DER, marginal-l2": der("marginal-l2", 1.0),
-            "PGD + DER, marginal-l2, 10": der("marginal-l2", 10.0),
-            "PGD + DER, ball-joint": der("ball-joint", 4000.0),
+            "PGD + DER": der(),
+            "PGD + delta-l2": {"reg": ("delta-l2",)},
+            "PGD + energy-linearity": {"reg": ("energy-linearity",)},
         },
     ),
-    "der": Study("co-small", ablation(), seeds=(0,)),
+    "der-co": Study("co-small", single_step_grid()),
+    "der-ro": Study("ro-small", {"PGD": {}, **grid({"gamma": (0.0, 0.1, 0.5), "beta": (1.0, 5.0, 20.0)}, on="all")}),
     "co-paper": Study(
         "co",
         {
@@ -110,9 +121,9 @@ STUDIES: dict[str, Study] = {
             for eps in ("8/255", "16/255")
             for name, own in {
                 "FGSM": {},
-                "FGSM + DER": der("ball-joint", 4000.0),
+                "FGSM + DER": der(),
                 "RS-FGSM": {"method": "rs-fgsm"},
-                "RS-FGSM + DER": der("ball-joint", 4000.0, method="rs-fgsm"),
+                "RS-FGSM + DER": {"method": "rs-fgsm", **der()},
             }.items()
         },
     ),
@@ -120,15 +131,15 @@ STUDIES: dict[str, Study] = {
         "ro",
         {
             "PGD": {},
-            "PGD + DER": der("marginal-l2", 10.0),
+            "PGD + DER": der(),
             "TRADES": {"method": "trades"},
             "WEAT": {"method": "weat-adv"},
         },
     ),
-    "der-paper": Study("co", ablation(), seeds=(0,)),
 }
 SECOND = "cifar100"  # the data set that the papers' studies are repeated on
 STUDIES |= {f"{name}-{SECOND}": STUDIES[f"{name}-paper"].on(SECOND) for name in ("co", "ro")}
+FORMER = "energy-forms"  # recorded by a version before DER's formula was known; its forms were called DER's there
 
 
 def outcomes(arms: Sequence[str], runs: Sequence[TrainingRun]) -> pd.DataFrame:
@@ -193,7 +204,7 @@ def epochs(arms: Sequence[str], runs: Sequence[TrainingRun]) -> pd.DataFrame:
 
 
 def _caption(runs: Sequence[TrainingRun]) -> str:
-    return f"{shared_settings(runs)}. DER is our reconstruction [R]."
+    return f"{shared_settings(runs)}. {PROVENANCE}"
 
 
 def falls(arms: Sequence[str], runs: Sequence[TrainingRun]) -> pd.DataFrame:
@@ -251,14 +262,18 @@ def abnormal_share(lab: Lab) -> pd.DataFrame:
     return falls(*_trained(lab, "co-paper", only="FGSM, 8/255"))
 
 
-def der_forms(lab: Lab) -> pd.DataFrame:
-    """What became of every form of DER."""
-    if lab.scale == "demo":
-        return recorded("der", "runs")
-    arms, runs = _trained(lab, "der-paper", diverged_too=True)
-    table = outcomes(arms, runs)
-    table.attrs["caption"] = _caption(runs)
+def der_settings(lab: Lab) -> pd.DataFrame:
+    """What became of DER at every setting of the two grids, and of training without it, as ``outcomes``, with the
+    column ``study``: "der-co" or "der-ro". Recorded at every scale: nobody has run them at the papers'."""
+    tables = [recorded(name, "runs").assign(study=name) for name in ("der-co", "der-ro")]
+    table = pd.concat(tables, ignore_index=True)
+    table.attrs["caption"] = " ".join(one.attrs["caption"] for one in tables)
     return table
+
+
+def energy_forms(lab: Lab) -> pd.DataFrame:
+    """What became of FGSM under the forms that were tried before DER's formula was known, as recorded then."""
+    return recorded(FORMER, "runs")
 
 
 def _epochs_of(name: str, lab: Lab) -> pd.DataFrame:
@@ -293,16 +308,39 @@ def recorded(name: str, what: str) -> pd.DataFrame:
     if not path.is_file():
         raise InputError(f"no {path.name} in {path.parent}: python -m analyses.overfitting {name} makes it")
     table = pd.read_csv(path, keep_default_na=False, na_values=[""]).fillna({"alarm": "", "failed": ""})
-    recipe, settings = STUDIES[name].recipe, STUDIES[name].runs()[0][1]
+    about = RECORDED[name]
+    settings = settings_of(about.recipe)
     table["dataset"] = settings.dataset
     table.attrs["caption"] = (
-        f"recipe {recipe}: {settings.dataset}, classes {','.join(map(str, settings.classes or ()))}, "
+        f"recipe {about.recipe}: {settings.dataset}, classes {','.join(map(str, settings.classes or ()))}, "
         f"{settings.per_class} images a class, {settings.arch}, eps {settings.eps}, {settings.epochs} epochs, PGD-"
         f"{settings.eval_steps} on {settings.eval_samples} test images; seed "
-        f"{', '.join(map(str, sorted(table['seed'].unique())))}. DER is our reconstruction [R]. Recorded, not computed "
-        f"now: python -m analyses.overfitting {name}."
+        f"{', '.join(map(str, sorted(table['seed'].unique())))}. {about.provenance} Recorded, not computed now"
+        f"{about.command and f': {about.command}'}."
     )
     return table
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Where a recorded study comes from. command: what runs it again, "" where no version here does."""
+
+    recipe: str
+    provenance: str = PROVENANCE
+    command: str = ""
+
+
+RECORDED = {
+    **{
+        name: Recorded(study.recipe, command=f"python -m analyses.overfitting {name}")
+        for name, study in STUDIES.items()
+    },
+    FORMER: Recorded(
+        "co-small",
+        "Forms of ours, tried before the author's formula of DER was known to us, and none of them that; the version "
+        "that recorded them wrote --reg der --der-form for them.",
+    ),
+}
 
 
 def _count(kind: str, failed: pd.Series[str]) -> int:

@@ -81,8 +81,7 @@ def reconstructions(settings: Mapping[str, Any]) -> list[str]:
     for name, weight in zip(settings["reg"], settings["reg_weight"], strict=True):
         source = REGULARIZERS[name].source
         if "[R]" in source:
-            form = f", form {settings['der_form']}" if name == "der" else ""
-            said.append(f"{name.upper()} (weight {weight:g}{form}): {source.replace(' [R]', '')}.")
+            said.append(f"{name} (weight {weight:g}): {source.replace(' [R]', '')}.")
     return said
 
 

@@ -19,8 +19,8 @@ from energylens.training.history import HISTORY, STEPS
 ALWAYS_TOLD = ("dataset", "arch", "eps")  # where they differ at all; the rest only between runs of one method on these
 # only where nothing else tells runs apart: what follows from eps or a rule, and how a run is judged
 LAST_TOLD = (
-    "step_size", "omit_share", "omit_by", "eval_samples", "eval_steps", "measure_every", "watch_every", "classwise",
-    "on_alarm",
+    "step_size", "omit_share", "omit_by", "eval_samples", "eval_steps", "eval_every", "measure_every", "watch_every",
+    "classwise", "on_alarm",
 )  # fmt: skip
 
 CAPTION = ("dataset", "classes", "per_class", "arch", "eps", "optimizer", "lr", "schedule", "batch_size", "seed")

@@ -12,7 +12,7 @@ import torch
 
 from analyses.lab import Lab
 from energylens.record import Record
-from energylens.training.methods import energy_weight
+from energylens.training.methods import weat_weight
 
 SCALES: dict[str, dict[str, Any]] = {
     "demo": {"model": "digits-pgd", "n": 500},
@@ -38,6 +38,6 @@ def weights(record: Record) -> pd.DataFrame:
         name: 100 * np.histogram(energies[chosen], edges)[0] / len(energies)
         for name, chosen in (("right_share", ~wrong), ("wrong_share", wrong))
     }
-    table = pd.DataFrame({"left": edges[:-1], "right": edges[1:], **shares, "weight": energy_weight(logits).numpy()})
+    table = pd.DataFrame({"left": edges[:-1], "right": edges[1:], **shares, "weight": weat_weight(logits).numpy()})
     table.attrs["caption"] = f"{Path(record.model).name} on {record.dataset}, n = {len(record)} natural test images"
     return table

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from energylens.models import load_model
     from energylens.profiling import profile
     from energylens.record import Record
+    from energylens.training.der import delta_energy_regularizer
+    from energylens.training.linearity import aaer, elle, energy_linearity, gradalign
+    from energylens.training.methods import weat_weight
 
 __all__ = [
     "Diagnosis",
@@ -37,12 +40,17 @@ __all__ = [
     "Record",
     "RunError",
     "Samples",
+    "aaer",
     "abnormal",
     "attack",
     "cross_entropy",
     "delta_energy",
+    "delta_energy_regularizer",
+    "elle",
+    "energy_linearity",
     "examine",
     "generate",
+    "gradalign",
     "joint_energy",
     "kl_divergence",
     "kl_terms",
@@ -51,6 +59,7 @@ __all__ = [
     "marginal_energy",
     "profile",
     "score",
+    "weat_weight",
 ]
 
 _HOMES = {
@@ -59,13 +68,19 @@ _HOMES = {
     "Record": "energylens.record",
     "RunError": "energylens.errors",
     "Samples": "energylens.data",
+    "aaer": "energylens.training.linearity",
     "attack": "energylens.attacks.perform",
+    "delta_energy_regularizer": "energylens.training.der",
+    "elle": "energylens.training.linearity",
+    "energy_linearity": "energylens.training.linearity",
     "examine": "energylens.doctor",
     "generate": "energylens.generation.generate",
+    "gradalign": "energylens.training.linearity",
     "load_data": "energylens.data",
     "load_model": "energylens.models",
     "profile": "energylens.profiling",
     "score": "energylens.generation.score",
+    "weat_weight": "energylens.training.methods",
 }
 
 

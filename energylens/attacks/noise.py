@@ -66,10 +66,10 @@ class Noise:
 
 @dataclass(frozen=True)
 class BatchNoise:
-    """Noise for whole batches, drawn in turn from one generator on the device: for training, where no row of a record
-    depends on it."""
+    """Noise for whole batches, drawn in turn from one generator on the device, torch's own if None: for training,
+    where no row of a record depends on it."""
 
-    generator: torch.Generator
+    generator: torch.Generator | None = None
 
     def uniform(self, purpose: str, like: Tensor) -> Tensor:
         """U(-1, 1), of the shape, type and device of ``like`` (N, ...)."""

@@ -41,12 +41,28 @@ _SETTINGS = (
     click.option("--eps-ramp", type=float, metavar="E", help="Epochs over which eps grows from 0."),
     click.option("--beta", type=float, help="Weight of the KL term."),
     click.option("--replays", type=int, metavar="M", help="How often free training uses a batch."),
-    click.option("--reg", multiple=True, metavar="NAME", help="der, gradalign, aaer or elle. Repeatable."),
-    click.option("--reg-weight", type=float, multiple=True, metavar="W", help="Of each --reg, in their order."),
-    click.option("--der-form", metavar="NAME", help="Of DER (all our reconstructions) [default: ball-joint]."),
-    click.option("--der-start", metavar="NAME", help="What DER compares x* with: clean or start (of the attack)."),
-    click.option("--der-stop-gradient", metavar="END", help="none, clean or adv: the end that hands no gradient back."),
-    click.option("--der-warmup", type=float, metavar="E", help="Epochs over which DER's weight grows from 0."),
+    click.option(
+        "--reg", multiple=True, metavar="NAME",
+        help="der, gradalign, aaer, elle, elle-a, energy-linearity, delta-l2 or none. Repeatable.",
+    ),
+    click.option(
+        "--reg-weight", type=float, multiple=True, metavar="W",
+        help="Of each --reg, in their order; DER's is beta. Left out: their authors', AAER's and ELLE's at the nearest "
+        "eps they give; ours for der, energy-linearity and delta-l2 [R].",
+    ),
+    click.option(
+        "--der-gamma", type=float, metavar="G",
+        help="The difference that costs nothing, in nats [R: 0 with the mask, else .1].",
+    ),
+    click.option(
+        "--der-on", metavar="WHICH",
+        help="Samples: abnormal, all, both, or auto: abnormal in single-step training, else all [default: auto].",
+    ),
+    click.option("--der-mean", metavar="M", help="Divide by all samples or by the selected ones [R: all]."),
+    click.option("--der-start", metavar="NAME", help="What x is: clean, or the start of the attack [R: clean]."),
+    click.option("--der-stop-gradient", metavar="END", help="The end without a gradient: none, clean, adv [R: none]."),
+    click.option("--der-warmup", type=float, metavar="E", help="Epochs over which DER's weight grows from 0 [R: 0]."),
+    click.option("--der-form", hidden=True),
     click.option("--awp", type=float, metavar="GAMMA", help="Weight perturbation: .01, or .005 with TRADES."),
     click.option("--optimizer", metavar="NAME", help="sgd, adam or adamw."),
     click.option("--lr", type=float, help="Largest learning rate."),
@@ -63,6 +79,7 @@ _SETTINGS = (
     click.option("--compile/--no-compile", default=None, help="torch.compile."),
     click.option("--eval-samples", type=int, metavar="N", help="Images of each split that judge an epoch; 0 for all."),
     click.option("--eval-steps", type=int, metavar="K", help="Of the PGD that judges an epoch."),
+    click.option("--eval-every", type=int, metavar="E", help="Epochs between two judgements."),
     click.option("--measure-every", type=int, metavar="K", help="Steps between two looks at the clean images."),
     click.option("--watch-every", type=int, metavar="K", help="Measured steps between two looks of the early warning."),
     click.option("--classwise/--no-classwise", default=None, help="Keep the probe's energies of every class."),
@@ -103,11 +120,15 @@ def command(
     energylens train --reg der
     energylens train --recipe co --reg der --seed 1
     """
+    from energylens.errors import InputError
     from energylens.shards import launched_ranks
     from energylens.training.loop import train
     from energylens.training.recipes import settings_in, settings_of
+    from energylens.training.settings import advice
     from energylens.training.watch import EnergyWatch
 
+    if (former := options.pop("der_form")) is not None:
+        raise InputError(advice(former))
     own = {name: value for name, value in options.items() if value not in (None, ())}
     settings = settings_in(resume, recipe, **own) if resume else settings_of(recipe or "digits", **own)
     if launched_ranks().rank == 0:

@@ -64,4 +64,7 @@ def _energies(row: Mapping[str, Any]) -> str:
 
 
 def _accuracies(row: Mapping[str, Any]) -> str:
+    """Nothing in an epoch that was not judged."""
+    if "test_clean" not in row:
+        return ""
     return "test " + " ".join(f"{name} {100 * row[f'test_{name}']:.0f} %" for name in ("clean", "fgsm", "pgd"))

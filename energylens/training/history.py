@@ -88,7 +88,7 @@ def measures(step: Step, loss: Tensor, reg: Tensor, clean: Tensor | None, advers
                 "trades_conditional": conditional.mean(),
                 "trades_marginal": marginal.mean(),
             }
-    missing = loss.new_tensor(torch.nan)
+    missing = loss.new_full((), torch.nan)  # made on the device, which new_tensor would wait for
     return torch.stack([found.get(name, missing).detach().float() for name in MEASURES])
 
 

@@ -116,7 +116,7 @@ def learn(run: Run, x: Tensor, y: Tensor, epoch: int, number: int) -> Tensor:
     )  # fmt: skip
     with perturbed_weights(run.network, partial(method_loss, see, run.network), settings.awp):
         step = see(run.model)
-        loss, reg = METHODS[settings.method].loss(step), regularisation(step)
+        loss, reg = METHODS[settings.method].loss(step), regularisation(run, step)
         run.optimizer.zero_grad()
         run.accelerator.backward(loss + reg)
     seen = observe(run, step, loss, reg, epoch, number)
@@ -133,11 +133,17 @@ def method_loss(see: Callable[[nn.Module], Step], network: nn.Module) -> Tensor:
     return METHODS[step.settings.method].loss(step)
 
 
-def regularisation(step: Step) -> Tensor:
-    """Sum of weight * regulariser, zero without any."""
-    settings = step.settings
-    terms = [w * REGULARIZERS[name].value(step) for name, w in zip(settings.reg, settings.reg_weight, strict=True)]
-    return sum(terms, start=step.x.new_zeros(()))
+def regularisation(run: Run, step: Step) -> Tensor:
+    """Sum of weight * regulariser, zero without any; switches take the values in for the next step."""
+    total = step.x.new_zeros(())
+    for name, weight in zip(step.settings.reg, step.settings.reg_weight, strict=True):
+        value = REGULARIZERS[name].value(step)
+        if (switch := run.switches.get(name)) is None:
+            total = total + weight * value
+        else:
+            total = total + weight * switch.share.to(value) * value
+            switch.update(run.gather(value.detach(), "mean"))
+    return total
 
 
 @torch.no_grad()
@@ -215,13 +221,17 @@ def finish_epoch(run: Run, steps: pd.DataFrame, row: dict[str, Any], listener: L
     row["alarm"] = next(filter(None, steps["alarm"]), "")
     classes = class_rows(probe, run.data.classes, run.epoch) if run.settings.classwise else []
     run.history.add(steps, row, classes)
-    run.save(row["val_pgd" if len(run.data.val) else "train_pgd"])
+    run.save(row.get("val_pgd" if len(run.data.val) else "train_pgd", math.nan))
     listener(replace(report(run, run.epoch * run.steps, row), finished=True))
 
 
 def accuracies(run: Run, network: nn.Module) -> dict[str, float]:
-    """``val_clean`` ... ``train_pgd``: shares in [0, 1]; nan for a validation split that is not there."""
-    row = {}
+    """``val_clean`` ... ``train_pgd``: shares in [0, 1]; nan for a validation split that is not there, nothing in an epoch
+    that is not judged."""
+    row: dict[str, float] = {}
+    last = run.epoch == run.settings.epochs or bool(run.stopped)
+    if run.epoch % run.settings.eval_every and not last:
+        return row
     for name, images in (("val", run.data.val), ("test", run.data.test), ("train", run.data.probe)):
         correct = run.gather(count_correct(network, images, run.settings, run.share), "sum").tolist()
         for judge, count in zip(judges(run.settings), correct, strict=True):

@@ -65,18 +65,18 @@ def probability_margin(logits: Tensor, y: Tensor) -> Tensor:
 
 def weat_natural(step: Step) -> Tensor:
     """``w(x) {CE(x, y) + beta KL(x, x*)}`` (arXiv 2407.06315, section 3.3)."""
-    return (energy_weight(step.logits) * (cross_entropy(step.logits, step.y) + _pull(step))).mean()
+    return (weat_weight(step.logits) * (cross_entropy(step.logits, step.y) + _pull(step))).mean()
 
 
 def weat_adversarial(step: Step) -> Tensor:
     """``w(x) {CE(x*, y) + beta KL(x, x*)}`` (arXiv 2407.06315, section 3.3)."""
-    return (energy_weight(step.logits) * (cross_entropy(step.logits_adv, step.y) + _pull(step))).mean()
+    return (weat_weight(step.logits) * (cross_entropy(step.logits_adv, step.y) + _pull(step))).mean()
 
 
-def energy_weight(logits: Tensor) -> Tensor:
+def weat_weight(logits: Tensor) -> Tensor:
     """WEAT's ``w(x) = 1 / log(1 + exp |E(x)|)``, (N,) without a graph, of natural logits (N, K); always finite.
 
-    >>> energy_weight(torch.tensor([[0.0, -torch.inf], [11.47, -torch.inf]]))
+    >>> weat_weight(torch.tensor([[0.0, -torch.inf], [11.47, -torch.inf]]))
     tensor([1.4427, 0.0872])
     """
     return 1 / F.softplus(marginal_energy(logits.detach()).abs())

@@ -1,66 +1,101 @@
-"""Regularisers of adversarial training as a table: each adds weight * value to the loss of a step."""
+"""Regularisers of adversarial training as a table: each adds weight * value to the loss of a step. The mathematics is
+in ``der.py`` and ``linearity.py``, as functions for any training loop."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from energylens.energy import cross_entropy
-from energylens.training.der import FORMS, bend_in_ball, der
+from energylens.energy import delta_energy, marginal_energy
+from energylens.training import linearity
+from energylens.training.der import delta_energy_regularizer
 from energylens.training.step import Step
 
 if TYPE_CHECKING:
     from energylens.training.settings import TrainSettings
 
-AAER_LOSS, AAER_LOGITS = 4.0, 1.5
+Value = TypeVar("Value")
+
+CIFAR = 3 * 32 * 32  # numbers in an image
+
+#: what x of DER is: the natural image, or the noised point the attack began at
+STARTS: dict[str, Callable[[Step], Tensor]] = {
+    "clean": lambda step: step.logits,
+    "start": lambda step: step.logits_start,
+}
+STOPS = ("none", "clean", "adv")  # which end hands no gradient back
+
+
+def der(step: Step) -> Tensor:
+    """DER's term with the step's switches, times the warm-up's share (0 -> 1 over der_warmup epochs) [R]."""
+    settings = step.settings
+    logits, logits_adv = STARTS[settings.der_start](step), step.logits_adv
+    term = delta_energy_regularizer(
+        logits.detach() if settings.der_stop_gradient == "clean" else logits,
+        logits_adv.detach() if settings.der_stop_gradient == "adv" else logits_adv,
+        step.y,
+        gamma=settings.der_gamma or 0.0,
+        on=settings.der_on,
+        mean=settings.der_mean,
+    )
+    return term * min(1.0, step.progress / settings.der_warmup) if settings.der_warmup else term
+
+
+def delta_l2(step: Step) -> Tensor:
+    """``dE(x)^2``, mean over the batch. Ours [R]: the form that held against robust overfitting in our first study."""
+    return delta_energy(marginal_energy(step.logits), marginal_energy(step.logits_adv)).square().mean()
+
+
+def energy_linearity(step: Step) -> Tensor:
+    """``linearity.energy_linearity`` of the step."""
+    return linearity.energy_linearity(step.model, step.x, step.y, step.eps, norm=step.settings.norm, noise=step.noise)
 
 
 def gradalign(step: Step) -> Tensor:
-    """``1 - cos(grad_x L(x), grad_x L(x + eta))``, eta ~ U(-eps, eps), mean over the batch; a double backward (arXiv
-    2007.02617, eq. 6)."""
-    noisy = step.x + step.eps * step.noise.uniform("gradalign", step.x)
-    here, there = (_loss_gradient(step, x) for x in (step.x, noisy))
-    return (1 - F.cosine_similarity(here.flatten(1), there.flatten(1), dim=1, eps=1e-12)).mean()
-
-
-def _loss_gradient(step: Step, x: Tensor) -> Tensor:
-    x = x.detach().requires_grad_(True)
-    loss = cross_entropy(step.model(x).float(), step.y).sum()
-    (gradient,) = torch.autograd.grad(loss, x, create_graph=True)
-    return gradient
-
-
-def aaer(step: Step) -> Tensor:
-    """Abnormal adversarial examples made rare and mild (Lin et al., arXiv 2404.08154). With A the samples whose
-    loss the attack lowered, N the others, and x_0 where it began, which hands no gradient back,
-
-        share(A) { a mean_A [CE(x_0) - CE(x*)] + b relu(mean_A |f(x*) - f(x_0)|^2 - mean_N |...|^2) }
-
-    with a = AAER_LOSS, b = AAER_LOGITS as in the authors' code for CIFAR-10. Our reading [R]: the first term has a
-    gradient, as in the paper's formula; in that code it has none.
-    """
-    before = step.logits_start.detach() if step.first_logits is None else step.first_logits
-    drop = cross_entropy(before, step.y) - cross_entropy(step.logits_adv, step.y)
-    distance = (step.logits_adv - before).square().sum(dim=1)
-    lowered = (drop.detach() > 0).float()
-    abnormal, normal = _mean_over(distance, lowered), _mean_over(distance.detach(), 1 - lowered)
-    return lowered.mean() * (AAER_LOSS * _mean_over(drop, lowered) + AAER_LOGITS * (abnormal - normal).relu())
-
-
-def _mean_over(values: Tensor, mask: Tensor) -> Tensor:
-    """The mean over the masked, 0 where there are none; without a look at how many, which would wait for the device."""
-    return (values * mask).sum() / mask.sum().clamp_min(1)
+    """``linearity.gradalign`` of the step."""
+    return linearity.gradalign(step.model, step.x, step.y, step.eps, noise=step.noise)
 
 
 def elle(step: Step) -> Tensor:
-    """Local linearity of the loss, ``(L(x_c) - (1 - a) L(x_a) - a L(x_b))^2``, mean over the batch, with x_a, x_b ~
-    U(x - eps, x + eps), a ~ U(0, 1) and x_c = (1 - a) x_a + a x_b (Rocamora et al., arXiv 2401.11618)."""
-    return bend_in_ball(cross_entropy, step).mean()
+    """``linearity.elle`` of the step."""
+    return linearity.elle(step.model, step.x, step.y, step.eps, norm=step.settings.norm, noise=step.noise)
+
+
+def aaer(step: Step) -> Tensor:
+    """``linearity.aaer`` of the step, with its authors' weights for the method and eps."""
+    before = step.logits_start if step.first_logits is None else step.first_logits
+    loss_weight, logit_weight = aaer_weights(step.settings)
+    return linearity.aaer(before, step.logits_adv, step.y, loss_weight=loss_weight, logit_weight=logit_weight)
+
+
+#: the pairs (l2, l3) of AAER's README by eps in units of 1/255
+AAER_WEIGHTS: dict[str, dict[int, tuple[float, float]]] = {
+    "rs-fgsm": {8: (2.5, 1.5), 12: (5.0, 2.5), 16: (7.0, 3.25), 32: (6.0, 1.5)},
+    "n-fgsm": {8: (1.5, 0.15), 12: (5.0, 0.55), 16: (8.5, 1.5), 32: (3.5, 0.7)},
+}
+
+
+def aaer_weights(settings: TrainSettings) -> tuple[float, float]:
+    """The pair for this method and the nearest eps; methods that the README lacks have RS-FGSM's [R]."""
+    return _nearest(AAER_WEIGHTS.get(settings.method, AAER_WEIGHTS["rs-fgsm"]), settings)
+
+
+#: ELLE's constant weight by eps in units of 1/255: the ends of the three ranges that its authors give
+ELLE_WEIGHTS = {8: 1000.0, 10: 5000.0, 20: 5000.0, 22: 10000.0, 26: 10000.0}
+
+
+def _elle_weight(settings: TrainSettings) -> float:
+    """1000 up to 8/255, 5000 for 10 to 20, 10000 for 22 to 26; elsewhere that of the nearest eps [R]."""
+    return _nearest(ELLE_WEIGHTS, settings)
+
+
+def _nearest(table: Mapping[int, Value], settings: TrainSettings) -> Value:
+    """The value at the nearest eps of the table, in units of 1/255; at the smaller of two."""
+    # rounded, so that 9/255, which is no number of floating point, lies as near to 8 as to 10
+    return table[min(table, key=lambda eps: (round(abs(settings.radius * 255 - eps), 6), eps))]
 
 
 def _usual_alignment(settings: TrainSettings) -> float:
@@ -68,22 +103,41 @@ def _usual_alignment(settings: TrainSettings) -> float:
     return float(0.02 * 10 ** (min(settings.radius * 255, 16) / 8))
 
 
+def _linearity_weight(settings: TrainSettings) -> float:
+    """4000 for images of 3x32x32 numbers, otherwise in proportion to the square of how many there are [R].
+
+    Where the energy bends along one direction h, <h, s>^2 of a sign vector s can be d times <h, u>^2 of a random u: a
+    penalty loses a factor of d for each of the two random vectors that it looks along.
+    """
+    return 4000.0 * (settings.pixels / CIFAR) ** 2
+
+
+#: DER's beta [R], by the samples it is of: chosen by ``analyses/overfitting.py``
+DER_WEIGHTS = {"abnormal": 100.0, "both": 100.0, "all": 5.0}
+DER_GAMMAS = {"abnormal": 0.0, "both": 0.0, "all": 0.1}  # the same of gamma, in nats
+
+
 @dataclass(frozen=True)
 class Regularizer:
-    """One row. weight: the weight where none is given."""
+    """One row. weight: where none is given; switched: whether an ``ErrorSwitch`` on the value turns the weight on and
+    off."""
 
     value: Callable[[Step], Tensor]
     weight: Callable[[TrainSettings], float]
     source: str
+    switched: bool = False
 
 
 REGULARIZERS: dict[str, Regularizer] = {
     "der": Regularizer(
         der,
-        lambda settings: FORMS[settings.der_form].weight_for(settings.pixels),
-        "arXiv 2505.22486, our reconstruction [R]",
+        lambda settings: DER_WEIGHTS[settings.der_on],
+        "arXiv 2505.22486, as its first author's explainer states it; the weight is ours [R]",
     ),
     "gradalign": Regularizer(gradalign, _usual_alignment, "arXiv 2007.02617"),
     "aaer": Regularizer(aaer, lambda settings: 1.0, "arXiv 2404.08154, our reading [R]"),
-    "elle": Regularizer(elle, lambda settings: 4000.0, "arXiv 2401.11618; the weight is our reading [R]"),
+    "elle": Regularizer(elle, _elle_weight, "arXiv 2401.11618"),
+    "elle-a": Regularizer(elle, lambda settings: 4000.0, "arXiv 2401.11618", switched=True),
+    "energy-linearity": Regularizer(energy_linearity, _linearity_weight, "ours [R], after arXiv 2401.11618"),
+    "delta-l2": Regularizer(delta_l2, lambda settings: 10.0, "ours [R]"),
 }

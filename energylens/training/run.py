@@ -28,8 +28,10 @@ from energylens.training.checkpoint import BEST, LAST, copy_weights, load_state,
 from energylens.training.data import Batches, TrainingData, load_training_data
 from energylens.training.evaluation import Share
 from energylens.training.history import History
+from energylens.training.linearity import ErrorSwitch
 from energylens.training.methods import METHODS
 from energylens.training.optimizers import OPTIMIZERS, set_rate
+from energylens.training.regularizers import REGULARIZERS
 from energylens.training.schedules import SCHEDULES, Position
 from energylens.training.settings import TrainSettings
 from energylens.training.watch import EnergyWatch
@@ -43,10 +45,10 @@ class Run:
     """Everything a run holds between two epochs. Make it with ``open_run``.
 
     network: what is trained; model: the same as the training forward calls it (several processes, mixed precision);
-    twin: a copy to judge and to save, in float32; average: the weights' moving average, if one is kept. epoch: how many
-    are done. best: epoch and accuracy of the best one. unheard: the steps, from 1, that the watch has seen since it was
-    last asked; alarms: what it said, by step. stopped: the alarm that ended the run; rolled_back: whether the last
-    weights gave way to the best.
+    twin: a copy to judge and to save, in float32; average: the weights' moving average, if one is kept. switches: of
+    the regularisers whose weight is turned on and off, by name. epoch: how many are done. best: epoch and accuracy of
+    the best one. unheard: the steps, from 1, that the watch has seen since it was last asked; alarms: what it said, by
+    step. stopped: the alarm that ended the run; rolled_back: whether the last weights gave way to the best.
     """
 
     settings: TrainSettings
@@ -61,6 +63,7 @@ class Run:
     generator: Generator
     attacker: Attacker
     statistics: tuple[list[float], list[float]] | None
+    switches: dict[str, ErrorSwitch]
     watch: EnergyWatch | None = None
     history: History = field(default_factory=History)
     epoch: int = 0
@@ -201,6 +204,7 @@ class Run:
             "optimizer": self.optimizer.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
             "attacker": self.attacker.state_dict(),
+            "switches": {name: switch.state_dict() for name, switch in self.switches.items()},
             "watch": None if self.watch is None else self.watch.state_dict(),
             "best": list(self.best),
             "stopped": self.stopped,
@@ -231,6 +235,8 @@ class Run:
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         self.attacker.load_state_dict(state["attacker"])
+        for name, switch in self.switches.items():
+            switch.load_state_dict(state["switches"][name])
         if self.watch is not None and state["watch"] is not None:
             self.watch.load_state_dict(state["watch"])
         self.epoch, self.stopped = state["epoch"], state["stopped"]
@@ -271,9 +277,10 @@ def open_run(
     folder = folder or out / FOLDER / f"{safe_name(settings.name)}-{fingerprint(identity)}"
     if accelerator.is_main_process:
         open_folder(folder, _manifest(identity, settings), overwrite=overwrite)
+    switches = {name: ErrorSwitch() for name in settings.reg if REGULARIZERS[name].switched}
     return Run(
         settings, folder, accelerator, data, network, model, twin, average, optimizer, generator, attacker, statistics,
-        watch,
+        switches, watch,
     )  # fmt: skip
 
 

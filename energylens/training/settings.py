@@ -13,17 +13,18 @@ from energylens.data import DATA_SETS, data_set
 from energylens.errors import InputError
 from energylens.models.architectures import architecture
 from energylens.training.augmentation import AUGMENTATIONS, usual_augmentation
-from energylens.training.der import FORMS, STARTS, STOPS
+from energylens.training.der import MEANS, SAMPLES
 from energylens.training.methods import METHODS
 from energylens.training.omission import RULES
 from energylens.training.optimizers import OPTIMIZERS
-from energylens.training.regularizers import REGULARIZERS
+from energylens.training.regularizers import DER_GAMMAS, REGULARIZERS, STARTS, STOPS
 from energylens.training.schedules import SCHEDULES
 
 PRECISIONS = ("no", "bf16")
 MODES = ("train", "eval")
 OMIT_SHARE = 0.1  # ours
 ON_ALARM = ("warn", "stop", "rollback")
+AUTO = "auto"  # DER on abnormal examples in single-step training, on all in multi-step training, as its author has it
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,11 @@ class TrainSettings:
     takes it, that it asks. normalize: put the training images' mean and std into the model, as a layer. attack_mode: of
     the batch norm inside the attack. eps_ramp: epochs over which eps grows from 0. beta: weight of the KL term.
     replays: of a batch, in free training. reg, reg_weight: regularisers and their weights, in pairs; no weights stand
-    for the regularisers' own. der_*: see ``der.py``. awp: gamma of the weight perturbation, 0 for none. peak,
+    for the regularisers' own. der_*: gamma, in nats, and the choices that DER's author leaves open, see ``der.py``;
+    der_warmup: epochs over which its weight grows from 0. awp: gamma of the weight perturbation, 0 for none. peak,
     milestones: shares of the run, see ``schedules.py``. ema: decay of the averaged weights, 0 for none. eval_samples:
-    how many images of each split the epochs are judged by, 0 for all. measure_every: steps between measurements of a
+    how many images of each split the epochs are judged by, 0 for all; eval_every: epochs between two such judgements,
+    the last epoch is always judged. measure_every: steps between measurements of a
     method whose steps do not see the clean images. watch_every: measured steps between two hearings of the early
     warning, which is heard at an epoch's end too. classwise: keep the probe's energies of every class. on_alarm: what
     the early warning does.
@@ -66,7 +69,9 @@ class TrainSettings:
     replays: int | None = None
     reg: tuple[str, ...] = ()
     reg_weight: tuple[float, ...] = ()
-    der_form: str = "ball-joint"
+    der_gamma: float | None = None
+    der_on: str = AUTO
+    der_mean: str = "all"
     der_start: str = "clean"
     der_stop_gradient: str = "none"
     der_warmup: float = 0.0
@@ -86,6 +91,7 @@ class TrainSettings:
     compile: bool = False
     eval_samples: int = 1000
     eval_steps: int = 10
+    eval_every: int = 1
     measure_every: int = 10
     watch_every: int = 10  # a setting, as on_alarm is: where an alarm stops a run, it decides the weights
     classwise: bool = False
@@ -112,6 +118,8 @@ class TrainSettings:
 
     def resolved(self) -> TrainSettings:
         """The same run with nothing left to defaults. Raises InputError for what cannot be run."""
+        if self.reg == ("none",):
+            return replace(self, reg=()).resolved()
         _check_words(self)
         method, row = METHODS[self.method], data_set(self.dataset)
         usual: dict[str, Any] = {
@@ -124,7 +132,10 @@ class TrainSettings:
             "replays": method.replays,
         }
         filled = {name: value for name, value in usual.items() if getattr(self, name) is None}
-        _check_numbers(settings := replace(self, **filled))
+        settings = replace(self, **filled)
+        if "der" in settings.reg:
+            settings = _resolved_der(settings)
+        _check_numbers(settings)
         own = tuple(REGULARIZERS[name].weight(settings) for name in self.reg)
         step_size = self.step_size or repr(method.attack.relative_step * settings.radius)
         return replace(settings, reg_weight=self.reg_weight or own, step_size=step_size)
@@ -150,10 +161,32 @@ class TrainSettings:
     def from_manifest(found: dict[str, Any]) -> TrainSettings:
         """The settings that ``manifest`` wrote. Raises InputError for fields of another version."""
         known = {field.name for field in fields(TrainSettings)}
+        if (former := found.get("der_form")) is not None and "der" in found["reg"]:
+            raise InputError(f"the run is of a version before --reg der was its author's formula: {advice(former)}")
         if strange := sorted(found.keys() ^ known):
             raise InputError(f"the manifest is of another version: it differs in {strange[0]!r}; train anew")
         values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in found.items()}
         return TrainSettings(**values)
+
+
+#: what earlier versions called forms of DER, and what is left of them
+FORMER_FORMS = {"ball-joint": "energy-linearity", "marginal-l2": "delta-l2"}
+DROPPED_FORMS = (
+    "marginal-l1", "joint-l2", "both", "hinge", "aae", "path-joint", "path-marginal", "path-ce", "ball-marginal",
+    "shift-joint",
+)  # fmt: skip
+
+
+def advice(form: str) -> str:
+    """What to write instead of ``--reg der --der-form FORM`` of an earlier version."""
+    if form in FORMER_FORMS:
+        return f"write --reg {FORMER_FORMS[form]} for what was --reg der --der-form {form}, and train anew"
+    if form in DROPPED_FORMS:
+        return (
+            f"--der-form {form} was dropped (its runs are in analyses/results/energy-forms-runs.csv): write --reg der "
+            f"for DER, or one of --reg {', '.join(FORMER_FORMS.values())}, and train anew"
+        )
+    return f"--der-form {form!r} is unknown: write --reg der, which takes no form"
 
 
 def _check_words(settings: TrainSettings) -> None:
@@ -165,7 +198,8 @@ def _check_words(settings: TrainSettings) -> None:
         "augment": (settings.augment or "none", AUGMENTATIONS),
         "optimizer": (settings.optimizer, OPTIMIZERS),
         "schedule": (settings.schedule, SCHEDULES),
-        "der-form": (settings.der_form, FORMS),
+        "der-on": (settings.der_on, (AUTO, *SAMPLES)),
+        "der-mean": (settings.der_mean, MEANS),
         "der-start": (settings.der_start, STARTS),
         "der-stop-gradient": (settings.der_stop_gradient, STOPS),
         "attack-mode": (settings.attack_mode or "train", MODES),
@@ -190,19 +224,31 @@ def _check_words(settings: TrainSettings) -> None:
         if fault:
             raise InputError(f"{option} means nothing to --method {settings.method}: leave one of the two out")
     _check_omission(settings)
-    forms = (settings.der_form, settings.der_start, settings.der_stop_gradient, settings.der_warmup)
-    if "der" not in settings.reg and forms != (TrainSettings.der_form, "clean", "none", 0.0):
-        raise InputError("--der-form, -start, -stop-gradient and -warmup mean nothing without DER: add --reg der")
-    switched = (settings.der_start, settings.der_stop_gradient) != ("clean", "none")
-    if "der" in settings.reg and switched and not FORMS[settings.der_form].ends:
-        raise InputError(
-            f"--der-form {settings.der_form} does not look at the ends x and x*: leave --der-start and "
-            "--der-stop-gradient out, or take a path or an end-point form"
-        )
+    _check_der(settings)
     if settings.reg_weight and len(settings.reg_weight) != len(settings.reg):
         raise InputError(
             f"{len(settings.reg_weight)} --reg-weight came for {len(settings.reg)} --reg: give one each, or none"
         )
+
+
+def _resolved_der(settings: TrainSettings) -> TrainSettings:
+    """DER's samples by the method's steps, and gamma by the samples. Raises InputError for a mean that is no choice."""
+    on = ("abnormal" if settings.steps == 1 else "all") if settings.der_on == AUTO else settings.der_on
+    if on == "all" and settings.der_mean == "selected":
+        raise InputError(
+            "--der-mean selected means nothing with --der-on all, which selects every sample: leave it out"
+        )
+    return replace(settings, der_on=on, der_gamma=DER_GAMMAS[on] if settings.der_gamma is None else settings.der_gamma)
+
+
+def _check_der(settings: TrainSettings) -> None:
+    """DER's switches come with DER."""
+    if "der" in settings.reg:
+        return
+    usual = TrainSettings()
+    for name in (field.name for field in fields(TrainSettings) if field.name.startswith("der_")):
+        if getattr(settings, name) != getattr(usual, name):
+            raise InputError(f"--{name.replace('_', '-')} means nothing without DER: add --reg der, or leave it out")
 
 
 def _check_omission(settings: TrainSettings) -> None:
@@ -221,10 +267,12 @@ def _check_omission(settings: TrainSettings) -> None:
 # the smallest and the largest value that can be run with
 _RANGES: dict[str, tuple[float, float]] = {
     "per_class": (1, 1e9), "val_fraction": (0, 0.9), "omit_share": (0.001, 0.9), "steps": (0, 1e4),
-    "eps_ramp": (0, 1e6), "beta": (0, 1e6), "replays": (1, 1e3), "der_warmup": (0, 1e6), "awp": (0, 1),
+    "eps_ramp": (0, 1e6), "beta": (0, 1e6), "replays": (1, 1e3), "der_gamma": (0, 1e6),
+    "der_warmup": (0, 1e6), "awp": (0, 1),
     "lr": (1e-12, 1e3), "momentum": (0, 0.9999),
     "weight_decay": (0, 1e3), "peak": (0.001, 0.999), "epochs": (1, 1e6), "batch_size": (2, 1e6), "ema": (0, 0.999999),
-    "eval_samples": (0, 1e9), "eval_steps": (1, 1e4), "measure_every": (1, 1e9), "watch_every": (1, 1e9),
+    "eval_samples": (0, 1e9), "eval_steps": (1, 1e4), "eval_every": (1, 1e6),
+    "measure_every": (1, 1e9), "watch_every": (1, 1e9),
     "seed": (0, 2**63 - 1),
 }  # fmt: skip
 

@@ -11,7 +11,7 @@ from analyses.training_runs import TrainingRun
 from energylens.errors import InputError, RunError
 from energylens.training.history import STEP_COLUMNS
 from energylens.training.recipes import settings_of
-from figures import abnormal_share, der_ablation
+from figures import abnormal_share, der_study, energy_forms
 from figures import overfitting as panels
 
 FALLING = [0.2, 0.3, 0.4, 0.1, 0.0, 0.0]
@@ -92,7 +92,6 @@ def test_the_papers_scale_trains_and_draws_both_data_sets(run):
 
     around = overfitting.abnormal_share(lab)
     assert around["seed"].unique().tolist() == [0, 1, 2] and "eps 8/255" in around.attrs["caption"]
-    assert len(overfitting.der_forms(lab)) == len(STUDIES["der"].arms)
 
     lab.at_hand = False
     assert overfitting.robust(lab)["dataset"].unique().tolist() == ["cifar10"]
@@ -148,10 +147,38 @@ def test_the_pictures_hold_what_the_tables_do(run):
 
     found = outcomes(arms, runs)
     found.attrs["caption"] = "made up"
-    names = [text.get_text() for text in der_ablation.draw(found).axes[0].get_yticklabels()]
+    names = [text.get_text() for text in energy_forms.draw(found).axes[0].get_yticklabels()]
     assert names == arms[::-1]
 
     around = falls(arms, runs)
     around.attrs["caption"] = "made up"
     lines = abnormal_share.draw(around).axes[0].lines
     assert lines[2].get_ydata().tolist() == pytest.approx([100 * value for value in FALLING])
+
+
+def test_the_grid_of_der_is_drawn_with_its_failures(run):
+    """Two panels of a grid beside training without DER; a cell tells mean, spread and how many of its seeds failed."""
+    made = {
+        "der-co": ["FGSM", "gamma 0, beta 10, on abnormal", "gamma 0, beta 10, on abnormal", "n-fgsm, start clean"],
+        "der-ro": ["PGD", "gamma 0.1, beta 5, on all", "gamma 0.1, beta 5, on all", "gamma 0, beta 5, on all"],
+    }
+    courses = [[0.1] * 6, [0.4] * 6, FALLING, [0.3] * 6]
+    tables = [
+        outcomes(arms, [run(pgd, seed) for seed, pgd in enumerate(courses)]).assign(study=study)
+        for study, arms in made.items()
+    ]
+    table = pd.concat(tables, ignore_index=True)
+    table.attrs["caption"] = "made up"
+    points = der_study.cells(table)
+    assert points[["study", "gamma", "n", "failed"]].values.tolist() == [
+        ["der-co", 0.0, 2, 1],
+        ["der-ro", 0.0, 1, 0],
+        ["der-ro", 0.1, 2, 1],
+    ]
+    assert points["end"][0] == pytest.approx(50 * (0.4 + np.mean(FALLING[-4:])))
+    figure = der_study.draw(table)
+    assert [axes.get_title().splitlines()[-1] for axes in figure.axes[:2]] == [
+        "FGSM alone ends at 10 %",
+        "PGD alone ends at 10 %",
+    ]
+    assert [text.get_text() for text in figure.axes[0].texts] == ["26 ± 19\n1 of 2 fail"]

@@ -78,6 +78,13 @@ def test_every_regularizer_trains(reg, method, tmp_path):
     assert 0 <= history["reg"].item() < 100
 
 
+def test_an_epoch_that_is_not_judged_has_no_accuracies_and_the_last_one_has(tmp_path):
+    trained = train(tiny(epochs=3, eval_every=2, method="fgsm"), out=tmp_path)
+    assert trained.history["test_pgd"].notna().tolist() == [False, True, True]
+    assert trained.history["probe_delta_marginal"].notna().all()
+    assert trained.best in (2, 3)
+
+
 def test_everything_at_once_trains(tmp_path):
     settings = tiny(method="trades", reg=("der", "elle"), awp=0.005, ema=0.9, amp="bf16", channels_last=True,
                     normalize=True, classwise=True, norm="l2", epochs=1)  # fmt: skip
@@ -91,7 +98,11 @@ def test_everything_at_once_trains(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "own", [{"method": "free", "replays": 2}, {"method": "rs-fgsm", "ema": 0.9, "optimizer": "sgd"}]
+    "own",
+    [
+        {"method": "free", "replays": 2},
+        {"method": "rs-fgsm", "ema": 0.9, "optimizer": "sgd", "reg": ("elle-a", "der")},
+    ],
 )
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(own, tmp_path):
     settings = tiny(**own, epochs=3, watch_every=3, measure_every=1)
@@ -284,7 +295,6 @@ def test_resume_keeps_to_the_runs_own_settings(tmp_path):
         ({"method": "fgsm", "steps": 10}, "--steps means nothing to --method fgsm"),
         ({"method": "pdg"}, "--method 'pdg' is unknown: give one of standard, fgsm"),
         ({"reg": ("dre",)}, "--reg 'dre' is unknown: give one of der, gradalign"),
-        ({"der_form": "l2"}, "--der-form 'l2' is unknown"),
         ({"eps": "0"}, "eps must be positive"),
         ({"eps": "8"}, "did you mean 8/255"),
         ({"lr": 0.0}, "--lr is 0.0: give a number from"),
@@ -348,7 +358,7 @@ def test_every_recipe_can_be_written_as_a_command_and_read_again(recipe):
 def test_the_command_trains_and_says_where_to_go_on(tmp_path):
     here, some = ("--out", str(tmp_path)), ("--classes", "3,5", "--batch-size", "16")
     done = CliRunner().invoke(root, ["train", *OPTIONS, *some, *here], catch_exceptions=False)
-    assert f"--der-form {settings_of().der_form}" in done.stderr
+    assert "--reg-weight 100.0 --der-gamma 0.0 --der-on abnormal" in done.stderr
     assert "epoch 1 loss" in done.stderr
     command = done.stdout.splitlines()[-1].split()
     assert command[:3] == ["energylens", "profile", "--model"]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from energylens.attacks.noise import BatchNoise
 from energylens.energy import kl_terms
-from energylens.training.methods import METHODS, energy_weight, probability_margin, rival_loss
+from energylens.training.methods import METHODS, probability_margin, rival_loss, weat_weight
 from energylens.training.recipes import settings_of
 from energylens.training.step import Step
 
@@ -44,7 +44,7 @@ def test_trades_is_cross_entropy_plus_beta_times_the_summed_energy_terms():
 
 @pytest.mark.parametrize("method", ["weat-nat", "weat-adv"])
 def test_weat_with_weight_one_is_trades(method, monkeypatch):
-    monkeypatch.setattr("energylens.training.methods.energy_weight", lambda logits: torch.ones(len(logits)))
+    monkeypatch.setattr("energylens.training.methods.weat_weight", lambda logits: torch.ones(len(logits)))
     loss, step = loss_of(method, beta=6.0)
     seen = step.x if method == "weat-nat" else step.x_adv
     torch.testing.assert_close(loss, F.cross_entropy(seen, step.y) + 6 * kl(step).mean())
@@ -53,14 +53,14 @@ def test_weat_with_weight_one_is_trades(method, monkeypatch):
 @pytest.mark.parametrize(("energy", "weight"), [(0.0, 1.4427), (-3.87, 0.257), (-11.47, 0.0872), (-1e4, 1e-4)])
 def test_weat_weight_has_the_published_values(energy, weight):
     logits = torch.tensor([[-energy, -torch.inf]])
-    assert energy_weight(logits).item() == pytest.approx(weight, rel=2e-3)
+    assert weat_weight(logits).item() == pytest.approx(weight, rel=2e-3)
 
 
 def test_weat_weight_hands_no_gradient_back():
     step = step_of(method="weat-nat", beta=6.0)
     step.x.requires_grad_(True)
     (gradient,) = torch.autograd.grad(METHODS["weat-nat"].loss(step), step.x)
-    w = energy_weight(step.x)
+    w = weat_weight(step.x)
     unweighted = F.cross_entropy(step.x, step.y, reduction="none") + 6 * kl(step)
     expected = torch.autograd.grad((w * unweighted).mean(), step.x)
     torch.testing.assert_close(gradient, expected[0])

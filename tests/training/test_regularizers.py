@@ -3,73 +3,192 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from click.testing import CliRunner
 from torch import Tensor, nn
 
+import energylens as el
 from energylens.attacks.noise import BatchNoise
+from energylens.cli import root
+from energylens.errors import InputError
 from energylens.training.awp import perturbed_weights
-from energylens.training.der import der
+from energylens.training.linearity import ErrorSwitch
 from energylens.training.recipes import settings_of
-from energylens.training.regularizers import aaer, elle, gradalign
+from energylens.training.regularizers import aaer, aaer_weights, delta_l2, der, elle, energy_linearity, gradalign
+from energylens.training.settings import TrainSettings
 from energylens.training.step import Step
 
 
 def step_of(model, x: Tensor, x_adv: Tensor, y: Tensor, first: Tensor | None = None, **own) -> Step:
-    settings = settings_of("digits", method="fgsm", reg=("der",), **own)
+    settings = settings_of("digits", **{"method": "fgsm", "reg": ("der",), **own})
     noise = BatchNoise(torch.Generator().manual_seed(0))
     return Step(model, x, x, x_adv, y, settings, noise, 0.1, 1.0, first)
 
 
-# two classes: E(x) = -log(e^a + e^b); x = (0, 0) has E = -log 2, x* = (log 3, 0) has E = -log 4; y = 0
-X, X_ADV = torch.zeros(1, 2, 1, 1), torch.tensor([math.log(3.0), 0.0]).view(1, 2, 1, 1)
 FLAT = nn.Flatten()  # a model whose logits are its images
-Y = torch.tensor([0])
-MARGINAL, JOINT = math.log(2.0), math.log(3.0)  # dE(x) = -log 2 + log 4; dE(x, y) = 0 + log 3
+
+
+def some_logits(seed: int = 0, n: int = 12, k: int = 5) -> tuple[Tensor, Tensor, Tensor]:
+    """Random logits of x and of x*, and labels: about half of them abnormal."""
+    generator = torch.Generator().manual_seed(seed)
+    logits, logits_adv = (2 * torch.randn(n, k, generator=generator) for _ in range(2))
+    return logits.requires_grad_(), logits_adv.requires_grad_(), torch.randint(k, (n,), generator=generator)
+
+
+def literal_der(logits, logits_adv, y, gamma, on, mean):
+    """The author's formula, sample by sample."""
+    total, selected = 0.0, 0
+    for f, g, label in zip(logits, logits_adv, y, strict=True):
+        marginal = -torch.log(torch.exp(f).sum()) + torch.log(torch.exp(g).sum())
+        joint = -f[label] + g[label]
+        term = torch.clamp(torch.sqrt(marginal**2 + joint**2) - gamma, min=0)
+        lowered = F.cross_entropy(g[None], label[None]) < F.cross_entropy(f[None], label[None])
+        if on == "all" or lowered:
+            total, selected = total + term, selected + 1
+    return total / (len(y) if mean == "all" else max(selected, 1))
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.7])
+@pytest.mark.parametrize(("on", "mean"), [("all", "all"), ("abnormal", "all"), ("abnormal", "selected")])
+def test_der_is_the_authors_formula_in_value_and_gradient(gamma, on, mean):
+    logits, logits_adv, y = some_logits()
+    found = el.delta_energy_regularizer(logits, logits_adv, y, gamma=gamma, on=on, mean=mean)
+    expected = literal_der(logits, logits_adv, y, gamma, on, mean)
+    torch.testing.assert_close(found, expected)
+    ends = (logits, logits_adv)
+    for ours, theirs in zip(torch.autograd.grad(found, ends), torch.autograd.grad(expected, ends), strict=True):
+        torch.testing.assert_close(ours, theirs)
+        assert ours.any()
+
+
+def test_der_on_both_is_the_masked_term_and_a_share_of_the_whole():
+    logits, logits_adv, y = some_logits()
+    masked, whole = (literal_der(logits, logits_adv, y, 0.2, on, "all") for on in ("abnormal", "all"))
+    found = el.delta_energy_regularizer(logits, logits_adv, y, gamma=0.2, on="both")
+    torch.testing.assert_close(found, masked + 0.003 * whole)
+
+
+@pytest.mark.parametrize("mean", ["all", "selected"])
+def test_der_of_a_batch_without_abnormal_examples_is_zero(mean):
+    logits = torch.zeros(3, 4, requires_grad=True)
+    logits_adv = logits - 2 * F.one_hot(torch.tensor([0, 1, 2]), 4)  # the attack raised every loss
+    found = el.delta_energy_regularizer(logits, logits_adv, torch.tensor([0, 1, 2]), mean=mean)
+    (gradient,) = torch.autograd.grad(found, logits)
+    assert found.item() == 0 and not gradient.any()
+    assert el.delta_energy_regularizer(logits, logits_adv, torch.tensor([0, 1, 2]), on="all").item() > 1
+
+
+@pytest.mark.parametrize("on", ["all", "both"])
+def test_ders_gradient_where_nothing_moved_is_zero(on):
+    logits = torch.randn(4, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    found = el.delta_energy_regularizer(logits, 1 * logits, torch.zeros(4).long(), on=on)
+    (gradient,) = torch.autograd.grad(found, logits)
+    assert torch.equal(gradient, torch.zeros_like(gradient))
 
 
 @pytest.mark.parametrize(
-    ("form", "value"),
+    ("own", "told"),
+    [({"gamma": -0.1}, "gamma is -0.1"), ({"on": "every"}, "abnormal, all, both"), ({"mean": "n"}, "all, selected")],
+)
+def test_der_refuses_what_it_does_not_know(own, told):
+    with pytest.raises(InputError, match=told):
+        el.delta_energy_regularizer(*some_logits(), **own)
+
+
+@pytest.mark.parametrize(("stop", "clean", "adv"), [("none", True, True), ("clean", False, True), ("adv", True, False)])
+def test_der_stops_the_gradient_at_the_end_asked_for(stop, clean, adv):
+    logits, logits_adv, y = some_logits()
+    step = step_of(FLAT, logits, logits_adv, y, der_stop_gradient=stop)
+    step.__dict__["logits"], step.__dict__["logits_adv"] = logits, logits_adv
+    gradients = torch.autograd.grad(der(step), (logits, logits_adv), allow_unused=True)
+    assert [gradient is not None for gradient in gradients] == [clean, adv]
+
+
+def test_der_of_a_step_has_every_switch():
+    """Away from every default: gamma, mask, mean, start and warm-up."""
+    x, x_adv, y = some_logits()
+    start, _, _ = some_logits(seed=1)
+    own = {"der_gamma": 0.3, "der_on": "abnormal", "der_mean": "selected", "der_start": "start", "der_warmup": 4.0}
+    settings = settings_of("digits", method="rs-fgsm", reg=("der",), **own)
+    step = Step(FLAT, x, start, x_adv, y, settings, BatchNoise(torch.Generator()), 0.1, 1.0, None)
+    expected = literal_der(start, x_adv, y, 0.3, "abnormal", "selected")
+    torch.testing.assert_close(der(step), expected / 4)
+    torch.testing.assert_close(der(replace(step, progress=9.0)), expected)
+
+
+@pytest.mark.parametrize(
+    ("own", "on", "gamma", "beta"),
     [
-        ("marginal-l1", MARGINAL),
-        ("marginal-l2", MARGINAL**2),
-        ("joint-l2", JOINT**2),
-        ("both", MARGINAL**2 + JOINT**2),
-        ("hinge", MARGINAL**2),
-        ("aae", JOINT - MARGINAL),
-        ("path-joint", 0.0),  # the joint energy of logits that are the images is linear
+        ({"method": "fgsm"}, "abnormal", 0.0, 100.0),
+        ({"method": "pgd", "steps": 1}, "abnormal", 0.0, 100.0),
+        ({"method": "pgd", "steps": 7}, "all", 0.1, 5.0),
+        ({"method": "trades"}, "all", 0.1, 5.0),
+        ({"method": "fgsm", "der_on": "all", "der_gamma": 0.0}, "all", 0.0, 5.0),
+        ({"method": "pgd", "der_on": "both", "reg_weight": (7.0,)}, "both", 0.0, 7.0),
     ],
 )
-def test_der_forms_by_hand(form, value):
-    assert der(step_of(FLAT, X, X_ADV, Y, der_form=form)).item() == pytest.approx(value, abs=1e-6)
+def test_ders_mask_follows_the_methods_steps(own, on, gamma, beta):
+    settings = settings_of("digits", reg=("der",), **own)
+    assert (settings.der_on, settings.der_gamma, settings.reg_weight) == (on, gamma, (beta,))
 
 
-def test_der_hinge_ignores_adversarials_of_higher_energy():
-    step = step_of(FLAT, X_ADV, X, Y, der_form="hinge")
-    assert der(step).item() == 0
+@pytest.mark.parametrize(
+    ("own", "told"),
+    [
+        ({"der_gamma": 0.0}, "--der-gamma means nothing without DER: add --reg der"),
+        ({"der_on": "all"}, "--der-on means nothing without DER"),
+        ({"der_mean": "selected"}, "--der-mean means nothing without DER"),
+        ({"der_start": "start", "reg": ("elle",)}, "--der-start means nothing without DER"),
+        ({"der_warmup": 1.0}, "--der-warmup means nothing without DER"),
+        ({"reg": ("der",), "der_gamma": -1.0}, "--der-gamma is -1.0: give a number from 0"),
+        ({"reg": ("der",), "reg_weight": (-1.0,)}, "--reg-weight is .* at least 0"),
+        ({"reg": ("der",), "der_on": "normal"}, "--der-on 'normal' is unknown: give one of auto, abnormal, all, both"),
+        ({"reg": ("der",), "der_mean": "selected"}, "selects every sample"),
+        ({"reg": ("der",), "method": "standard"}, "--reg means nothing to --method standard"),
+        ({"reg": ("none", "der")}, "--reg 'none' is unknown"),
+    ],
+)
+def test_what_means_nothing_is_refused_in_a_line(own, told):
+    with pytest.raises(InputError, match=told) as caught:
+        settings_of("digits", **{"method": "pgd", **own})
+    assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("form", ["path-joint", "path-marginal", "path-ce"])
-def test_der_path_forms_measure_the_bend(form):
-    """f(x) = (x^2, 0): at x = 0, x* = 2 and u the joint energy -4u^2 lies 4u - 4u^2 over its chord -4u."""
-    x = torch.zeros(200, 1, 1, 1)
+def test_no_regulariser_is_one_too():
+    assert settings_of("digits", reg=("none",)) == settings_of("digits")
 
-    def square(v: Tensor) -> Tensor:
-        return torch.cat([v.flatten(1).square(), torch.zeros(len(v), 1)], dim=1)
 
-    found = der(step_of(square, x, x + 2, torch.zeros(200).long(), der_form=form)).item()
-    noise = BatchNoise(torch.Generator().manual_seed(0))
-    u = (noise.uniform("path", x).flatten() + 1) / 2
-    energies = {
-        "path-joint": lambda f: -f,
-        "path-marginal": lambda f: -torch.logaddexp(f, torch.zeros_like(f)),
-        "path-ce": lambda f: F.softplus(-f),
-    }[form]
-    start, end, between = (energies(f) for f in (torch.zeros(200), torch.full((200,), 4.0), 4 * u * u))
-    assert found == pytest.approx((between - (1 - u) * start - u * end).square().mean().item(), rel=1e-4)
-    if form == "path-joint":
-        assert found == pytest.approx(16 / 30, rel=0.15)  # integral of (4u - 4u^2)^2
+@pytest.mark.parametrize(
+    ("form", "told"),
+    [
+        ("ball-joint", "write --reg energy-linearity"),
+        ("marginal-l2", "write --reg delta-l2"),
+        ("path-joint", "was dropped .* write --reg der"),
+        ("nonsense", "is unknown: write --reg der"),
+    ],
+)
+def test_a_former_name_is_told_what_to_write_instead(form, told):
+    with pytest.raises(InputError, match=told):
+        CliRunner().invoke(root, ["train", "--reg", "der", "--der-form", form], catch_exceptions=False)
+    former = {**settings_of("digits", reg=("der",)).manifest(), "der_form": form}
+    with pytest.raises(InputError, match=told):
+        TrainSettings.from_manifest(former)
+
+
+def test_a_former_run_without_der_is_only_of_another_version():
+    former = {**settings_of("digits").manifest(), "der_form": "ball-joint"}
+    with pytest.raises(InputError, match="of another version: it differs in 'der_form'"):
+        TrainSettings.from_manifest(former)
+
+
+def test_delta_l2_by_hand():
+    """dE(x) = -log 2 + log 4 where x = (0, 0) and x* = (log 3, 0)."""
+    x, x_adv = torch.zeros(1, 2, 1, 1), torch.tensor([math.log(3.0), 0.0]).view(1, 2, 1, 1)
+    step = step_of(FLAT, x, x_adv, torch.tensor([0]), reg=("delta-l2",))
+    assert delta_l2(step).item() == pytest.approx(math.log(2.0) ** 2, rel=1e-5)
 
 
 def squared(x: Tensor) -> Tensor:
@@ -77,43 +196,66 @@ def squared(x: Tensor) -> Tensor:
     return torch.cat([x.flatten(1).square(), torch.zeros(len(x), 1)], dim=1)
 
 
-def test_der_in_the_ball_measures_the_bend_between_random_points():
+def test_energy_linearity_measures_the_bend_between_random_points():
     """E(x, 0) = -x^2 lies u (1 - u) (a - b)^2 over its chord: 1/30 * 16 eps^4 / 15 in the mean over u, a and b."""
-    x = torch.full((40_000, 1, 1, 1), 0.5)
-    step = step_of(squared, x, x, torch.zeros(len(x)).long(), der_form="ball-joint")
-    assert der(step).item() == pytest.approx(16 * step.eps**4 / 450, rel=0.05)
+    x, y = torch.full((40_000, 1, 1, 1), 0.5), torch.zeros(40_000).long()
+    noise = BatchNoise(torch.Generator().manual_seed(0))
+    found = el.energy_linearity(squared, x, y, 0.1, noise=noise).item()
+    assert found == pytest.approx(16 * 0.1**4 / 450, rel=0.05)
+    step = step_of(squared, x, x, y, reg=("energy-linearity",))
+    assert energy_linearity(step).item() == pytest.approx(found, rel=1e-5)
 
 
-def test_der_shifted_measures_how_the_difference_changes_over_the_ball():
-    """E(x, 0) = -x^2: between a and a + d it falls by 2 a d more than between 0 and d; E[(2 a d)^2] = 4/3 eps^2 d^2."""
-    x = torch.zeros(40_000, 1, 1, 1)
-    step = step_of(squared, x, x + 0.3, torch.zeros(len(x)).long(), der_form="shift-joint")
-    assert der(step).item() == pytest.approx(4 / 3 * step.eps**2 * 0.3**2, rel=0.05)
+def test_energy_linearity_is_zero_where_the_energy_is_linear():
+    x, y = torch.rand(50, 2, 1, 1), torch.zeros(50).long()
+    assert el.energy_linearity(FLAT, x, y, 0.1).item() < 1e-12
 
 
-@pytest.mark.parametrize(("form", "flat"), [("ball-joint", True), ("shift-joint", True), ("ball-marginal", False)])
-def test_der_in_the_ball_is_zero_where_the_energy_is_linear(form, flat):
-    """With logits that are the images the joint energy is linear, the marginal one is not."""
-    found = der(step_of(FLAT, X.repeat(50, 1, 1, 1), X_ADV.repeat(50, 1, 1, 1), Y.repeat(50), der_form=form)).item()
-    assert (found < 1e-12) == flat
+def test_what_draws_noise_can_use_torchs_own():
+    net, (x, y) = smooth_net().float(), some_images()
+    for penalty in (el.energy_linearity, el.elle, el.gradalign):
+        values = []
+        for seed in (0, 0, 1):
+            torch.manual_seed(seed)
+            values.append(penalty(net, x.float(), y, 0.1).item())
+        assert values[0] == values[1] != values[2]
 
 
-@pytest.mark.parametrize(("stop", "clean", "adv"), [("none", True, True), ("clean", False, True), ("adv", True, False)])
-def test_der_stops_the_gradient_at_the_end_asked_for(stop, clean, adv):
-    ends = torch.zeros(2, 2, requires_grad=True)
-    step = step_of(FLAT, X, X_ADV, Y, der_form="joint-l2", der_stop_gradient=stop)
-    step.__dict__["logits"], step.__dict__["logits_adv"] = ends[:1] + FLAT(X), ends[1:] + FLAT(X_ADV)
-    (gradient,) = torch.autograd.grad(der(step), ends)
-    assert (gradient[0].any().item(), gradient[1].any().item()) == (clean, adv)
+def test_elle_a_switches_on_at_outliers_and_decays():
+    """Against the rule in numpy: more than two standard deviations over the mean of three or more errors before."""
+    errors = torch.rand(60, generator=torch.Generator().manual_seed(0)).square().tolist()
+    switch, share, shares = ErrorSwitch(), 0.0, []
+    for number, error in enumerate(errors):
+        past = np.array(errors[:number])
+        share = 1.0 if number > 2 and error > past.mean() + 2 * past.std() else 0.99 * share
+        switch.update(torch.tensor(error))
+        shares.append(share)
+        assert switch.share.item() == pytest.approx(share, rel=1e-9)
+    assert 1.0 in shares and len(set(shares)) > 5
+    again = ErrorSwitch()
+    again.load_state_dict(switch.state_dict())
+    assert again.share == switch.share
 
 
-def test_der_warms_up_and_can_start_at_the_noised_point():
-    own = {"der_form": "joint-l2", "der_warmup": 4.0, "der_start": "start"}
-    settings = settings_of("digits", method="rs-fgsm", reg=("der",), **own)
-    start = torch.tensor([1.0, 0.0]).view(1, 2, 1, 1)
-    step = Step(FLAT, X, start, X_ADV, Y, settings, BatchNoise(torch.Generator()), 0.1, 1.0, None)
-    assert der(step).item() == pytest.approx((JOINT - 1) ** 2 / 4, rel=1e-5)
-    assert der(replace(step, progress=9.0)).item() == pytest.approx((JOINT - 1) ** 2, rel=1e-5)
+@pytest.mark.parametrize(
+    ("eps", "elle_weight", "rs", "n"),
+    [
+        ("2/255", 1000.0, (2.5, 1.5), (1.5, 0.15)),
+        ("8/255", 1000.0, (2.5, 1.5), (1.5, 0.15)),
+        ("9/255", 1000.0, (2.5, 1.5), (1.5, 0.15)),
+        ("11/255", 5000.0, (5.0, 2.5), (5.0, 0.55)),
+        ("12/255", 5000.0, (5.0, 2.5), (5.0, 0.55)),
+        ("16/255", 5000.0, (7.0, 3.25), (8.5, 1.5)),
+        ("20/255", 5000.0, (7.0, 3.25), (8.5, 1.5)),
+        ("22/255", 10000.0, (7.0, 3.25), (8.5, 1.5)),
+        ("32/255", 10000.0, (6.0, 1.5), (3.5, 0.7)),
+    ],
+)
+def test_rivals_have_their_authors_weights_by_eps(eps, elle_weight, rs, n):
+    settings = settings_of("digits", eps=eps, method="rs-fgsm", reg=("elle", "elle-a", "aaer"))
+    assert settings.reg_weight == (elle_weight, 4000.0, 1.0)
+    assert aaer_weights(settings) == rs
+    assert aaer_weights(settings_of("digits", eps=eps, method="n-fgsm", reg=("aaer",))) == n
 
 
 def smooth_net() -> nn.Module:
@@ -172,13 +314,13 @@ def test_elle_measures_the_squared_bend_of_the_loss():
 
 def test_aaer_by_hand():
     """Sample 0 is abnormal (its loss fell by log 2 - log(4/3), its logits moved by log 3), sample 1 is normal."""
-    before = torch.zeros(2, 2)
+    before, y = torch.zeros(2, 2), torch.tensor([0, 0])
     after = torch.tensor([[math.log(3.0), 0.0], [0.0, 0.5]])
-    step = step_of(lambda v: v, before, after, torch.tensor([0, 0]), first=before)
-    expected = 0.5 * (4.0 * math.log(1.5) + 1.5 * (math.log(3.0) ** 2 - 0.25))
-    assert aaer(step).item() == pytest.approx(expected, rel=1e-5)
-    calm = step_of(lambda v: v, before, before - torch.tensor([1.0, 0.0]), torch.tensor([0, 0]), first=before)
-    assert aaer(calm).item() == 0
+    expected = 0.5 * (4.0 * math.log(1.5) + 2.0 * (math.log(3.0) ** 2 - 0.25))
+    assert el.aaer(before, after, y, loss_weight=4.0, logit_weight=2.0).item() == pytest.approx(expected, rel=1e-5)
+    assert el.aaer(before, before - torch.tensor([1.0, 0.0]), y).item() == 0
+    step = step_of(lambda v: v, before, after, y, first=before, reg=("aaer",), eps="12/255")
+    assert aaer(step).item() == pytest.approx(el.aaer(before, after, y, loss_weight=5.0, logit_weight=2.5).item())
 
 
 def test_gradaligns_usual_weight_is_the_papers_rule():
@@ -186,10 +328,9 @@ def test_gradaligns_usual_weight_is_the_papers_rule():
         assert settings_of("digits", eps=eps, reg=("gradalign",)).reg_weight == pytest.approx((weight,))
 
 
-def test_the_weight_of_der_in_the_ball_goes_with_the_square_of_the_pixels():
+def test_the_weight_of_energy_linearity_goes_with_the_square_of_the_pixels():
     for dataset, weight in (("cifar10", 4000.0), ("digits", 4000.0 * (64 / 3072) ** 2)):
-        assert settings_of("digits", dataset=dataset, reg=("der",)).reg_weight == pytest.approx((weight,))
-    assert settings_of("digits", reg=("der",), der_form="path-joint").reg_weight == (10.0,)
+        assert settings_of("digits", dataset=dataset, reg=("energy-linearity",)).reg_weight == pytest.approx((weight,))
 
 
 def test_awp_climbs_by_gamma_of_each_layers_norm_and_restores_every_bit():

@@ -1,4 +1,5 @@
-"""Forms and weights of DER, a line a run: PGD accuracy at the end of training beside the best on the way."""
+"""Forms of an energy penalty and their weights, a line a run: PGD accuracy at the end of training beside the best on
+the way."""
 
 from __future__ import annotations
 

@@ -1,0 +1,352 @@
+"""Fast and robust training on the whole of CIFAR-10, arm by arm, over as many sittings as it takes.
+
+    python -m analyses.campaign cifar10 --jobs 2 --minutes 120 --data-root DATA --out DIR
+    python -m analyses.campaign paper --jobs 4 --minutes 9 --data-root DATA --out DIR       # full size, for a GPU
+
+Every arm is a run of ``energylens train`` in a process of one thread, then PGD-50 with 10 restarts and AutoAttack on its
+best and its last epoch. Arms are taken in order of worth. The same command again goes on where the time ended or the
+process was killed. An arm that is done is written to RESULTS; ``figures/campaign.py`` draws what is there.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, count, islice, product
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import click
+import pandas as pd
+
+from energylens.errors import InputError
+from energylens.training.recipes import settings_of
+from energylens.training.settings import TrainSettings
+from energylens.whole_file import whole_file
+
+RESULTS = Path(__file__).parent / "results" / "campaign"
+PLAN, EPOCHS, STEPS, FINAL = "campaign.json", "epochs.csv", "steps.csv", "final.json"
+STEP_EVERY = 100  # steps between two rows of steps.csv
+POLL = 0.5  # seconds between two looks at the processes
+DER, SINGLE, ROBUST = {"reg": ("der",)}, {"recipe": "co"}, {"recipe": "ro"}
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """shared: settings of all arms over their recipes; arms: name -> recipe, settings and seeds, in order of worth;
+    strong, autoattack: test images that PGD-50-10 and AutoAttack judge an arm by at the end."""
+
+    shared: Mapping[str, Any]
+    arms: Mapping[str, Mapping[str, Any]]
+    strong: int = 1000
+    autoattack: int = 200
+
+    def runs(self, **own: Any) -> list[Arm]:
+        """Every arm and seed; own: settings over all of them."""
+        found = []
+        for name, arm in self.arms.items():
+            settings = {key: value for key, value in arm.items() if key not in ("recipe", "seeds")}
+            for seed in arm.get("seeds", (0,)):
+                wanted = {**self.shared, **settings, "seed": seed, **own}
+                found.append(Arm(name, settings_of(arm["recipe"], **wanted), self.strong, self.autoattack))
+        return sorted(found, key=lambda arm: arm.settings.seed > 0)  # a first seed of every arm comes before seconds
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One training run and what judges it."""
+
+    name: str
+    settings: TrainSettings
+    strong: int
+    autoattack: int
+
+    @property
+    def slug(self) -> str:
+        """``fgsm-der-16-255-s0``: its folder in RESULTS."""
+        words = f"{self.name}-s{self.settings.seed}".lower()
+        return "-".join("".join(c if c.isalnum() else " " for c in words).split())
+
+
+def _single_step(eps: str, **own: Any) -> dict[str, dict[str, Any]]:
+    """The arms of fast training at one radius, in the order they are told."""
+    at = {**SINGLE, "eps": eps, **own}
+    return {
+        f"FGSM {eps}": {**at, "seeds": (0, 1, 2)},
+        f"FGSM + DER {eps}": {**at, **DER, "seeds": (0, 1, 2)},
+        f"RS-FGSM {eps}": {**at, "method": "rs-fgsm"},
+        f"RS-FGSM + DER {eps}": {**at, **DER, "method": "rs-fgsm"},
+        f"N-FGSM {eps}": {**at, "method": "n-fgsm"},
+        f"GradAlign {eps}": {**at, "reg": ("gradalign",)},
+        f"energy-linearity {eps}": {**at, "reg": ("energy-linearity",)},
+    }
+
+
+def _multi_step(**own: Any) -> dict[str, dict[str, Any]]:
+    """The arms of robust overfitting."""
+    at = {**ROBUST, **own}
+    return {
+        "PGD 8/255": at,
+        "PGD + DER 8/255": {**at, **DER},
+        "TRADES 8/255": {**at, "method": "trades"},
+        "WEAT_adv 8/255": {**at, "method": "weat-adv"},
+    }
+
+
+_QUICK = {"amp": "bf16", "eval_samples": 500}
+CAMPAIGNS: dict[str, Campaign] = {
+    "cifar10": Campaign(
+        {**_QUICK, "width": 16},
+        {
+            **_single_step("8/255"),
+            **_single_step("16/255", eps_ramp=5.0),
+            **_multi_step(steps=7, per_class=1000, epochs=60),
+        },
+    ),
+    "paper": Campaign(
+        {**_QUICK, "eval_every": 3, "watch_every": 100},
+        {**_single_step("8/255"), **_single_step("16/255"), **_multi_step()},
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Where a campaign lies: out: its runs and records; results: what is kept of finished arms; root: the data."""
+
+    out: Path
+    results: Path
+    root: Path | None = None
+
+    def settle(self, arms: Sequence[Arm]) -> None:
+        """Write the plan, or see that the one that is there is this. Raises InputError for another."""
+        plan = {arm.slug: arm.settings.manifest() | {"judged": [arm.strong, arm.autoattack]} for arm in arms}
+        path = self.out / PLAN
+        if not path.exists():
+            self.out.mkdir(parents=True, exist_ok=True)
+            with whole_file(path) as temporary:
+                temporary.write_text(json.dumps(plan, indent=1) + "\n")
+        elif (found := json.loads(path.read_text())) != plan:
+            told = _difference(found, plan)
+            raise InputError(f"{self.out} holds a campaign of other settings ({told}): give another --out")
+
+    def done(self, arm: Arm) -> bool:
+        """Whether the arm is written down, with these settings."""
+        path = self.results / arm.slug / FINAL
+        return path.is_file() and json.loads(path.read_text())["settings"] == arm.settings.manifest()
+
+
+def _difference(found: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
+    """The first thing in which two plans differ, in words."""
+    if odd := sorted(found.keys() ^ plan.keys()):
+        return f"the arm {odd[0]} is in one of the two"
+    for slug, settings in plan.items():
+        for name in sorted(settings.keys() | found[slug].keys()):
+            if found[slug].get(name) != settings.get(name):
+                return f"{slug}: {name} is {found[slug].get(name)!r} there, {settings.get(name)!r} here"
+    return "their order differs"
+
+
+def work_through(arms: Sequence[Arm], desk: Desk, *, jobs: int, minutes: float) -> list[str]:
+    """Do what time allows, ``jobs`` arms at a time; returns what is not done, a line each.
+
+    An arm that fails (its loss diverged) is written down as failed and does not stop the others.
+    """
+    spawn = multiprocessing.get_context("spawn")  # a forked torch may hang
+    end, waiting = time.monotonic() + 60 * minutes, [arm for arm in arms if not desk.done(arm)]
+    running: dict[str, Any] = {}
+    failed: dict[str, int] = {}
+    try:
+        while (waiting or running) and time.monotonic() < end:
+            for slug, process in list(running.items()):
+                if not process.is_alive():
+                    del running[slug]
+                    if process.exitcode:
+                        failed[slug] = process.exitcode
+            while waiting and len(running) < jobs:
+                arm = waiting.pop(0)
+                running[arm.slug] = spawn.Process(target=_in_process, args=(arm, desk), name=arm.slug)
+                running[arm.slug].start()
+                click.echo(f"{time.strftime('%H:%M:%S')} {arm.slug}", err=True)
+            time.sleep(POLL)
+    finally:
+        for process in running.values():  # what they have finished lies on the disk
+            process.terminate()
+            process.join()
+    return [
+        f"{arm.slug}: ended with {failed[arm.slug]}" if arm.slug in failed else f"{arm.slug}: not done"
+        for arm in arms
+        if not desk.done(arm)
+    ]
+
+
+def _in_process(arm: Arm, desk: Desk) -> None:
+    """What a process does; it ends with its parent."""
+    parent = os.getppid()
+
+    def leave_with_parent() -> None:
+        while os.getppid() == parent:
+            time.sleep(POLL)
+        os._exit(1)
+
+    threading.Thread(target=leave_with_parent, daemon=True).start()
+    import torch
+
+    torch.set_num_threads(1)
+    perform(arm, desk)
+
+
+def perform(arm: Arm, desk: Desk) -> None:
+    """Train and judge an arm, going on where it was interrupted, and write it down."""
+    from energylens.training.loop import DivergenceError, train
+    from energylens.training.watch import EnergyWatch
+
+    began, diverged = time.monotonic(), ""
+    try:
+        folder = train(arm.settings, out=desk.out, root=desk.root, watch=EnergyWatch()).folder
+    except DivergenceError as error:
+        folder, diverged = error.folder, str(error)
+    final: dict[str, Any] = {} if diverged else judge(arm, folder, desk)
+    record(arm, folder, desk, {**final, "diverged": diverged, "last_sitting_seconds": round(time.monotonic() - began)})
+
+
+def judge(arm: Arm, folder: Path, desk: Desk) -> dict[str, float | int]:
+    """Accuracies of best and last weights in %: clean, PGD-50-10 (step eps/4), AutoAttack, with how many images."""
+    from energylens.profiling import profile
+
+    judges = (("pgd_50_10", "pgd,steps=50,restarts=10", arm.strong), ("autoattack", "autoattack", arm.autoattack))
+    found: dict[str, float | int] = {}
+    for which, (name, attack, n) in product(("best", "last"), judges):
+        natural, attacked = profile(
+            str(folder / f"{which}.safetensors"), attacks=attack, n=n, eps=arm.settings.eps, data_root=desk.root,
+            out=desk.out / "judged" / folder.name / which, ladder=False,
+        ).summary()  # fmt: skip
+        found |= {f"{name}_images": n, f"{which}_{name}": round(100 * attacked["accuracy"], 2)}
+        if name == "pgd_50_10":
+            found[f"{which}_clean"] = round(100 * natural["accuracy"], 2)
+    return found
+
+
+def record(arm: Arm, folder: Path, desk: Desk, final: Mapping[str, Any]) -> None:
+    """Write a finished arm to RESULTS: its epochs, every hundredth measured step, and how it ended."""
+    from analyses.overfitting import machine
+    from analyses.training_runs import read_run
+
+    run, target = read_run(folder), desk.results / arm.slug
+    target.mkdir(parents=True, exist_ok=True)
+    steps = run.steps()
+    steps = steps.groupby((steps["step"] - 1) // STEP_EVERY).first()
+    for table, name in ((run.history, EPOCHS), (steps, STEPS)):
+        with whole_file(target / name) as temporary:
+            table.to_csv(temporary, index=False, float_format="%.5g")
+    about = {
+        "arm": arm.name,
+        "seed": arm.settings.seed,
+        **final,
+        "command": f"energylens train {arm.settings.as_options()}",
+        "machine": machine(),
+        "settings": arm.settings.manifest(),
+    }
+    with whole_file(target / FINAL) as temporary:
+        temporary.write_text(json.dumps(about, indent=1) + "\n")
+
+
+def throughput(arm: Arm, desk: Desk, steps: int = 20) -> float:
+    """Training images a second on this machine: the arm's first steps, after a few that warm up."""
+    import torch
+
+    from energylens.training.loop import learn
+    from energylens.training.run import open_run
+
+    def wait() -> None:
+        if torch.accelerator.is_available():
+            torch.accelerator.synchronize()
+
+    with TemporaryDirectory() as folder:
+        run = open_run(arm.settings, Path(folder), None, root=desk.root, device="auto", watch=None, overwrite=False)
+        run.network.train()
+        batches = islice(chain.from_iterable(run.walk(epoch) for epoch in count()), 5 + steps)
+        for number, x, y in islice(batches, 5):
+            learn(run, x, y, 0, number)
+        wait()
+        began, seen = time.monotonic(), 0
+        for number, x, y in batches:
+            learn(run, x, y, 0, number)
+            seen += len(x)
+        wait()
+        return seen / (time.monotonic() - began)
+
+
+def finished(results: Path = RESULTS) -> pd.DataFrame:
+    """How every finished arm ended, a row each, in the order of the campaigns: what ``record`` wrote, without the
+    settings."""
+    found = [json.loads(path.read_text()) for path in sorted(results.glob(f"*/{FINAL}"))]
+    order = [arm for campaign in CAMPAIGNS.values() for arm in campaign.arms]
+    found.sort(key=lambda final: (order.index(final["arm"]) if final["arm"] in order else len(order), final["seed"]))
+    return pd.DataFrame([{name: value for name, value in final.items() if name != "settings"} for final in found])
+
+
+def _override(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
+    """``width=8`` as a setting of all arms."""
+    pairs = [pair.partition("=") for pair in given]
+    if bad := [name + sep for name, sep, value in pairs if not (name and sep and value)]:
+        raise click.BadParameter(f"{bad[0]!r} is no setting: write NAME=VALUE, as in epochs=2")
+    return {name.replace("-", "_"): _value(text) for name, _, text in pairs}
+
+
+def _value(text: str) -> Any:
+    """A number, a tuple or a truth value as Python writes it, else a word."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+@click.command()
+@click.argument("name", type=click.Choice(list(CAMPAIGNS)))
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Arms at a time.")
+@click.option("--minutes", type=click.FloatRange(0), default=60.0, show_default=True, help="When to stop.")
+@click.option("--data-root", type=click.Path(path_type=Path), help="Where data sets lie.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Of its runs.")
+@click.option("--results", type=click.Path(path_type=Path), default=RESULTS, help="Where finished arms are written.")
+@click.option("--arm", "only", multiple=True, metavar="NAME", help="Only these arms, as in 'FGSM 8/255'.")
+@click.option("--set", "own", multiple=True, callback=_override, metavar="NAME=VALUE", help="A setting of all arms.")
+@click.option("--strong", type=click.IntRange(1), help="Images that PGD-50-10 judges the ends by.")
+@click.option("--autoattack", type=click.IntRange(1), help="Images that AutoAttack judges the ends by.")
+def main(
+    name: str,
+    jobs: int,
+    minutes: float,
+    data_root: Path | None,
+    out: Path,
+    results: Path,
+    only: tuple[str, ...],
+    own: dict[str, Any],
+    strong: int | None,
+    autoattack: int | None,
+) -> None:
+    """Do as much of a campaign as the time allows."""
+    campaign = CAMPAIGNS[name]
+    if unknown := [arm for arm in only if arm not in campaign.arms]:
+        raise click.BadParameter(f"no arm {unknown[0]!r}: one of {', '.join(campaign.arms)}", param_hint="--arm")
+    campaign = replace(campaign, strong=strong or campaign.strong, autoattack=autoattack or campaign.autoattack)
+    desk = Desk(out / name, results, data_root)
+    try:
+        arms = [arm for arm in campaign.runs(**own) if not only or arm.name in only]
+        desk.settle(campaign.runs(**own))
+        click.echo(f"{throughput(arms[0], desk):.0f} images/s: {arms[0].slug}", err=True)
+        left = work_through(arms, desk, jobs=jobs, minutes=minutes)
+    except InputError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo("\n".join(left) or "every arm is done")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""DER's settings as heat maps: PGD accuracy at the end of training for every gamma and beta, the mean over the seeds
+with how many of them failed; above each the same training without DER."""
+
+from __future__ import annotations
+
+import textwrap
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+
+from energylens.plots.style import FAINT, STYLE
+
+LETTERS = 130  # of the caption's line
+FAILED = ("co", "ro", "diverged")
+WITHOUT = {"der-co": "FGSM", "der-ro": "PGD"}
+#: what the rest of an arm's name says -> the panel's title
+PANELS = {
+    ("der-co", "on abnormal"): "FGSM, abnormal examples",
+    ("der-co", "on abnormal, mean selected"): "FGSM, abnormal examples,\nmean over these",
+    ("der-ro", "on all"): "PGD, all examples",
+}
+
+
+def cells(table: pd.DataFrame) -> pd.DataFrame:
+    """The arms that are points of a grid: study, rest (of the name), gamma, beta, and over the seeds end (mean PGD
+    accuracy at the end, %), sd, failed (how many) and n."""
+    named = table["arm"].str.extract(r"^gamma (?P<gamma>[\d.]+), beta (?P<beta>[\d.]+), (?P<rest>.+)$")
+    points = table.assign(gamma=named["gamma"].astype(float), beta=named["beta"].astype(float), rest=named["rest"])
+    groups = points.dropna(subset="rest").groupby(["study", "rest", "gamma", "beta"])
+    return groups.agg(
+        end=("end_pgd", "mean"),
+        sd=("end_pgd", "std"),
+        failed=("failed", lambda failed: int(failed.isin(FAILED).sum())),
+        n=("seed", "size"),
+    ).reset_index()
+
+
+def draw(table: pd.DataFrame) -> Figure:
+    """Draw what ``analyses.overfitting.der_settings`` returns."""
+    points, plain = cells(table), table.groupby(["study", "arm"])["end_pgd"].mean()
+    there = set(zip(points["study"], points["rest"], strict=True))
+    panels = {key: title for key, title in PANELS.items() if key in there}
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(3.1 * len(panels) + 0.8, 3.6))
+        grid = figure.subplots(1, len(panels), squeeze=False)[0]
+        for axes, ((study, rest), title) in zip(grid, panels.items(), strict=True):
+            own = points[(points["study"] == study) & (points["rest"] == rest)]
+            image = _panel(axes, own, table["end_pgd"].max())
+            axes.set_title(f"{title}\n{WITHOUT[study]} alone ends at {plain[study, WITHOUT[study]]:.0f} %")
+        grid[0].set_ylabel("$\\gamma$  [nats]")
+        figure.colorbar(image, ax=grid, label="PGD accuracy at the end  [%]", fraction=0.04)
+        figure.supxlabel(textwrap.fill(table.attrs["caption"], LETTERS), fontsize=6, color=FAINT)
+    return figure
+
+
+def _panel(axes: Axes, points: pd.DataFrame, top: float) -> AxesImage:
+    """One grid; a cell tells its mean, the spread of the seeds and how many failed."""
+    gammas, betas = (sorted(points[name].unique()) for name in ("gamma", "beta"))
+    ends = points.pivot(index="gamma", columns="beta", values="end")
+    image = axes.imshow(ends, cmap="viridis", vmin=0, vmax=top, aspect="auto", origin="lower")
+    for cell in points.to_dict("records"):
+        told = f"{cell['end']:.0f} ± {cell['sd']:.0f}"
+        told += f"\n{cell['failed']} of {cell['n']} fail" if cell["failed"] else ""
+        colour = "black" if cell["end"] > 0.6 * top else "white"
+        place = betas.index(cell["beta"]), gammas.index(cell["gamma"])
+        axes.text(*place, told, ha="center", va="center", fontsize=7, color=colour)
+    axes.set_xticks(range(len(betas)), [f"{beta:g}" for beta in betas])
+    axes.set_yticks(range(len(gammas)), [f"{gamma:g}" for gamma in gammas])
+    axes.set_xlabel("$\\beta$")
+    axes.grid(False)
+    return image
