@@ -3,9 +3,9 @@
     python -m analyses.campaign cifar10 --jobs 2 --minutes 120 --data-root DATA --out DIR
     python -m analyses.campaign paper --jobs 4 --minutes 9 --data-root DATA --out DIR       # full size, for a GPU
 
-Every arm is a run of ``energylens train`` in a process of one thread, then PGD-50 with 10 restarts and AutoAttack on its
-best and its last epoch. Arms are taken in order of worth. The same command again goes on where the time ended or the
-process was killed. An arm that is done is written to RESULTS; ``figures/campaign.py`` draws what is there.
+Every arm is a run of ``energylens train`` in a process of one thread, then PGD-50 with 10 restarts and AutoAttack on
+its best and its last epoch. Arms are taken in order of worth. The same command again goes on where the time ended or
+the process was killed. An arm that is done is written to RESULTS; ``figures/campaign.py`` draws what is there.
 """
 
 from __future__ import annotations

@@ -226,8 +226,8 @@ def finish_epoch(run: Run, steps: pd.DataFrame, row: dict[str, Any], listener: L
 
 
 def accuracies(run: Run, network: nn.Module) -> dict[str, float]:
-    """``val_clean`` ... ``train_pgd``: shares in [0, 1]; nan for a validation split that is not there, nothing in an epoch
-    that is not judged."""
+    """``val_clean`` ... ``train_pgd``: shares in [0, 1]; nan for a validation split that is not there, nothing in an
+    epoch that is not judged."""
     row: dict[str, float] = {}
     last = run.epoch == run.settings.epochs or bool(run.stopped)
     if run.epoch % run.settings.eval_every and not last:
