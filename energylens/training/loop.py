@@ -26,7 +26,7 @@ from energylens.training.regularizers import REGULARIZERS
 from energylens.training.run import Run, open_run
 from energylens.training.settings import TrainSettings
 from energylens.training.step import Step
-from energylens.training.watch import EnergyWatch
+from energylens.training.watch import Alarm, EnergyWatch
 
 FLUSH = 50  # steps between two looks at the losses, so that a GPU need not wait for each
 EXPLODED = 1e4  # nats: a loss above is lost
@@ -201,28 +201,41 @@ def hear(run: Run, number: int, listener: Listener) -> None:
     due = len(run.unheard) == run.settings.watch_every or number + 1 == run.steps
     if run.watch is None or not run.unheard or not due:
         return
-    alarm = run.watch.step(partial(run.gather, how="sum"))
-    if alarm is not None:
-        step = run.unheard[-1]
-        run.alarms[step] = alarm.kind
-        told = report(run, step, {})
-        listener(replace(told, message=f"epoch {told.epoch}, step {step}: {alarm.reason}"))
-        ON_ALARM[run.settings.on_alarm](run, alarm.kind)
+    raise_alarm(run, run.watch.step(partial(run.gather, how="sum")), run.unheard[-1], listener)
     run.unheard.clear()
+
+
+def raise_alarm(run: Run, alarm: Alarm | None, step: int, listener: Listener) -> None:
+    """Write down, say and act on what the watch has heard at this step, from 1, if anything."""
+    if alarm is None:
+        return
+    run.alarms[step] = alarm.kind
+    told = report(run, step, {})
+    listener(replace(told, message=f"epoch {told.epoch}, step {step}: {alarm.reason}"))
+    ON_ALARM[run.settings.on_alarm](run, alarm.kind)
 
 
 def finish_epoch(run: Run, steps: pd.DataFrame, row: dict[str, Any], listener: Listener) -> None:
     """Judge the network and write everything down."""
     run.share_buffers()
     run.epoch += 1
-    steps = steps.assign(alarm=[run.alarms.get(step, "") for step in steps["step"]])
     probe = run.gather(probe_energies(network := run.judged(), run.data, run.settings, run.share), "sum")
     row |= {"epoch": run.epoch, **epoch_means(steps), **probe_columns(probe), **accuracies(run, network)}
+    if run.watch is not None and "train_pgd" in row and run.eps(run.epoch) >= run.settings.radius:
+        gap = run.watch.judge_gap(row["train_fgsm"], row["train_pgd"], len(run.data.probe))
+        raise_alarm(run, gap, last_measured(steps), listener)
+    steps = steps.assign(alarm=[run.alarms.get(step, "") for step in steps["step"]])
     row["alarm"] = next(filter(None, steps["alarm"]), "")
     classes = class_rows(probe, run.data.classes, run.epoch) if run.settings.classwise else []
     run.history.add(steps, row, classes)
     run.save(row.get("val_pgd" if len(run.data.val) else "train_pgd", math.nan))
     listener(replace(report(run, run.epoch * run.steps, row), finished=True))
+
+
+def last_measured(steps: pd.DataFrame) -> int:
+    """The last step of an epoch that has seen clean images, and so stands in the history; else the last of all."""
+    measured = steps.dropna(subset="train_accuracy")
+    return int((measured if len(measured) else steps)["step"].iloc[-1])
 
 
 def accuracies(run: Run, network: nn.Module) -> dict[str, float]:

@@ -6,7 +6,9 @@
 
 The two failures part in the energies of the training samples (arXiv 2505.22486): at CO the share of abnormal
 adversarial examples (AAE, dE(x, y) > dE(x)) rises sharply, and dE(x) mostly upwards; at RO the share stays where it was
-and dE(x) = E(x) - E(x*) runs to strongly negative values. The rules and their thresholds are ours [R], chosen on
+and dE(x) = E(x) - E(x*) runs to strongly negative values. A collapse under a regulariser that keeps abnormal examples
+away has no such trace: there the accuracy under FGSM leaves that under PGD behind, which ``judge_gap`` hears where
+somebody evaluates both. The rules and their thresholds are ours [R], chosen on
 measured runs: ``analyses/early_warning.py`` judges them.
 """
 
@@ -36,13 +38,15 @@ class WatchSettings:
     rise: CO is called where the AAE share lies so far above the usual, in [0, 1], and by so many ``sigmas`` of a share
     of the window's samples. fall: RO is called where dE(x) lies so many times below the usual, and under floor, in
     nats; a steady fall is at twice its own median, so that more than that is running away. settle: windows before the
-    first call.
+    first call. gap: CO is called, too, where the accuracy under FGSM minus that under PGD lies so far above its median
+    over earlier evaluations, in [0, 1], and by so many ``sigmas``; before the first evaluation, above 0.
     """
 
     rise: float = 0.05
     sigmas: float = 4.0
     fall: float = 3.0
     floor: float = -0.3
+    gap: float = 0.1
     settle: int = 2
     memory: int = 100
 
@@ -51,7 +55,7 @@ class WatchSettings:
 class Alarm:
     """kind: "co" or "ro". reason: one line. step: batches seen so far. numbers: delta_marginal (nats) and
     abnormal_share of the window, its samples, usual_delta_marginal and usual_abnormal_share, which they were held
-    against."""
+    against; of an evaluation fgsm, pgd, usual_gap and samples."""
 
     kind: str
     reason: str
@@ -81,6 +85,8 @@ class EnergyWatch:
         self._usual: list[tuple[float, float]] = []  # (dE(x), AAE share) of every _stride-th calm window
         self._calm, self._stride = 0, 1
         self._raised = ""
+        self._gaps: list[float] = []  # of every calm evaluation
+        self._gap_raised = False
 
     @torch.no_grad()
     def update(self, logits_clean: Tensor, logits_adv: Tensor, y: Tensor) -> None:
@@ -122,6 +128,21 @@ class EnergyWatch:
         new, self._raised = kind != self._raised, kind
         return Alarm(kind, RULES[kind].reason.format(**numbers), self._batches, numbers) if kind and new else None
 
+    def judge_gap(self, fgsm: float, pgd: float, samples: int) -> Alarm | None:
+        """Judge an evaluation: accuracies, in [0, 1], of the same samples under FGSM and under PGD; None where the gap
+        is as usual, nothing new, or not a number."""
+        gap, usual = fgsm - pgd, median(self._gaps) if self._gaps else 0.0
+        if not isfinite(gap):
+            return None
+        # two accuracies of the same samples differ by less than independent ones would
+        chance = self.settings.sigmas * sqrt((fgsm * (1 - fgsm) + pgd * (1 - pgd)) / samples)
+        broken, new = gap > usual + max(self.settings.gap, chance), not self._gap_raised
+        self._gap_raised = broken
+        if not broken:
+            self._gaps.append(gap)
+        numbers = {"fgsm": fgsm, "pgd": pgd, "usual_gap": usual, "samples": float(samples)}
+        return Alarm("co", GAP_REASON.format(**numbers), self._batches, numbers) if broken and new else None
+
     def _remember(self, window: tuple[float, float]) -> None:
         """Take a calm window into what is usual; where that is full, every second one goes."""
         if self._calm % self._stride == 0:
@@ -139,6 +160,8 @@ class EnergyWatch:
             "calm": self._calm,
             "stride": self._stride,
             "raised": self._raised,
+            "gaps": list(self._gaps),
+            "gap_raised": self._gap_raised,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -147,6 +170,7 @@ class EnergyWatch:
         self._batches = state["batches"]
         self._usual = [(delta, share) for delta, share in state["usual"]]
         self._calm, self._stride, self._raised = state["calm"], state["stride"], state["raised"]
+        self._gaps, self._gap_raised = list(state["gaps"]), state["gap_raised"]
 
 
 @dataclass(frozen=True)
@@ -168,6 +192,10 @@ def _delta_falls(now: Mapping[str, float], settings: WatchSettings) -> bool:
     return now["delta_marginal"] < min(settings.floor, settings.fall * now["usual_delta_marginal"])
 
 
+GAP_REASON = (
+    "catastrophic overfitting: {fgsm:.1%} of training images are right under FGSM, {pgd:.1%} under PGD (the usual gap "
+    "was {usual_gap:+.1%})"
+)
 RULES = {  # the first that is broken counts: at CO dE(x) may run either way
     "co": Rule(
         _abnormal_rises,

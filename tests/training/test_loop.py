@@ -154,10 +154,10 @@ def test_measuring_leaves_batch_norms_statistics_alone():
 
 
 class Watchdog:
-    """Barks when it is asked for the n-th time."""
+    """Barks when it is asked for the n-th time, or at an evaluation where the n-th epoch ends."""
 
-    def __init__(self, left: int) -> None:
-        self.left, self.seen = left, 0
+    def __init__(self, left: int, epochs: int = 0) -> None:
+        self.left, self.epochs, self.seen = left, epochs, 0
 
     def update(self, logits_clean, logits_adv, y) -> None:
         self.seen += len(y)
@@ -165,6 +165,11 @@ class Watchdog:
     def step(self, reduce=None):
         self.left -= 1
         return Alarm("co", "it smells", 1, {}) if self.left == 0 else None
+
+    def judge_gap(self, fgsm, pgd, samples):
+        assert 0 <= pgd <= 1 and samples == 32
+        self.epochs -= 1
+        return Alarm("co", "it gapes", 1, {}) if self.epochs == 0 else None
 
     def state_dict(self):
         return {"left": self.left}
@@ -187,6 +192,15 @@ def test_an_alarm_is_written_down_and_acted_on_at_once(on_alarm, epochs, steps, 
     assert (len(again.history), again.stopped) == (epochs, "" if on_alarm == "warn" else "co")
     same = files(trained.folder)["best"] == files(trained.folder)["last"]
     assert on_alarm != "rollback" or (same and trained.best == 1)
+
+
+def test_a_gap_between_fgsm_and_pgd_is_acted_on_at_the_epochs_end(tmp_path):
+    said, settings = [], tiny(method="pgd", epochs=3, on_alarm="stop", measure_every=3)
+    trained = train(settings, out=tmp_path, watch=Watchdog(99, epochs=2), listener=lambda at: said.append(at.message))
+    assert (trained.stopped, trained.history["alarm"].tolist()) == ("co", ["", "co"])
+    steps = pd.read_parquet(trained.folder / "steps.parquet")
+    assert steps[steps["alarm"] != ""]["step"].tolist() == [8]  # of steps 5, 8 in the second epoch
+    assert "epoch 2, step 8: it gapes" in said
 
 
 def test_an_alarm_at_an_epochs_end_is_written_at_the_last_step_that_the_watch_has_seen(tmp_path):

@@ -122,6 +122,29 @@ def test_memory_is_flat_and_reaches_back_over_the_whole_run():
     assert sum(usual) / len(usual) == pytest.approx(-0.5, abs=0.02)
 
 
+@pytest.mark.parametrize(
+    ("evaluations", "kinds"),
+    [
+        ([(0.30, 0.25), (0.32, 0.26), (0.30, 0.15)], [None, None, None]),  # .15 is .1 above the usual .055, not over
+        ([(0.30, 0.25), (0.32, 0.26), (0.33, 0.15)], [None, None, "co"]),
+        ([(0.60, 0.01), (0.60, 0.01)], ["co", None]),  # from the first epoch on, and once
+        ([(0.60, 0.01), (0.30, 0.27), (0.60, 0.01)], ["co", None, "co"]),
+        ([(float("nan"), 0.2), (0.4, 0.35)], [None, None]),
+    ],
+)
+def test_fgsm_leaving_pgd_behind_is_heard(evaluations, kinds):
+    watch = EnergyWatch()
+    alarms = [watch.judge_gap(*accuracies, 10_000) for accuracies in evaluations]
+    assert [alarm and alarm.kind for alarm in alarms] == kinds
+
+
+def test_a_gap_within_chance_of_few_images_is_none():
+    assert EnergyWatch().judge_gap(0.5, 0.3, 100) is None
+    alarm = EnergyWatch().judge_gap(0.5, 0.3, 1000)
+    assert alarm.kind == "co" and "50.0% of training images are right under FGSM, 30.0% under PGD" in alarm.reason
+    assert alarm.numbers == {"fgsm": 0.5, "pgd": 0.3, "usual_gap": 0.0, "samples": 1000.0}
+
+
 def test_the_alarm_tells_its_numbers():
     watch, _ = watching(USUAL, USUAL)
     alarm = watch.judge(0.25, 0.5, 100)
@@ -139,6 +162,7 @@ def test_a_watch_goes_on_from_its_state_as_if_never_stopped(tmp_path):
         for batch in batches[:3]:
             watch.update(*batch)
         watch.step()
+        watch.judge_gap(0.3, 0.2, 50)
         watch.update(*batches[3])
     torch.save(first.state_dict(), tmp_path / "state.pt")
     second = EnergyWatch()
