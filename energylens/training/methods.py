@@ -119,5 +119,12 @@ METHODS: dict[str, Method] = {
     "mart": Method(mart, _NEAR, "openreview rklOg6EFwS", "eval", beta=5.0, steppable=True),
     "mail-trades": Method(mail_trades, _KL, "arXiv 2106.07904", "eval", beta=5.0, steppable=True),
     "weat-nat": Method(weat_natural, _KL, "arXiv 2407.06315", "eval", beta=6.0, steppable=True),
-    "weat-adv": Method(weat_adversarial, _KL, "arXiv 2407.06315", "eval", beta=6.0, steppable=True),
+    "weat-adv": Method(
+        weat_adversarial,
+        _KL,
+        "arXiv 2407.06315: beta 6 as in its tables, 7 in its authors' code",
+        "eval",
+        beta=6.0,
+        steppable=True,
+    ),
 }

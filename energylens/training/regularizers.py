@@ -120,12 +120,13 @@ DER_GAMMAS = {"abnormal": 0.0, "both": 0.0, "all": 0.1}  # the same of gamma, in
 @dataclass(frozen=True)
 class Regularizer:
     """One row. weight: where none is given; switched: whether an ``ErrorSwitch`` on the value turns the weight on and
-    off."""
+    off; double_backward: whether its gradient is one of a gradient."""
 
     value: Callable[[Step], Tensor]
     weight: Callable[[TrainSettings], float]
     source: str
     switched: bool = False
+    double_backward: bool = False
 
 
 REGULARIZERS: dict[str, Regularizer] = {
@@ -134,7 +135,7 @@ REGULARIZERS: dict[str, Regularizer] = {
         lambda settings: DER_WEIGHTS[settings.der_on],
         "arXiv 2505.22486, as its first author's explainer states it; the weight is ours [R]",
     ),
-    "gradalign": Regularizer(gradalign, _usual_alignment, "arXiv 2007.02617"),
+    "gradalign": Regularizer(gradalign, _usual_alignment, "arXiv 2007.02617", double_backward=True),
     "aaer": Regularizer(aaer, lambda settings: 1.0, "arXiv 2404.08154, our reading [R]"),
     "elle": Regularizer(elle, _elle_weight, "arXiv 2401.11618"),
     "elle-a": Regularizer(elle, lambda settings: 4000.0, "arXiv 2401.11618", switched=True),

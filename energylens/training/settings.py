@@ -223,6 +223,9 @@ def _check_words(settings: TrainSettings) -> None:
     for option, fault in meaningless.items():
         if fault:
             raise InputError(f"{option} means nothing to --method {settings.method}: leave one of the two out")
+    for name in settings.reg if settings.compile else ():
+        if REGULARIZERS[name].double_backward:
+            raise InputError(f"--reg {name} needs a double backward, which torch.compile has not: leave --compile out")
     _check_omission(settings)
     _check_der(settings)
     if settings.reg_weight and len(settings.reg_weight) != len(settings.reg):

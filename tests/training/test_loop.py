@@ -28,6 +28,7 @@ from energylens.training.loop import train
 from energylens.training.methods import METHODS
 from energylens.training.recipes import RECIPES, settings_in, settings_of
 from energylens.training.regularizers import REGULARIZERS
+from energylens.training.run import open_run
 from energylens.training.watch import Alarm, EnergyWatch
 
 TINY = {
@@ -83,6 +84,21 @@ def test_an_epoch_that_is_not_judged_has_no_accuracies_and_the_last_one_has(tmp_
     assert trained.history["test_pgd"].notna().tolist() == [False, True, True]
     assert trained.history["probe_delta_marginal"].notna().all()
     assert trained.best in (2, 3)
+
+
+def attacked(tmp_path, **own):
+    """What the attack of a run's first step makes of its images."""
+    run = open_run(tiny(**own), tmp_path, None, root=None, device="cpu", watch=None, overwrite=True)
+    run.generator.manual_seed(0)
+    _, x, y = next(run.walk(0))
+    return run.attacker(x, y, run.settings.radius).x_adv
+
+
+@pytest.mark.parametrize(("method", "exact"), [("trades", True), ("weat-adv", True), ("pgd", False)])
+def test_attacks_that_compare_with_clean_logits_stay_float32_under_bf16(method, exact, tmp_path):
+    torch.manual_seed(0)
+    whole, half = (attacked(tmp_path, method=method, steps=5, amp=amp) for amp in ("no", "bf16"))
+    assert torch.equal(whole, half) == exact
 
 
 def test_everything_at_once_trains(tmp_path):
@@ -315,6 +331,7 @@ def test_resume_keeps_to_the_runs_own_settings(tmp_path):
         ({"epochs": 0}, "--epochs is 0"),
         ({"reg": ("der",), "reg_weight": (1.0, 2.0)}, "2 --reg-weight came for 1 --reg"),
         ({"reg": ("der",), "reg_weight": (float("nan"),)}, "finite numbers"),
+        ({"reg": ("gradalign",), "compile": True}, "--reg gradalign needs a double backward, .* leave --compile out"),
         ({"classes": (3,)}, "two or more different labels"),
         ({"arch": "resnet81"}, "unknown architecture 'resnet81' .did you mean resnet18"),
         ({"nonsense": 1}, "unknown setting 'nonsense'"),
