@@ -26,6 +26,8 @@ from typing import Any
 import click
 import pandas as pd
 
+from analyses.lab import Lab
+from analyses.overfitting import PROVENANCE
 from energylens.errors import InputError
 from energylens.training.recipes import settings_of
 from energylens.training.settings import TrainSettings
@@ -286,11 +288,40 @@ def throughput(arm: Arm, desk: Desk, steps: int = 20) -> float:
 
 def finished(results: Path = RESULTS) -> pd.DataFrame:
     """How every finished arm ended, a row each, in the order of the campaigns: what ``record`` wrote, without the
-    settings."""
-    found = [json.loads(path.read_text()) for path in sorted(results.glob(f"*/{FINAL}"))]
+    settings, and its folder."""
+    found = [json.loads(path.read_text()) | {"folder": path.parent.name} for path in results.glob(f"*/{FINAL}")]
     order = [arm for campaign in CAMPAIGNS.values() for arm in campaign.arms]
-    found.sort(key=lambda final: (order.index(final["arm"]) if final["arm"] in order else len(order), final["seed"]))
+    found.sort(key=lambda final: (order.index(final["arm"]) if final["arm"] in order else len(order), final["folder"]))
     return pd.DataFrame([{name: value for name, value in final.items() if name != "settings"} for final in found])
+
+
+def curves(results: Path = RESULTS) -> pd.DataFrame:
+    """One row an epoch of every finished arm: arm, seed, epoch, alarm, delta_marginal (nats, mean of the training
+    samples seen), and in % test_pgd, test_clean, abnormal_share and gap (FGSM minus PGD accuracy on training images).
+
+    Raises InputError where no arm is finished.
+    """
+    ends = finished(results)
+    if ends.empty:
+        raise InputError(f"no finished arm in {results}: python -m analyses.campaign cifar10 makes them, in hours")
+    tables = []
+    for arm, seed, folder in zip(ends["arm"], ends["seed"], ends["folder"], strict=True):
+        epochs = pd.read_csv(results / folder / EPOCHS, keep_default_na=False, na_values=[""]).fillna({"alarm": ""})
+        percent = 100 * epochs[["test_pgd", "test_clean", "abnormal_share"]]
+        percent["gap"] = 100 * (epochs["train_fgsm"] - epochs["train_pgd"])
+        tables.append(percent.assign(arm=arm, seed=seed).join(epochs[["epoch", "alarm", "delta_marginal"]]))
+    table = pd.concat(tables, ignore_index=True)
+    table.attrs["caption"] = (
+        "CIFAR-10, PreActResNet-18 of width 16, bfloat16; an epoch is judged by FGSM and PGD-10 on 500 images; seed "
+        f"{', '.join(map(str, sorted(table['seed'].unique())))}. {PROVENANCE} Recorded, not computed now: python -m "
+        "analyses.campaign cifar10."
+    )
+    return table
+
+
+def exhibit(lab: Lab) -> pd.DataFrame:
+    """What is recorded, at every scale: an arm is an hour."""
+    return curves()
 
 
 def _override(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from analyses import campaign
 from analyses.campaign import CAMPAIGNS, Desk, finished, main, perform
 from energylens.errors import InputError
+from figures import campaign as panels
 
 TINY = {
     "dataset": "digits", "arch": "digits-cnn", "augment": "none", "epochs": 2, "per_class": 30,
@@ -66,6 +67,17 @@ def test_an_arm_is_trained_judged_and_written_down(arms, tmp_path):
     epochs = pd.read_csv(desk.results / arms[0].slug / "epochs.csv")
     assert epochs["test_pgd"].notna().tolist() == [False, True]
     assert len(pd.read_csv(desk.results / arms[0].slug / "steps.csv")) == 1
+    curves = campaign.curves(desk.results)
+    assert curves.groupby("arm", sort=False)["epoch"].apply(list).to_dict() == {"FGSM": [1, 2], "PGD": [1, 2]}
+    figure = panels.draw(curves)
+    assert [axes.get_title() for axes in figure.axes if axes.get_title()] == ["FGSM", "PGD"]
+    (error,) = (line.get_ydata() for line in figure.axes[0].lines if line.get_linewidth() == 1.4)
+    assert error.tolist() == pytest.approx([100 - 100 * epochs["test_pgd"][1]])
+
+
+def test_without_a_finished_arm_there_is_nothing_to_draw(tmp_path):
+    with pytest.raises(InputError, match=r"python -m analyses\.campaign cifar10 makes them"):
+        campaign.curves(tmp_path)
 
 
 def test_a_campaign_of_other_settings_is_refused_in_a_line(arms, tmp_path):

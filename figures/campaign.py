@@ -1,0 +1,83 @@
+"""Training on the whole of CIFAR-10, an arm a column: PGD test error and dE(x) of the training samples against the
+epoch, below them the share of abnormal examples and how far FGSM accuracy leaves PGD accuracy behind (arXiv
+2505.22486)."""
+
+from __future__ import annotations
+
+import textwrap
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from energylens.plots.style import ABNORMAL, ADVERSARIAL, DELTA, ERROR, FAINT, STYLE
+
+ACROSS = 4  # arms side by side
+LETTERS = 125  # of the caption's line
+ABOVE = {"error": (ERROR, "PGD test error"), "delta_marginal": (DELTA, "$\\Delta E(x)$, training samples")}
+BELOW = {
+    "abnormal_share": (ABNORMAL, "abnormal examples, training"),
+    "gap": (FAINT, "FGSM minus PGD accuracy, training"),
+}
+
+
+def draw(table: pd.DataFrame) -> Figure:
+    """Draw what ``analyses.campaign.curves`` returns."""
+    table = table.assign(error=100 - table["test_pgd"])
+    arms = list(dict.fromkeys(table["arm"]))
+    across, bands = min(len(arms), ACROSS), -(-len(arms) // ACROSS)
+    low, high = min(table["delta_marginal"].min(), 0), max(table["delta_marginal"].max(), 0)
+    margin = 0.1 * max(high - low, 0.1)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(2.6 * across + 0.6, 3.2 * bands + 0.9))
+        grid = figure.subplots(2 * bands, across, squeeze=False, height_ratios=[2, 1] * bands)
+        for number in range(bands * across):
+            upper, lower = (grid[2 * (number // across) + down, number % across] for down in (0, 1))
+            if number >= len(arms):
+                upper.set_visible(False)
+                lower.set_visible(False)
+                continue
+            right = _arm(upper, lower, table[table["arm"] == arms[number]])
+            right.set_ylim(low - margin, high + margin)
+            upper.set_title(arms[number])
+            last = number % across == across - 1 or number == len(arms) - 1
+            right.tick_params(labelright=last)
+            if number % across == 0:
+                upper.set_ylabel("PGD test error  [%]", color=ERROR)
+                lower.set_ylabel("[%]")
+            if last:
+                right.set_ylabel("$\\Delta E(x)$  [nats]", color=DELTA)
+        figure.legend(handles=_handles(table), loc="outside upper center", ncols=3, fontsize=8)
+        figure.supxlabel(textwrap.fill(f"{table.attrs['caption']} A line a seed.", LETTERS), fontsize=6, color=FAINT)
+    return figure
+
+
+def _arm(upper: Axes, lower: Axes, rows: pd.DataFrame) -> Axes:
+    """One arm, a line a seed; returns the upper panel's right axes."""
+    right = upper.twinx()
+    right.spines["right"].set_visible(True)
+    right.axhline(0, color=DELTA, linewidth=0.6, alpha=0.5)
+    for _, seed in rows.groupby("seed"):
+        judged = seed.dropna(subset="error")
+        upper.plot(judged["epoch"], judged["error"], color=ERROR, linewidth=1.4)
+        right.plot(seed["epoch"], seed["delta_marginal"], color=DELTA, linewidth=1.4)
+        for name, (colour, _) in BELOW.items():
+            known = seed.dropna(subset=name)
+            lower.plot(known["epoch"], known[name], color=colour, linewidth=1.2, clip_on=False)
+        for epoch in seed.loc[seed["alarm"] != "", "epoch"].head(1):
+            upper.plot(epoch, 103, marker="v", color=ADVERSARIAL, markersize=5, clip_on=False)
+    upper.set(ylim=(0, 103), xticklabels=[])
+    lower.set(ylim=(0, 100), xlabel="epoch")
+    return right
+
+
+def _handles(table: pd.DataFrame) -> list[Line2D]:
+    """What the legend shows: nothing that is not drawn."""
+    handles = [Line2D([], [], color=colour, label=name) for colour, name in (ABOVE | BELOW).values()]
+    if (table["alarm"] != "").any():
+        handles.append(
+            Line2D([], [], color=ADVERSARIAL, marker="v", linestyle="", label="first alarm of the watch (a seed each)")
+        )
+    return handles
