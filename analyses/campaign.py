@@ -35,6 +35,7 @@ from energylens.whole_file import whole_file
 
 RESULTS = Path(__file__).parent / "results" / "campaign"
 PLAN, EPOCHS, STEPS, FINAL = "campaign.json", "epochs.csv", "steps.csv", "final.json"
+MISSING = "nan"  # in these tables, where an empty cell is an alarm that did not come
 STEP_EVERY = 100  # steps between two rows of steps.csv
 POLL = 0.5  # seconds between two looks at the processes
 DER, SINGLE, ROBUST = {"reg": ("der",)}, {"recipe": "co"}, {"recipe": "ro"}
@@ -247,7 +248,7 @@ def record(arm: Arm, folder: Path, desk: Desk, final: Mapping[str, Any]) -> None
     steps = steps.groupby((steps["step"] - 1) // STEP_EVERY).first()
     for table, name in ((run.history, EPOCHS), (steps, STEPS)):
         with whole_file(target / name) as temporary:
-            table.to_csv(temporary, index=False, float_format="%.5g")
+            table.to_csv(temporary, index=False, float_format="%.5g", na_rep=MISSING)
     about = {
         "arm": arm.name,
         "seed": arm.settings.seed,
@@ -306,7 +307,7 @@ def curves(results: Path = RESULTS) -> pd.DataFrame:
         raise InputError(f"no finished arm in {results}: python -m analyses.campaign cifar10 makes them, in hours")
     tables = []
     for arm, seed, folder in zip(ends["arm"], ends["seed"], ends["folder"], strict=True):
-        epochs = pd.read_csv(results / folder / EPOCHS, keep_default_na=False, na_values=[""]).fillna({"alarm": ""})
+        epochs = pd.read_csv(results / folder / EPOCHS, keep_default_na=False, na_values=[MISSING])
         percent = 100 * epochs[["test_pgd", "test_clean", "abnormal_share"]]
         percent["gap"] = 100 * (epochs["train_fgsm"] - epochs["train_pgd"])
         tables.append(percent.assign(arm=arm, seed=seed).join(epochs[["epoch", "alarm", "delta_marginal"]]))
