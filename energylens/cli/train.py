@@ -59,6 +59,7 @@ _SETTINGS = (
         help="Samples: abnormal, all, both, or auto: abnormal in single-step training, else all [default: auto].",
     ),
     click.option("--der-mean", metavar="M", help="Divide by all samples or by the selected ones [R: all]."),
+    click.option("--der-unit", metavar="U", help="Of dE and gamma: nats, or the batch's spread of E [R: nats]."),
     click.option("--der-start", metavar="NAME", help="What x is: clean, or the start of the attack [R: clean]."),
     click.option("--der-stop-gradient", metavar="END", help="The end without a gradient: none, clean, adv [R: none]."),
     click.option("--der-warmup", type=float, metavar="E", help="Epochs over which DER's weight grows from 0 [R: 0]."),

@@ -13,6 +13,8 @@ OUR choice [R]; ``analyses/overfitting.py`` is the study that chose the defaults
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -22,6 +24,12 @@ from energylens.errors import InputError
 #: which samples the term is of: 1 or 0 for each, of the mask of abnormal ones, (N,)
 SAMPLES = ("abnormal", "all", "both")
 MEANS = ("all", "selected")  # what the sum is divided by: the batch, or the samples that the term is of
+#: the unit of the differences and of gamma
+UNITS: dict[str, Callable[[Tensor], Tensor]] = {
+    "nats": lambda logits: logits.new_ones(()),
+    "spread": lambda logits: energy_spread(logits),
+}
+SMALLEST_SPREAD = 1e-3  # nats: a network that gives every image the same energies has none to divide by
 NORMAL_SHARE = 0.003  # [R] of "both": the weight of the term on every sample beside that on the abnormal ones
 
 
@@ -47,12 +55,39 @@ def delta_energy_norm(logits: Tensor, logits_adv: Tensor, y: Tensor) -> Tensor:
     return norm
 
 
+def energy_spread(logits: Tensor) -> Tensor:
+    """How much energies differ between the images of a batch: ``sqrt(mean_k var_i E(x_i, k))``. [R]
+
+    A constant energy is the trivial minimum of every penalty on dE. In units of this spread it is none: a network that
+    shrinks its energies shrinks both.
+
+    Args:
+        logits: f(x), (N, K) with N at least 2.
+
+    Returns:
+        A scalar in nats, at least ``SMALLEST_SPREAD``.
+
+    Example:
+        >>> energy_spread(torch.tensor([[0.0, 1.0], [0.0, 3.0]]))
+        tensor(1.)
+    """
+    return logits.var(dim=0).mean().clamp_min(SMALLEST_SPREAD**2).sqrt()
+
+
 def delta_energy_regularizer(
-    logits: Tensor, logits_adv: Tensor, y: Tensor, *, gamma: float = 0.0, on: str = "abnormal", mean: str = "all"
+    logits: Tensor,
+    logits_adv: Tensor,
+    y: Tensor,
+    *,
+    gamma: float = 0.0,
+    on: str = "abnormal",
+    mean: str = "all",
+    unit: str = "nats",
 ) -> Tensor:
     """DER's term ``max(|| [ dE(x), dE(x, y) ] ||_2 - gamma, 0)``, a scalar to be weighed with beta and added to a loss.
 
-    Source: first author's explainer of arXiv 2505.22486; what ``mean`` and ``on="both"`` choose is ours [R].
+    Source: first author's explainer of arXiv 2505.22486; ``on="both"``, ``mean="selected"`` and ``unit="spread"`` are
+    ours [R].
 
     Args:
         logits: f(x), (N, K); x is the clean image, or where the attack began.
@@ -62,12 +97,14 @@ def delta_energy_regularizer(
         on: "abnormal" for the samples whose loss the attack lowered (single-step training), "all" for every sample
             (multi-step training), "both" for the first plus ``NORMAL_SHARE`` times the second.
         mean: "all" to divide the abnormal samples' sum by N, "selected" by their number (by one where there is none).
+        unit: of the differences and of gamma: "nats", or "spread" for the batch's ``energy_spread``, which has a
+            gradient too.
 
     Returns:
-        A scalar in nats, at least 0. The mask has no gradient.
+        A scalar in the unit, at least 0. The mask has no gradient.
 
     Raises:
-        InputError: for gamma below 0 and for words that ``on`` and ``mean`` do not know.
+        InputError: for gamma below 0 and for words that ``on``, ``mean`` and ``unit`` do not know.
 
     Example:
         >>> logits, logits_adv = torch.zeros(2, 2), torch.tensor([[3.0, 3.0], [0.0, 1.0]])
@@ -76,10 +113,10 @@ def delta_energy_regularizer(
     """
     if not gamma >= 0:
         raise InputError(f"gamma is {gamma}: give a number of at least 0, in nats")
-    for name, given, known in (("on", on, SAMPLES), ("mean", mean, MEANS)):
+    for name, given, known in (("on", on, SAMPLES), ("mean", mean, MEANS), ("unit", unit, tuple(UNITS))):
         if given not in known:
             raise InputError(f"{name} is {given!r}: give one of {', '.join(known)}")
-    term = (delta_energy_norm(logits, logits_adv, y) - gamma).relu()
+    term = (delta_energy_norm(logits, logits_adv, y) / UNITS[unit](logits) - gamma).relu()
     if on == "all":
         return term.mean()
     mask = abnormal(logits.detach(), logits_adv.detach(), y).to(term)

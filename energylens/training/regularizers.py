@@ -40,6 +40,7 @@ def der(step: Step) -> Tensor:
         gamma=settings.der_gamma or 0.0,
         on=settings.der_on,
         mean=settings.der_mean,
+        unit=settings.der_unit,
     )
     return term * min(1.0, step.progress / settings.der_warmup) if settings.der_warmup else term
 

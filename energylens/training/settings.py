@@ -13,7 +13,7 @@ from energylens.data import DATA_SETS, data_set
 from energylens.errors import InputError
 from energylens.models.architectures import architecture
 from energylens.training.augmentation import AUGMENTATIONS, usual_augmentation
-from energylens.training.der import MEANS, SAMPLES
+from energylens.training.der import MEANS, SAMPLES, UNITS
 from energylens.training.methods import METHODS
 from energylens.training.omission import RULES
 from energylens.training.optimizers import OPTIMIZERS
@@ -37,7 +37,7 @@ class TrainSettings:
     takes it, that it asks. normalize: put the training images' mean and std into the model, as a layer. attack_mode: of
     the batch norm inside the attack. eps_ramp: epochs over which eps grows from 0. beta: weight of the KL term.
     replays: of a batch, in free training. reg, reg_weight: regularisers and their weights, in pairs; no weights stand
-    for the regularisers' own. der_*: gamma, in nats, and the choices that DER's author leaves open, see ``der.py``;
+    for the regularisers' own. der_*: gamma, in der_unit, and the choices that DER's author leaves open, see ``der.py``;
     der_warmup: epochs over which its weight grows from 0. awp: gamma of the weight perturbation, 0 for none. peak,
     milestones: shares of the run, see ``schedules.py``. ema: decay of the averaged weights, 0 for none. eval_samples:
     how many images of each split the epochs are judged by, 0 for all; eval_every: epochs between two such judgements,
@@ -72,6 +72,7 @@ class TrainSettings:
     der_gamma: float | None = None
     der_on: str = AUTO
     der_mean: str = "all"
+    der_unit: str = "nats"
     der_start: str = "clean"
     der_stop_gradient: str = "none"
     der_warmup: float = 0.0
@@ -200,6 +201,7 @@ def _check_words(settings: TrainSettings) -> None:
         "schedule": (settings.schedule, SCHEDULES),
         "der-on": (settings.der_on, (AUTO, *SAMPLES)),
         "der-mean": (settings.der_mean, MEANS),
+        "der-unit": (settings.der_unit, UNITS),
         "der-start": (settings.der_start, STARTS),
         "der-stop-gradient": (settings.der_stop_gradient, STOPS),
         "attack-mode": (settings.attack_mode or "train", MODES),

@@ -71,6 +71,30 @@ def test_der_on_both_is_the_masked_term_and_a_share_of_the_whole():
     torch.testing.assert_close(found, masked + 0.003 * whole)
 
 
+@pytest.mark.parametrize("on", ["all", "abnormal"])
+def test_der_in_units_of_the_spread_does_not_see_the_scale_of_the_energies(on):
+    logits, logits_adv, y = some_logits()
+    spread = torch.stack([logits[:, k].var() for k in range(5)]).mean().sqrt()
+    literal = literal_der(logits, logits_adv, y, 0.0, on, "all") / spread
+    found = el.delta_energy_regularizer(logits, logits_adv, y, on=on, unit="spread")
+    torch.testing.assert_close(found, literal)
+    ends = (logits, logits_adv)
+    for ours, theirs in zip(torch.autograd.grad(found, ends), torch.autograd.grad(literal, ends), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    # dE(x, y) alone scales with the logits: far from uniform, a factor changes nothing
+    far = 100 * F.one_hot(y, 5) + logits
+    moved = 100 * F.one_hot(y, 5) + logits_adv
+    one, half = (el.delta_energy_regularizer(c * far, c * moved, y, on="all", unit="spread") for c in (1.0, 0.5))
+    torch.testing.assert_close(one, half)
+
+
+def test_der_of_a_constant_network_is_no_refuge_and_no_nan():
+    logits = torch.zeros(4, 3, requires_grad=True)
+    found = el.delta_energy_regularizer(logits, logits + 0.01, torch.zeros(4).long(), on="all", unit="spread")
+    (gradient,) = torch.autograd.grad(found, logits)
+    assert found.item() == pytest.approx(0.01 * math.sqrt(2) / 1e-3, rel=1e-3) and gradient.isfinite().all()
+
+
 @pytest.mark.parametrize("mean", ["all", "selected"])
 def test_der_of_a_batch_without_abnormal_examples_is_zero(mean):
     logits = torch.zeros(3, 4, requires_grad=True)
@@ -91,7 +115,12 @@ def test_ders_gradient_where_nothing_moved_is_zero(on):
 
 @pytest.mark.parametrize(
     ("own", "told"),
-    [({"gamma": -0.1}, "gamma is -0.1"), ({"on": "every"}, "abnormal, all, both"), ({"mean": "n"}, "all, selected")],
+    [
+        ({"gamma": -0.1}, "gamma is -0.1"),
+        ({"on": "every"}, "abnormal, all, both"),
+        ({"mean": "n"}, "all, selected"),
+        ({"unit": "bits"}, "nats, spread"),
+    ],
 )
 def test_der_refuses_what_it_does_not_know(own, told):
     with pytest.raises(InputError, match=told):
@@ -112,9 +141,11 @@ def test_der_of_a_step_has_every_switch():
     x, x_adv, y = some_logits()
     start, _, _ = some_logits(seed=1)
     own = {"der_gamma": 0.3, "der_on": "abnormal", "der_mean": "selected", "der_start": "start", "der_warmup": 4.0}
+    own["der_unit"] = "spread"
     settings = settings_of("digits", method="rs-fgsm", reg=("der",), **own)
     step = Step(FLAT, x, start, x_adv, y, settings, BatchNoise(torch.Generator()), 0.1, 1.0, None)
-    expected = literal_der(start, x_adv, y, 0.3, "abnormal", "selected")
+    spread = start.var(dim=0).mean().sqrt().item()
+    expected = literal_der(start, x_adv, y, 0.3 * spread, "abnormal", "selected") / spread
     torch.testing.assert_close(der(step), expected / 4)
     torch.testing.assert_close(der(replace(step, progress=9.0)), expected)
 
@@ -140,6 +171,7 @@ def test_ders_mask_follows_the_methods_steps(own, on, gamma, beta):
     [
         ({"der_gamma": 0.0}, "--der-gamma means nothing without DER: add --reg der"),
         ({"der_on": "all"}, "--der-on means nothing without DER"),
+        ({"der_unit": "spread"}, "--der-unit means nothing without DER"),
         ({"der_mean": "selected"}, "--der-mean means nothing without DER"),
         ({"der_start": "start", "reg": ("elle",)}, "--der-start means nothing without DER"),
         ({"der_warmup": 1.0}, "--der-warmup means nothing without DER"),
