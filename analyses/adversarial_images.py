@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import torch
@@ -41,6 +39,6 @@ def adversarial_images(record: Record, attack: AttackRecord, count: int = 8) -> 
     for column, images in zip(PIXELS, (x, x_adv, 0.5 + gain * (x_adv - x)), strict=True):
         table[column] = list(images.numpy())
     threat = f"eps {attack.manifest['eps']['text']} {record.norm}" if attack.manifest["eps"] else "no eps"
-    caption = f"{Path(record.model).name} on {record.dataset}, {threat}, seed {record.seed}"
+    caption = f"{record.model_title} on {record.dataset}, {threat}, seed {record.seed}"
     table.attrs = {"attack": attack.label, "gain": gain, "caption": caption}
     return table

@@ -4,7 +4,6 @@ column (arXiv 2407.06315, section 3)."""
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -66,7 +65,7 @@ def landscape(record: Record, *, bins: int | None = None, limits: tuple[float, f
                 )
     table = pd.concat(tables, ignore_index=True)
     table.attrs["caption"] = (
-        f"{Path(record.model).name} on {record.dataset}, n = {len(record)}, {record.threat}, seed {record.seed}"
+        f"{record.model_title} on {record.dataset}, n = {len(record)}, {record.threat}, seed {record.seed}"
     )
     return table
 

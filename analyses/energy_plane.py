@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,6 +38,6 @@ def plane(record: Record, *, arrows: int = ARROWS) -> pd.DataFrame:
         tables.append(rows.assign(attack=attack.name, label=attack.label, shown=shown))
     table = pd.concat(tables, ignore_index=True)
     table.attrs["caption"] = (
-        f"{Path(record.model).name} on {record.dataset}, n = {len(record)}, {record.threat}, seed {record.seed}"
+        f"{record.model_title} on {record.dataset}, n = {len(record)}, {record.threat}, seed {record.seed}"
     )
     return table

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -99,7 +98,7 @@ def _told(one: Generated, scorer: Scorer | None) -> str:
 
 def caption(made: Sequence[Generated], scorer: Scorer | None = None) -> str:
     """What the generations have in common, in words, and what their scores are in."""
-    models = " and ".join(dict.fromkeys(Path(one.model).name for one in made))
+    models = " and ".join(dict.fromkeys(one.model for one in made))
     shared = {name: value for name, value in made[0].settings.items() if all(_same(one, name, value) for one in made)}
     told = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in shared.items())
     scores = f"; scores in the features of {scorer.extractor.name}" if scorer else ""

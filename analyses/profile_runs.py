@@ -16,6 +16,7 @@ from energylens.attack_run import IMAGES
 from energylens.attacks.battery import Attack
 from energylens.attacks.registry import ATTACKS, find_row
 from energylens.errors import InputError, RunError
+from energylens.models.card import DIGITS
 from energylens.record import COLUMNS, SCHEMA_VERSION, AttackRecord, Record
 from energylens.run_folder import MANIFEST, RunFolder
 
@@ -67,6 +68,32 @@ def read_records(runs: Sequence[RunFolder]) -> list[Record]:
         attacked = _Attacked(run)
         together[attacked.subject].append(attacked)
     return [_record(group) for group in together.values()]
+
+
+def told_apart(records: Sequence[Record]) -> list[str]:
+    """What tells each record from the others of the same model's name and data set, in words; "" for one alone."""
+    told = []
+    for record in records:
+        kin = [_facts(other) for other in records if _name(other) == _name(record)]
+        differ = [key for key, value in _facts(record).items() if any(other[key] != value for other in kin)]
+        told.append(", ".join(f"{key} {_facts(record)[key]}" for key in differ))
+    return told
+
+
+def _name(record: Record) -> tuple[str, str]:
+    return record.model_title, record.dataset
+
+
+def _facts(record: Record) -> dict[str, str]:
+    """Together they differ between any two records of ``read_records``."""
+    identity = record.attacks[0].manifest["identity"]
+    data = identity["dataset"]
+    return {
+        "split": data["split"],
+        "seed": str(identity["seed"]),
+        "model": identity["model"][:DIGITS],
+        "data": data["digest"][:DIGITS],
+    }
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,5 +38,5 @@ def weights(record: Record) -> pd.DataFrame:
         for name, chosen in (("right_share", ~wrong), ("wrong_share", wrong))
     }
     table = pd.DataFrame({"left": edges[:-1], "right": edges[1:], **shares, "weight": weat_weight(logits).numpy()})
-    table.attrs["caption"] = f"{Path(record.model).name} on {record.dataset}, n = {len(record)} natural test images"
+    table.attrs["caption"] = f"{record.model_title} on {record.dataset}, n = {len(record)} natural test images"
     return table

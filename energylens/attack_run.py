@@ -15,7 +15,7 @@ from energylens.errors import RunError
 from energylens.manifest import made_elsewhere
 from energylens.models import ModelCard
 from energylens.record import AttackRecord
-from energylens.run_folder import open_run
+from energylens.run_folder import RunFolder, open_run
 from energylens.shards import Ranks
 from energylens.store import Images, Memory, Store
 
@@ -42,8 +42,15 @@ def open_attack_run(
     """The run with the rows that are there. A callable's stay in memory until they are whole: see ``settle``."""
     if out is None or not attack.reusable:
         return AttackRun(attack, Memory(manifest), also)
-    folder = open_run(Path(out), card.short_name, attack.row.name, manifest, overwrite=overwrite)
+    folder = _open(attack, card, manifest, out, overwrite=overwrite)
     return AttackRun(attack, folder, also)
+
+
+def _open(
+    attack: Attack, card: ModelCard, manifest: Mapping[str, Any], out: str | Path, *, overwrite: bool
+) -> RunFolder:
+    name = card.folder_name(manifest["identity"]["model"])
+    return open_run(Path(out), name, attack.row.name, manifest, overwrite=overwrite, formerly=card.short_name)
 
 
 @dataclass
@@ -93,7 +100,7 @@ class AttackRun:
         if ranks.rank == 0:
             rows = self.store.rows()
             images = self.store.images(rows["index"].tolist()) if IMAGES in self.also else None
-            folder = open_run(Path(out), card.short_name, self.attack.row.name, self.store.manifest, overwrite=True)
+            folder = _open(self.attack, card, self.store.manifest, out, overwrite=True)
             folder.write(rows, self.store.seconds(), images)
 
     def note(self) -> str | None:

@@ -26,7 +26,7 @@ from energylens.data import Samples
 from energylens.errors import InputError, RunError
 from energylens.ladder import climb
 from energylens.manifest import manifest_of, shared_identity
-from energylens.models import card_of, weights_digest
+from energylens.models import current_card
 from energylens.record import Record, measure
 from energylens.run_folder import model_folder
 from energylens.shards import RANKS, Ranks, Shard, joined_ranks, parse_shard
@@ -115,7 +115,7 @@ def profile(
     Raises InputError for a request that cannot be met, RunError where disk, network or model fail.
     """
     module = the_module(model, data, device, model_options)
-    card = replace(card_of(module), weights=weights_digest(module))
+    card = current_card(module)
     samples = the_samples(data, card, module, n=n, choose=choose, split=split, seed=seed, root=data_root)
     norm = norm.lower() if norm else ("l2" if card.threat_model == "L2" else "linf")
     eps = usual_radius(card, samples, norm) if eps is None else eps
@@ -170,7 +170,7 @@ def profile(
         norm,
         seed,
         attacks=tuple(run.record(wanted) for run in runs),
-        folder=None if out is None else model_folder(Path(out), card.short_name),
+        folder=None if out is None else model_folder(Path(out), card.folder_name(common["model"])),
         samples=samples,
         notes=tuple(filter(None, (sight.note, _half_note(battery), *(run.note() for run in runs)))),
     )

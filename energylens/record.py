@@ -17,6 +17,7 @@ from energylens.attacks.result import AttackResult
 from energylens.data import Samples
 from energylens.energy import abnormal, cross_entropy, joint_energy, marginal_energy
 from energylens.errors import InputError
+from energylens.models import model_title
 from energylens.separability import Separability, separability
 
 SCHEMA_VERSION = 1
@@ -200,6 +201,12 @@ class Record:
 
     def __len__(self) -> int:
         return len(self.attacks[0].rows)
+
+    @property
+    def model_title(self) -> str:
+        """The model as a reader is shown it: of a weights file the last folder, which is a training's run, and the
+        file."""
+        return model_title(self.attacks[0].manifest["model"])
 
     @property
     def threat(self) -> str:

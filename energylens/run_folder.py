@@ -139,13 +139,25 @@ class RunFolder:
         return holding(self.path, share, alone=alone, instead="share the work by --shard 1/2 and 2/2, ")
 
 
-def open_run(out: Path, model: str, attack: str, manifest: Mapping[str, Any], *, overwrite: bool = False) -> RunFolder:
+def open_run(
+    out: Path,
+    model: str,
+    attack: str,
+    manifest: Mapping[str, Any],
+    *,
+    overwrite: bool = False,
+    formerly: str | None = None,
+) -> RunFolder:
     """The run folder for these settings, made if it is not there.
 
-    manifest["identity"] is what the rows depend on. Raises InputError where the folder holds rows of other settings,
+    manifest["identity"] is what the rows depend on. formerly: what an earlier version called the model's folder; a run
+    that lies there is taken as it is. Raises InputError where the folder holds rows of other settings,
     RunError where it cannot be written or read, or is to be overwritten while another process fills it.
     """
-    path = model_folder(out, model) / f"{safe_name(attack)}-{fingerprint(manifest['identity'])}"
+    name = f"{safe_name(attack)}-{fingerprint(manifest['identity'])}"
+    path = model_folder(out, model) / name
+    if formerly and not path.exists() and (earlier := model_folder(out, formerly) / name).exists():
+        path = earlier
     return RunFolder(path, open_folder(path, manifest, overwrite=overwrite))
 
 

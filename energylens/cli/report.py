@@ -41,13 +41,14 @@ def command(runs: tuple[Path, ...], out: Path, samples: int, data_root: Path | N
     energylens report runs/digits-standard
     energylens report runs/train/* --out training.html
     """
-    from analyses.profile_runs import find_runs, read_records
+    from analyses.profile_runs import find_runs, read_records, told_apart
     from analyses.training_runs import group_runs, read_runs
     from energylens.report.page import render, save_page
 
     profiles, trainings = find_runs(runs)
+    records = read_records(profiles)
     stories: list[ProfileStory | TrainingStory] = [
-        _profile(record, samples, data_root) for record in read_records(profiles)
+        _profile(record, apart, samples, data_root) for record, apart in zip(records, told_apart(records), strict=True)
     ]
     if trainings:
         stories += [_training(label, group) for label, group in group_runs(read_runs(trainings)).items()]
@@ -55,7 +56,7 @@ def command(runs: tuple[Path, ...], out: Path, samples: int, data_root: Path | N
     click.echo(out)
 
 
-def _profile(record: Record, count: int, root: Path | None) -> ProfileStory:
+def _profile(record: Record, apart: str, count: int, root: Path | None) -> ProfileStory:
     """One record's section; without pictures where its images cannot be had."""
     from analyses import report_profile as tables
     from analyses.attack_landscape import landscape
@@ -70,11 +71,12 @@ def _profile(record: Record, count: int, root: Path | None) -> ProfileStory:
         samples, missing = None, f"No pictures: {error}"
     command, caveats = tables.repeat(record, samples)
     return ProfileStory(
-        model=Path(record.model).name,
+        model=record.model_title,
         dataset=record.dataset,
         split=record.attacks[0].manifest["identity"]["dataset"]["split"],
         threat=record.threat,
         seed=record.seed,
+        apart=apart,
         attacks=tables.attack_table(record),
         rungs=tables.rung_table(record),
         landscape=landscape(record),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from energylens.generation.settings import GenerationSettings
 from energylens.generation.starts import Material, check_starts, draw_starts
 from energylens.generation.training_images import nearest, reference_energies
 from energylens.manifest import shared_identity, software
-from energylens.models import ModelCard, card_of, weights_digest
+from energylens.models import ModelCard, current_card
 from energylens.profiling import BATCH_SIZES, Listener, Progress
 from energylens.run_folder import RunFolder, holding, open_run
 from energylens.store import Memory, Store
@@ -76,7 +76,7 @@ def generate(
     module = the_module(model, data, device, options)
     if batch_size is None:
         size = BATCH_SIZES.get(device_of(module).type, size)
-    card = replace(card_of(module), weights=weights_digest(module))
+    card = current_card(module)
     train = whole_split(data, card, module, split="train", root=data_root)
     labels = _labels(classes, train)
     check_starts(settings, train, labels)
@@ -100,7 +100,7 @@ def generate(
             export(store.path, rows, store.images(rows["index"].tolist())["images"], train.classes, n)
         rows = rows[rows["index"] < n].reset_index(drop=True)
     return Generated(
-        card.name,
+        card.title,
         train.title,
         train.classes,
         settings.told(),
@@ -151,7 +151,10 @@ def _store(
 ) -> Store:
     if out is None:
         return Memory(manifest)
-    return open_run(Path(out), card.short_name, f"generate-{settings.start}", manifest, overwrite=overwrite)
+    return open_run(
+        Path(out), card.folder_name(manifest["identity"]["model"]), f"generate-{settings.start}", manifest,
+        overwrite=overwrite, formerly=card.short_name,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

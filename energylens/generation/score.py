@@ -28,6 +28,7 @@ from energylens.generation.scores import (
     manifold_scores,
 )
 from energylens.mean_interval import mean_interval
+from energylens.models import model_title
 from energylens.profiling import BATCH_SIZES, Listener, Progress
 from energylens.subject import the_device
 
@@ -269,8 +270,7 @@ def _described(pictures: Pictures) -> dict[str, Any]:
     """What tells pictures apart: the generation without its seed, or the folder."""
     if not pictures.manifest:
         return {"start": pictures.folder.name, "folder": str(pictures.folder)}
-    identity, model = pictures.manifest["identity"], pictures.manifest["model"]
-    name = Path(model["name"]).name
+    identity, name = pictures.manifest["identity"], model_title(pictures.manifest["model"])
     weights = identity["model"][:8]
     own = identity["generation"]
     return {**own["settings"], "classes": own["classes"], "model": name, "weights": weights, "n": len(pictures)}

@@ -12,15 +12,27 @@ from typing import TYPE_CHECKING, Any
 from energylens.models.zoo import ZooRow, find_models
 
 if TYPE_CHECKING:
-    from energylens.models.card import ModelCard, card_of, module_digest, weights_digest
+    from energylens.models.card import ModelCard, card_of, current_card, model_title, module_digest, weights_digest
     from energylens.models.loading import load_model
 
-__all__ = ["ModelCard", "ZooRow", "card_of", "find_models", "load_model", "module_digest", "weights_digest"]
+__all__ = [
+    "ModelCard",
+    "ZooRow",
+    "card_of",
+    "current_card",
+    "find_models",
+    "load_model",
+    "model_title",
+    "module_digest",
+    "weights_digest",
+]
 
 _HOMES = {
     "ModelCard": "card",
     "card_of": "card",
+    "current_card": "card",
     "load_model": "loading",
+    "model_title": "card",
     "module_digest": "card",
     "weights_digest": "card",
 }

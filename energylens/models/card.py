@@ -2,7 +2,7 @@
 
 import hashlib
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from numbers import Number
 from operator import itemgetter
@@ -12,6 +12,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from energylens.models.zoo import ZooRow, rows
+
+DIGITS = 8  # of a digest, behind a name that several models can have
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,43 @@ class ModelCard:
 
     @property
     def short_name(self) -> str:
-        """The name, of a weights file without its folder."""
+        """The name, of a weights file without its folder. Several models can have it."""
         return Path(self.name).name if self.source == "file" else self.name
+
+    @property
+    def title(self) -> str:
+        """See ``model_title``."""
+        return model_title(vars(self))
+
+    def folder_name(self, digest: str) -> str:
+        """A name for what is kept of this model, which no other model has.
+
+        digest: ``module_digest`` of the module. A model of the zoo goes by its name, or by its label where the name
+        stands in several benchmarks. What else is loaded, or handed over, can be another model under the same name
+        tomorrow: the beginning of the digest follows.
+        """
+        row = (self.dataset, self.threat_model)
+        labels = {(one.dataset, one.threat_model): one.label for one in rows() if self._is_of(one)}
+        if row not in labels:
+            return f"{self.title}-{digest[:DIGITS]}"
+        return self.name if len(labels) == 1 else labels[row]
+
+    def _is_of(self, row: ZooRow) -> bool:
+        return (row.name, row.source) == (self.name, self.source)
+
+
+def model_title(card: Mapping[str, Any]) -> str:
+    """The name that a reader is shown: of a weights file its folder too, which is a training's run.
+
+    card: the fields of a ModelCard, as a manifest holds them.
+
+    >>> model_title({"name": "best.safetensors", "source": "file", "origin": "/runs/train/pgd-1f/best.safetensors"})
+    'pgd-1f/best.safetensors'
+    """
+    if card["source"] != "file":
+        return str(card["name"])
+    path = Path(card["origin"] or card["name"])
+    return f"{path.parent.name}/{path.name}".lstrip("/")
 
 
 def weights_digest(module: nn.Module) -> str:
@@ -129,6 +168,13 @@ def card_of(module: nn.Module) -> ModelCard:
     if isinstance(card, ModelCard):
         return card
     return ModelCard(name=type(module).__name__, source="module", weights=weights_digest(module))
+
+
+def current_card(module: nn.Module) -> ModelCard:
+    """``card_of`` with the digest of the weights as they are now. A loaded model whose weights were changed since is
+    one of the user's own, whatever it was loaded as."""
+    card, weights = card_of(module), weights_digest(module)
+    return replace(card, weights=weights, source=card.source if card.weights == weights else "module")
 
 
 def with_card(module: nn.Module, card: ModelCard) -> nn.Module:

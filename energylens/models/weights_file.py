@@ -62,6 +62,6 @@ def load_weights_file(
         architecture=arch,
         clean=about.clean,
         autoattack=about.autoattack,
-        origin=str(path),
+        origin=str(path.parent.resolve() / path.name),
     )
     return normalized(module, mean, std), card

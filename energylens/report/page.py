@@ -39,14 +39,16 @@ class Repeat:
 
 @dataclass(frozen=True)
 class ProfileStory:
-    """One record. attacks, rungs, samples: tables of ``analyses.report_profile``; landscape: of
-    ``analyses.attack_landscape``. missing: why images are not shown, or "". published, notes: sentences."""
+    """One record. apart: what tells it from others of its model's name and data, or "". attacks, rungs, samples: tables
+    of ``analyses.report_profile``; landscape: of ``analyses.attack_landscape``. missing: why images are not shown, or
+    "". published, notes: sentences."""
 
     model: str
     dataset: str
     split: str
     threat: str
     seed: int
+    apart: str
     attacks: pd.DataFrame
     rungs: pd.DataFrame
     landscape: pd.DataFrame
@@ -60,7 +62,7 @@ class ProfileStory:
 
     @property
     def title(self) -> str:
-        return f"{self.model} on {self.dataset}"
+        return ", ".join(filter(None, [f"{self.model} on {self.dataset}", self.apart]))
 
     @property
     def setting(self) -> str:
