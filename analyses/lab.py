@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analyses.training_runs import TrainingRun, read_run
+from energylens.whole_file import shown
 
 if TYPE_CHECKING:
     from energylens.record import Record
@@ -53,7 +54,7 @@ class Lab:
         with ProcessPoolExecutor(self.jobs, mp_context=spawn) as pool:
             found = []
             for number, folder in enumerate(pool.map(work, wanted), start=1):
-                self.tell(f"training {number} of {len(wanted)}: {folder}")
+                self.tell(f"training {number} of {len(wanted)}: {shown(folder)}")
                 found.append(read_run(folder))
         self.used.extend(run.path for run in found)
         return found

@@ -17,6 +17,7 @@ from energylens.attacks.battery import Attack
 from energylens.attacks.registry import ATTACKS, find_row
 from energylens.errors import InputError, RunError
 from energylens.models.card import DIGITS
+from energylens.reading import find, reading
 from energylens.record import COLUMNS, SCHEMA_VERSION, AttackRecord, Record
 from energylens.run_folder import MANIFEST, RunFolder
 
@@ -33,7 +34,7 @@ def find_runs(paths: Iterable[Path]) -> tuple[list[RunFolder], list[Path]]:
     trainings: dict[Path, None] = {}
     for path in paths:
         known = len(profiles) + len(trainings)
-        for file in sorted(path.resolve().rglob(MANIFEST)):
+        for file in sorted(find(path.resolve(), MANIFEST)):
             if (manifest := _manifest(file)) is None:
                 continue
             if "attack" in manifest["identity"]:
@@ -47,10 +48,8 @@ def find_runs(paths: Iterable[Path]) -> tuple[list[RunFolder], list[Path]]:
 
 def _manifest(file: Path) -> Mapping[str, Any] | None:
     """What is in the file; None for another program's, which has no identity."""
-    try:
+    with reading(file, "run the command that made it again"):
         manifest = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise RunError(f"{file} is not readable ({error}): run the command that made it again") from error
     ours = isinstance(manifest, dict) and isinstance(manifest.get("identity"), dict)
     return manifest if ours else None
 

@@ -12,7 +12,8 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from energylens.errors import InputError, RunError
+from energylens.errors import InputError
+from energylens.reading import check_readable, is_there, reading
 from energylens.run_folder import MANIFEST
 from energylens.training.history import HISTORY, STEPS
 
@@ -56,12 +57,13 @@ class TrainingRun:
 
 def read_run(path: Path) -> TrainingRun:
     """The run in this folder, finished or not. InputError where it is none, RunError where it cannot be read."""
-    if not (path / MANIFEST).is_file():
+    if not is_there(path / MANIFEST):
         raise InputError(f"{path} is no run folder (no {MANIFEST}): give one that `energylens train` made")
+    check_readable(path / MANIFEST)
     try:
         manifest = json.loads((path / MANIFEST).read_text())
         settings = manifest["identity"]["settings"] | manifest.get("named", {})
-    except (OSError, ValueError, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError) as error:
         raise InputError(
             f"{path / MANIFEST} is not a training run's ({error!r}): give a folder that `energylens train` made"
         ) from error
@@ -135,7 +137,5 @@ def _told(value: Any) -> str:
 
 
 def _table(path: Path) -> pd.DataFrame:
-    try:
+    with reading(path, "run the command that made it again", (pa.ArrowException,)):
         return pd.read_parquet(path)
-    except (OSError, pa.ArrowException) as error:
-        raise RunError(f"{path} is damaged ({error}): run the command that made it again") from error

@@ -13,6 +13,7 @@ import pandas as pd
 
 from energylens.attack_run import IMAGES
 from energylens.errors import InputError, RunError
+from energylens.reading import find, reading
 from energylens.record import SCHEMA_VERSION
 from energylens.run_folder import MANIFEST, RunFolder, fingerprint, open_run
 
@@ -49,14 +50,10 @@ def merge(sources: Sequence[Path], out: Path) -> list[Merged]:
 
 
 def _runs(source: Path) -> Iterator[RunFolder]:
-    """The run folders of profiles under a folder."""
-    for path in sorted(source.rglob(MANIFEST)):
-        try:
+    """The run folders of profiles under a folder, those that it links to as well."""
+    for path in sorted(find(source, MANIFEST)):
+        with reading(path, "leave its folder out, or run that share again"):
             manifest = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
-            raise RunError(
-                f"{path} is not readable ({error}): leave its folder out, or run that share again"
-            ) from error
         if "attack" in manifest.get("identity", {}):
             _check_manifest(manifest, path)
             yield RunFolder(path.parent, manifest)

@@ -170,7 +170,7 @@ def profile(
         norm,
         seed,
         attacks=tuple(run.record(wanted) for run in runs),
-        folder=None if out is None else model_folder(Path(out), card.folder_name(common["model"])),
+        folder=None if out is None else model_folder(Path(out).absolute(), card.folder_name(common["model"])),
         samples=samples,
         notes=tuple(filter(None, (sight.note, _half_note(battery), *(run.note() for run in runs)))),
     )

@@ -16,7 +16,7 @@ import re
 import shutil
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -30,14 +30,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from energylens.errors import InputError, RunError
+from energylens.reading import entries, reading
 from energylens.record import empty_rows
 from energylens.store import Images, in_order
-from energylens.whole_file import whole_file
+from energylens.whole_file import sweep, whole_file
 
 MANIFEST = "manifest.json"
 LOCK = ".lock-"
 INDEX = "index"  # the tensor of the samples' indices in a file of images
 LONGEST = 120  # characters of a name that a folder or a file is given
+KEPT = "delete this file and run the same command again, the rest is kept"  # what mends a damaged one
 SECONDS = b"energylens.seconds"  # in a part's Parquet metadata: what its rows took to compute
 
 
@@ -74,7 +76,7 @@ class RunFolder:
 
     def parts(self) -> list[Path]:
         """The finished parts, in order of their samples."""
-        return sorted(self.path.glob("part-*.parquet"))
+        return [path for path in entries(self.path) if path.match("part-*.parquet")]
 
     def rows(self) -> pd.DataFrame:
         """Every finished row, one a sample, in order of index."""
@@ -91,23 +93,31 @@ class RunFolder:
     def images(self, indices: Sequence[int]) -> Images:
         """The images kept of these samples, in this order."""
         wanted, there, blocks = torch.tensor(indices), list[int](), list[Images]()
-        for path in sorted(self.path.glob("images-*.safetensors")):
+        for path in (path for path in entries(self.path) if path.match("images-*.safetensors")):
             block = _read_images(path)
             index = block.pop(INDEX)
             chosen = torch.isin(index, wanted)
             there += index[chosen].tolist()
             blocks.append({name: values[chosen] for name, values in block.items()})
         if lost := set(indices) - set(there):
-            raise RunError(f"{self.path} has no image of sample {min(lost)}: --overwrite starts this run anew")
+            raise RunError(self._lost(min(lost)))
         return in_order(indices, there, blocks)
+
+    def _lost(self, index: int) -> str:
+        """What to do about a sample whose row is there and whose image is not."""
+        self._written()
+        part = next(part for part, indices in self._indices.items() if index in indices)
+        return (
+            f"{self.path} has no image of sample {index}: put {_beside(part).name} back, or delete {part.name}, whose "
+            "rows belong to it, and run the same command again; the rest is kept"
+        )
 
     def write(self, rows: pd.DataFrame, seconds: float, images: Images | None = None) -> None:
         """Add a block of rows as one part, its images beside it; they are there whole, or not at all.
 
         What another process has written meanwhile is left out: no row is on the disk twice.
         """
-        with writing(self.path), (self.path / f"{LOCK}write").open("a+") as lock:
-            _wait_for(lock)
+        with writing_alone(self.path):
             new = ~rows["index"].isin(self._written()).to_numpy()
             if new.any():
                 kept = images and {
@@ -125,13 +135,14 @@ class RunFolder:
     def _write(self, rows: pd.DataFrame, seconds: float, images: Images | None) -> None:
         indices = rows["index"].to_numpy()
         block = f"{int(indices.min()):08d}-{hashlib.sha256(indices.tobytes()).hexdigest()[:8]}"
+        part = self.path / f"part-{block}.parquet"
         table = pa.Table.from_pandas(rows, preserve_index=False)
         table = table.replace_schema_metadata({**(table.schema.metadata or {}), SECONDS: repr(seconds).encode()})
         if images is not None:  # first, so that no row is without its image
-            with whole_file(self.path / f"images-{block}.safetensors") as temporary:
+            with whole_file(_beside(part)) as temporary:
                 tensors = {name: values.contiguous() for name, values in images.items()}
                 save_file({INDEX: torch.from_numpy(indices.copy()), **tensors}, temporary)
-        with whole_file(self.path / f"part-{block}.parquet") as temporary:
+        with whole_file(part) as temporary:
             pq.write_table(table, temporary, write_page_checksum=True)
 
     def claimed(self, share: str, *, alone: bool = True) -> AbstractContextManager[None]:
@@ -154,7 +165,7 @@ def open_run(
     that lies there is taken as it is. Raises InputError where the folder holds rows of other settings,
     RunError where it cannot be written or read, or is to be overwritten while another process fills it.
     """
-    name = f"{safe_name(attack)}-{fingerprint(manifest['identity'])}"
+    out, name = out.absolute(), f"{safe_name(attack)}-{fingerprint(manifest['identity'])}"  # the caller may chdir
     path = model_folder(out, model) / name
     if formerly and not path.exists() and (earlier := model_folder(out, formerly) / name).exists():
         path = earlier
@@ -198,12 +209,23 @@ def _check_idle(path: Path) -> None:
             _hold(handle, path)
 
 
-def _wait_for(lock: TextIO) -> None:
-    """Lock the open file until it is closed, after whoever holds it."""
-    with suppress(ImportError):
-        import fcntl
+@contextmanager
+def writing_alone(path: Path) -> Iterator[None]:
+    """``writing`` of rows and images, one process after another; what one that was killed left half-written goes."""
+    with writing(path), (path / f"{LOCK}write").open("a+") as lock:
+        if _wait_for(lock):
+            sweep(path, "part-*", "images-*")
+        yield
 
-        fcntl.flock(lock, fcntl.LOCK_EX)
+
+def _wait_for(lock: TextIO) -> bool:
+    """Lock the open file until it is closed, after whoever holds it; False where there are no locks (Windows)."""
+    try:
+        import fcntl
+    except ImportError:
+        return False
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return True
 
 
 def _hold(lock: TextIO, path: Path, alone: bool = True, instead: str = "") -> None:
@@ -225,14 +247,12 @@ def _hold(lock: TextIO, path: Path, alone: bool = True, instead: str = "") -> No
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """What the file says; RunError where it is not readable or no manifest."""
-    try:
+    """What the file says; RunError where it may not be read or is no manifest."""
+    with reading(path, KEPT):  # the name of the folder holds the fingerprint of what is lost
         manifest = json.loads(path.read_text())
-        if "identity" not in manifest:
+        if not isinstance(manifest, dict) or "identity" not in manifest:
             raise ValueError("it has no identity")
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path} is not readable ({error}): --overwrite starts this run anew") from error
-    return dict(manifest)
+    return manifest
 
 
 def check_same(found: Mapping[str, Any], asked: Mapping[str, Any], path: Path) -> None:
@@ -258,31 +278,25 @@ def _first_difference(found: Any, asked: Any, name: str = "") -> tuple[str, Any,
 
 
 def _read_part(path: Path, columns: list[str] | None = None) -> pa.Table:
-    try:
+    with reading(path, KEPT, (pa.ArrowException,)):
         return pq.read_table(path, columns=columns, page_checksum_verification=True)
-    except (OSError, pa.ArrowException) as error:
-        raise RunError(_unreadable(path, error)) from error
 
 
 def _read_schema(path: Path) -> pa.Schema:
-    try:
+    with reading(path, KEPT, (pa.ArrowException,)):
         return pq.read_schema(path)
-    except (OSError, pa.ArrowException) as error:
-        raise RunError(_unreadable(path, error)) from error
 
 
 def _read_images(path: Path) -> dict[str, Tensor]:
-    try:
+    part = path.name.replace("images-", "part-").replace(".safetensors", ".parquet")
+    mend = f"delete this file and {part} and run the same command again, the rest is kept"
+    with reading(path, mend, (SafetensorError,)):
         return load_file(path)
-    except (OSError, SafetensorError) as error:
-        part = path.name.replace("images-", "part-").replace(".safetensors", ".parquet")
-        raise RunError(
-            f"{path} is damaged ({error}): delete this file and {part} and run the same command again, the rest is kept"
-        ) from error
 
 
-def _unreadable(path: Path, error: Exception) -> str:
-    return f"{path} is damaged ({error}): delete this file and run the same command again, the rest is kept"
+def _beside(part: Path) -> Path:
+    """Where the images of a part's rows are kept."""
+    return part.with_name(part.name.replace("part-", "images-", 1)).with_suffix(".safetensors")
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from typing import Any
 from energylens.errors import InputError, RunError
 
 _ENVIRONMENT = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}  # what launchers set, and the values of one process
+_MEETING = ("RANK", "MASTER_ADDR", "MASTER_PORT")  # what several processes need besides, to find each other
 RANKS = "ranks"  # in a shard's place: one share for each process of the launcher
 
 
@@ -103,11 +104,42 @@ def launched_ranks() -> Ranks:
 
 
 def joined_ranks() -> Ranks:
-    """The same, ready to gather: joins the launcher's processes over gloo where nobody has done so yet."""
+    """The same, ready to gather: joins the launcher's processes over gloo where nobody has done so yet. Raises as
+    ``meeting``."""
     ranks = launched_ranks()
     if ranks.size > 1:
         from torch import distributed
 
-        if not distributed.is_initialized():
-            distributed.init_process_group("gloo")
+        with meeting(ranks):
+            if not distributed.is_initialized():
+                distributed.init_process_group("gloo")
     return ranks
+
+
+@contextmanager
+def meeting(ranks: Ranks) -> Iterator[None]:
+    """In one line what keeps the processes from joining each other inside: InputError where the environment does not
+    tell them where, RunError where they cannot meet there."""
+    if ranks.size == 1:
+        yield
+        return
+    from torch import distributed
+
+    if missing := [name for name in _MEETING if name not in os.environ]:
+        raise InputError(
+            f"WORLD_SIZE={ranks.size} is in the environment without {', '.join(missing)}: start the processes with "
+            f"`torchrun --nproc-per-node {ranks.size} -m energylens ...`, or unset WORLD_SIZE for one alone"
+        )
+    if not os.environ["MASTER_PORT"].isdecimal():
+        raise InputError(f"MASTER_PORT={os.environ['MASTER_PORT']!r} in the environment is no number: unset or mend it")
+    if ranks.rank >= ranks.size:
+        raise InputError(f"RANK={ranks.rank} in the environment is none of {ranks.size} (WORLD_SIZE), counted from 0")
+    try:
+        yield
+    except distributed.DistError as error:
+        where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        reason = str(error).splitlines()[0].rpartition("message: ")[2]
+        raise RunError(
+            f"the {ranks.size} processes cannot meet at {where} ({reason}): if the port is in use, give another one "
+            "(torchrun --master-port, or MASTER_PORT)"
+        ) from error

@@ -63,7 +63,7 @@ def test_a_folder_of_other_settings_is_refused_and_kept(tmp_path):
 def test_a_broken_manifest_is_said(tmp_path, text):
     run = open_run(tmp_path, "m", "pgd", MANIFEST)
     (run.path / "manifest.json").write_text(text)
-    with pytest.raises(RunError, match=r"manifest.json is not readable.*--overwrite"):
+    with pytest.raises(RunError, match=r"manifest.json is damaged.*delete this file.*the rest is kept"):
         open_run(tmp_path, "m", "pgd", MANIFEST)
 
 

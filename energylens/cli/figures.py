@@ -15,7 +15,7 @@ from click.core import ParameterSource
 from energylens.cli.options import positive
 from energylens.cli.tables import Column, show
 from energylens.errors import InputError, RunError
-from energylens.whole_file import whole_file
+from energylens.whole_file import shown, whole_file
 
 if TYPE_CHECKING:
     from analyses.lab import Lab
@@ -116,7 +116,7 @@ def _draw(name: str, lab: Lab, path: Path, command: str) -> Path:
     kept = save_table(drawn, path, table) if isinstance(drawn, pd.DataFrame) else save_figure(drawn, path, table)
     about = {
         "figure": name, "shows": exhibit.about, "source": exhibit.source, "scale": lab.scale,
-        "caption": table.attrs.get("caption", ""), "runs": [str(run) for run in lab.used],
+        "caption": table.attrs.get("caption", ""), "runs": [str(shown(run)) for run in lab.used],
         "command": command,
     }  # fmt: skip
     with whole_file(path.with_suffix(".json")) as temporary:

@@ -11,6 +11,8 @@ import click
 from energylens.cli.options import given_options, loading, positive
 from energylens.cli.progress import progress
 from energylens.cli.tables import Column, show
+from energylens.shards import RANKS, launched_ranks
+from energylens.whole_file import shown
 
 if TYPE_CHECKING:
     from energylens.generation.generated import Generated
@@ -61,7 +63,7 @@ def settings(command: Any) -> Any:
 def command(**options: Any) -> None:
     """Make images that a classifier finds probable, by lowering their energy.
 
-    The same command again does only what is missing.
+    The same command again does only what is missing; under torchrun or accelerate launch, shares go out by themselves.
 
     \b
     energylens generate
@@ -76,13 +78,21 @@ def command(**options: Any) -> None:
     given = given_options(options)
     if not given["classes"]:
         del given["classes"]
+    if launched_ranks().size > 1:
+        given["shard"] = RANKS
     with progress(options["model"] or DEFAULT_MODEL) as listener:
         made = generate(listener=listener, **given)
+    if not launched_ranks().speaks:
+        return
     _print(made)
-    assert made.folder is not None
     table = panels({made.settings["start"]: made})
-    for path in save_figure(draw(table), made.folder / "contact-sheet.png", table):
+    for path in save_figure(draw(table), _folder(made) / "contact-sheet.png", table):
         click.echo(path)
+
+
+def _folder(made: Generated) -> Path:
+    assert made.folder is not None  # --out always names one
+    return shown(made.folder)
 
 
 # heading, how a row of the summary shows it
@@ -102,7 +112,7 @@ def _print(made: Generated) -> None:
     """A row a class, then all of them."""
     rows = [[form(row) for _, form in _COLUMNS] for row in made.summary()]
     told = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in made.settings.items())
-    kept = f"Means; nearest L2: median distance to the nearest training image. Kept in {made.folder}."
+    kept = f"Means; nearest L2: median distance to the nearest training image. Kept in {_folder(made)}."
     show(
         [column for column, _ in _COLUMNS],
         rows,

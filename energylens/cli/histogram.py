@@ -11,6 +11,7 @@ from energylens.cli.options import positive, record_options, recording
 from energylens.cli.progress import progress
 from energylens.errors import InputError
 from energylens.shards import launched_ranks
+from energylens.whole_file import shown
 
 
 @click.command("histogram")
@@ -48,4 +49,4 @@ def command(
     attacks = "-".join(attack.name for attack in record.attacks[1:])
     default = (record.folder or options["out"]) / f"landscape-{safe_name(attacks)}.png"
     for path in save_figure(draw(table), figure or default, table):
-        click.echo(path)
+        click.echo(shown(path))

@@ -24,7 +24,7 @@ def command(folders: tuple[Path, ...], out: Path) -> None:
     from energylens.merging import merge
 
     merged = merge(folders, out)
-    rows = [[run.path.relative_to(out), run.source, run.added, run.rows] for run in merged]
+    rows = [[run.path.relative_to(out.absolute()), run.source, run.added, run.rows] for run in merged]
     columns = [Column("record"), Column("from"), Column("added", right=True), Column("rows", right=True)]
     show(
         columns,

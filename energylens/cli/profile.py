@@ -13,6 +13,7 @@ from energylens.cli.options import record_options, recording
 from energylens.cli.progress import progress
 from energylens.cli.tables import Column, show
 from energylens.shards import launched_ranks
+from energylens.whole_file import shown
 
 if TYPE_CHECKING:
     from energylens.record import Record
@@ -150,7 +151,7 @@ def _draw_images(record: Record, to_stderr: bool) -> None:
         assert record.folder is not None
         path = record.folder / f"images-{safe_name(attack.name)}.png"
         for file in save_figure(draw(table), path, table.drop(columns=list(PIXELS))):
-            click.echo(file, err=to_stderr)
+            click.echo(shown(file), err=to_stderr)
 
 
 def _purified(summary: list[dict[str, Any]]) -> list[str]:

@@ -11,6 +11,7 @@ import click
 from energylens.cli.options import listed, positive
 from energylens.cli.tables import Column, show
 from energylens.cli.training_progress import training_progress
+from energylens.whole_file import shown
 
 if TYPE_CHECKING:
     from energylens.training.loop import Trained
@@ -162,10 +163,10 @@ def _print(trained: Trained) -> None:
         title=f"{trained.settings.name}, {len(history)} epochs{ended}",
         caption="Accuracies on test images; E(x) means over the training images seen, natural minus adversarial.",
     )
-    table = curves([read_run(trained.folder)])
-    for path in save_figure(draw(table), trained.folder / "curves.png", table):
+    table, folder = curves([read_run(trained.folder)]), shown(trained.folder)
+    for path in save_figure(draw(table), folder / "curves.png", table):
         click.echo(path)
-    click.echo(f"energylens profile --model {trained.folder / 'best.safetensors'}")
+    click.echo(f"energylens profile --model {folder / 'best.safetensors'}")
 
 
 _COLUMNS: tuple[tuple[Column, Callable[[Mapping[Any, Any]], str]], ...] = (

@@ -11,6 +11,7 @@ from energylens.cli.options import record_options, recording
 from energylens.cli.progress import progress
 from energylens.errors import InputError
 from energylens.shards import launched_ranks
+from energylens.whole_file import shown
 
 DEFAULT_ATTACKS = ("pgd", "he-pgd")  # the one that leaves a trace and the one that hides it
 
@@ -47,4 +48,4 @@ def command(models: tuple[str, ...], figure: Path | None, **options: Any) -> Non
     attacks = "-".join(dict.fromkeys(table["attack"]))
     default = (record.folder or options["out"]) / f"steps-{safe_name(attacks)}.png"
     for path in save_figure(draw(table), figure or default, table):
-        click.echo(path)
+        click.echo(shown(path))

@@ -49,7 +49,7 @@ def load_data(
 
 
 def _data_root(root: str | Path | None) -> Path:
-    return Path(root or os.environ.get("ENERGYLENS_DATA") or "~/.cache/energylens/data").expanduser()
+    return Path(root or os.environ.get("ENERGYLENS_DATA") or "~/.cache/energylens/data").expanduser().absolute()
 
 
 def _preprocessing(row: DataSet, preprocessing: str | None) -> str:

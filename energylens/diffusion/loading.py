@@ -16,6 +16,7 @@ from torch import Tensor
 from energylens.diffusion.diffuser import NAME_ONE, Diffuser
 from energylens.errors import InputError, RunError
 from energylens.models import weights_digest
+from energylens.reading import check_readable, find
 
 WEIGHTS = Path(__file__).parent / "weights"
 SHIPPED = ("digits-ddpm",)
@@ -54,6 +55,10 @@ def load_diffuser(name: str, device: str | torch.device = "cpu") -> Diffuser:
             f"no diffusion model {name!r}: expected {', '.join(SHIPPED)}, a diffusers folder (config.json, "
             "diffusion_pytorch_model.safetensors, scheduler_config.json) or a hub id such as google/ddpm-cifar10-32"
         )
+    if here:
+        for kind in ("config.json", "scheduler_config.json", "diffusion_pytorch_model.safetensors"):
+            for file in find(folder, kind):
+                check_readable(file)
     try:
         network, schedule = _read(diffusers, str(folder) if here else name, nested=(folder / "unet").is_dir())
     except OSError as error:

@@ -28,6 +28,7 @@ from energylens.manifest import shared_identity, software
 from energylens.models import ModelCard, current_card
 from energylens.profiling import BATCH_SIZES, Listener, Progress
 from energylens.run_folder import RunFolder, holding, open_run
+from energylens.shards import RANKS, Ranks, joined_ranks
 from energylens.store import Memory, Store
 from energylens.subject import Data, check_fit, device_of, the_module, whole_split
 
@@ -49,6 +50,7 @@ def generate(
     out: str | Path | None = None,
     overwrite: bool = False,
     kernels: str = PLAIN,
+    shard: str | None = None,
     listener: Listener | None = None,
     **options: Any,
 ) -> Generated:
@@ -59,7 +61,8 @@ def generate(
     images; the i-th is of class i modulo the number of classes. classes: names or labels, all by default. seed: of all
     noise; an image depends on it and on its index, not on n or the batch size. out: where to keep them; images found
     there are not made again. kernels: what the chains look through, ``plain`` or ``fused`` (``attacks/kernels.py``),
-    the same to rounding. listener: called after every batch. options: the fields of ``GenerationSettings`` and what
+    the same to rounding. shard: ``"ranks"``: every process of torchrun or accelerate launch makes a share, in one out,
+    and returns all of them. listener: called after every batch. options: the fields of ``GenerationSettings`` and what
     ``load_model`` takes.
 
     Raises InputError for a request that cannot be met, RunError where a chain runs into NaN, or disk or model fail.
@@ -76,6 +79,7 @@ def generate(
     module = the_module(model, data, device, options)
     if batch_size is None:
         size = BATCH_SIZES.get(device_of(module).type, size)
+    ranks = _ranks(shard, out)
     card = current_card(module)
     train = whole_split(data, card, module, split="train", root=data_root)
     labels = _labels(classes, train)
@@ -88,15 +92,17 @@ def generate(
         if settings.needs_reference:
             reference = reference_energies(module, train, settings.loss, labels)
         manifest = _manifest(module, card, train, settings, labels, seed)
-        store = _store(out, card, settings, manifest, overwrite)
+        with ranks.first_goes_first():  # it makes, or empties, the folder
+            store = _store(out, card, settings, manifest, overwrite and ranks.rank == 0)
         if isinstance(store, RunFolder):
-            stack.enter_context(holding(store.path, "whole"))
+            stack.enter_context(holding(store.path, str(ranks.shard) if ranks.rank else "whole"))
         sight = sight_of(module, kernels, train.batch(0, PROBED)[0].to(device_of(module)))
         network = list(sight.networks.values())[-1]
         maker = _Maker(Material(module, train, settings), network, labels, reference, seed)
-        _fill(store, maker, n, size, listener)
+        _fill(store, maker, ranks.shard.positions(n), size, listener)
+        ranks.wait()  # until everybody's images are there
         rows = store.rows().sort_values("index", ignore_index=True)
-        if isinstance(store, RunFolder):
+        if isinstance(store, RunFolder) and ranks.rank == 0:
             export(store.path, rows, store.images(rows["index"].tolist())["images"], train.classes, n)
         rows = rows[rows["index"] < n].reset_index(drop=True)
     return Generated(
@@ -112,6 +118,16 @@ def generate(
         seconds=store.seconds(),
         notes=(sight.note,) if sight.note else (),
     )
+
+
+def _ranks(shard: str | None, out: str | Path | None) -> Ranks:
+    """The processes that share the work; InputError for another share, and where they have nowhere to meet."""
+    if shard not in (None, RANKS):
+        raise InputError(f"shard {shard!r}: images are shared among the processes of a launcher only, shard={RANKS!r}")
+    ranks = joined_ranks() if shard == RANKS else Ranks()
+    if ranks.size > 1 and out is None:
+        raise InputError("the processes of a launcher share their images through a folder: give out (--out)")
+    return ranks
 
 
 def _labels(classes: Sequence[str | int] | None, train: Samples) -> Tensor:
@@ -177,22 +193,21 @@ class _Maker:
         return measure(indices, y, chain, nearest(chain.images, material.train)), chain.images
 
 
-def _fill(store: Store, make: _Maker, n: int, size: int, listener: Listener | None) -> None:
-    """Make what is missing, a batch at a time."""
+def _fill(store: Store, make: _Maker, indices: Sequence[int], size: int, listener: Listener | None) -> None:
+    """Make what is missing of these, a batch at a time."""
     there = set(store.rows()["index"])
-    missing = [index for index in range(n) if index not in there]
+    missing = [index for index in indices if index not in there]
     passes = make.material.settings.steps + 1
     for at in range(0, len(missing), size):
-        began, indices = time.perf_counter(), missing[at : at + size]
+        began, batch = time.perf_counter(), missing[at : at + size]
         try:
-            rows, images = make(indices)
+            rows, images = make(batch)
         except torch.OutOfMemoryError as error:
             raise RunError(
-                f"out of memory with {len(indices)} images at once: take a smaller --batch-size; what is finished is "
-                "kept"
+                f"out of memory with {len(batch)} images at once: take a smaller --batch-size; what is finished is kept"
             ) from error
         store.write(rows, time.perf_counter() - began, {"images": images.cpu()})
         if listener:
             listener(
-                Progress(f"from {make.material.settings.start}", (at + len(indices)) * passes, len(missing) * passes)
+                Progress(f"from {make.material.settings.start}", (at + len(batch)) * passes, len(missing) * passes)
             )

@@ -18,7 +18,7 @@ from torch import Tensor
 from energylens.energy import joint_energy, marginal_energy
 from energylens.generation.sampler import Chain
 from energylens.run_folder import safe_name, writing
-from energylens.whole_file import whole_file
+from energylens.whole_file import sweep, whole_file
 
 PICTURES = "images"  # the folder of PNGs
 TENSORS = "images.safetensors"
@@ -110,10 +110,12 @@ def export(folder: Path, rows: pd.DataFrame, images: Tensor, classes: tuple[str,
     """Write images (N, C, H, W) as ``images/<index>-<class>.png``, 8 bits, and as they are into images.safetensors; and
     that n of them were asked for.
 
-    Every file is whole or not there. Raises RunError where the folder cannot be written.
+    For who holds the folder. Every file is whole or not there. Raises RunError where the folder cannot be written.
     """
     with writing(folder):
         (folder / PICTURES).mkdir(exist_ok=True)
+        sweep(folder, TENSORS + ".*", REQUEST + ".*")
+        sweep(folder / PICTURES, "*.png.*")
         for index, label, image in zip(rows["index"], rows["label"], images, strict=True):
             with whole_file(folder / PICTURES / f"{index:06d}-{safe_name(classes[label])}.png") as temporary:
                 as_picture(image).save(temporary, format="PNG")

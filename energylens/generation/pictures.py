@@ -13,11 +13,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from energylens.errors import InputError, RunError
+from energylens.errors import InputError
 from energylens.generation.generated import PICTURES, REQUEST
+from energylens.reading import check_readable, entries, is_there, reading
 from energylens.run_folder import MANIFEST
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+REMADE = "make it anew (`energylens generate` again, if it made it) or take it out"
 CHANNELS = {1: "L", 3: "RGB"}
 
 
@@ -49,7 +51,7 @@ def read_pictures(folder: Path) -> Pictures:
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder: give one with pictures, or one that `energylens generate` made")
     inside = folder / PICTURES if (folder / PICTURES).is_dir() else folder
-    paths = sorted(path for path in inside.iterdir() if path.suffix.lower() in SUFFIXES)
+    paths = [path for path in entries(inside) if path.suffix.lower() in SUFFIXES]
     if not paths:
         raise InputError(f"{inside} holds no picture ({', '.join(SUFFIXES)}): nothing to score")
     sizes = {path: _size(path) for path in paths}
@@ -66,43 +68,32 @@ def read_pictures(folder: Path) -> Pictures:
 
 
 def _size(path: Path) -> tuple[int, int]:
-    try:
-        with Image.open(path) as picture:  # only its head is read
-            return picture.height, picture.width
-    except OSError as error:
-        raise RunError(_unreadable(path, error)) from error
+    with reading(path, REMADE), Image.open(path) as picture:  # only its head is read
+        return picture.height, picture.width
 
 
 def _decoded(path: Path, mode: str) -> Tensor:
-    try:
-        with Image.open(path) as picture:
-            pixels = np.atleast_3d(np.asarray(picture.convert(mode)))
-    except OSError as error:
-        raise RunError(_unreadable(path, error)) from error
+    with reading(path, REMADE), Image.open(path) as picture:
+        pixels = np.atleast_3d(np.asarray(picture.convert(mode)))
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
-
-
-def _unreadable(path: Path, error: OSError) -> str:
-    return (
-        f"{path} could not be read ({error}): make it anew (`energylens generate` again, if it made it) or take it out"
-    )
 
 
 def _asked_for(request: Path, paths: Sequence[Path]) -> Sequence[Path]:
     """Of a generation's pictures those that its last request names; all where an earlier version kept none."""
     if not request.is_file():
         return paths
-    try:
+    with reading(request, "run the `energylens generate` that made it again", (ValueError, LookupError, TypeError)):
         n = int(json.loads(request.read_text())["n"])
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise RunError(f"{request} is damaged ({error}): run the `energylens generate` that made it again") from error
     return [path for path in paths if path.name < f"{n:06d}"]  # <index>-<class>.png
 
 
 def _manifest(path: Path) -> dict[str, Any]:
     """What a generation says of itself; nothing where the folder is another's."""
+    if not is_there(path):
+        return {}
+    check_readable(path)
     try:
         manifest = json.loads(path.read_text())
         return dict(manifest) if "generation" in manifest["identity"] else {}
-    except (OSError, ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError):
         return {}

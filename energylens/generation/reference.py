@@ -11,11 +11,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from energylens.data import Samples
-from energylens.errors import RunError
 from energylens.generation.features import Extractor
 from energylens.generation.generated import to_bytes
 from energylens.generation.scores import NEAREST, Gaussian, radii
-from energylens.run_folder import fingerprint, safe_name, writing
+from energylens.reading import reading
+from energylens.run_folder import fingerprint, safe_name, writing, writing_alone
 from energylens.whole_file import whole_file
 
 FOLDER = "reference"  # in the runs
@@ -56,16 +56,14 @@ def reference(samples: Samples, extractor: Extractor, batch_size: int, out: Path
     computed = _computed(samples, extractor, batch_size)
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as temporary:
+        with writing_alone(path.parent), whole_file(path) as temporary:
             save_file({name: tensor.contiguous() for name, tensor in asdict(computed).items()}, temporary)
     return computed
 
 
 def _read(path: Path) -> Reference:
-    try:
+    with reading(path, "delete it and run the same command again", (SafetensorError, TypeError)):
         return Reference(**load_file(path))
-    except (OSError, SafetensorError, TypeError) as error:
-        raise RunError(f"{path} is damaged ({error}): delete it and run the same command again") from error
 
 
 def _computed(samples: Samples, extractor: Extractor, batch_size: int) -> Reference:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from energylens.errors import InputError
+from energylens.reading import check_readable, is_there
 
 #: What is not a checkpoint, by its first bytes, and how to mend it.
 _IMPOSTORS: tuple[tuple[re.Pattern[bytes], str], ...] = (
@@ -102,11 +103,12 @@ def unpickling(trusted: bool) -> Iterator[None]:
 def check_file(path: Path) -> Callable[[Path, bool], Any]:
     """How to read the file at `path`, once its first bytes and its end say that it is a whole checkpoint.
 
-    Raises InputError for a missing or empty file, a page or a pointer saved in its place, a truncated archive, and
-    anything that is not a checkpoint.
+    Raises RunError where it may not be read, InputError for a missing or empty file, a page or a pointer saved in its
+    place, a truncated archive, and anything that is not a checkpoint.
     """
-    if not path.is_file():
+    if not (is_there(path) and path.is_file()):
         raise InputError(f"{path} is not a file: give the path of a .safetensors, .pt, .pth or .th file")
+    check_readable(path)
     with path.open("rb") as file:
         head = file.read(512)
     if not head:

@@ -11,6 +11,7 @@ from typing import Any
 
 from energylens.errors import InputError
 from energylens.models.threat_models import THREAT_MODELS, threat_model_named
+from energylens.reading import check_readable, is_there
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,13 @@ class Description:
 def description_beside(path: Path) -> Description:
     """What `path` with the suffix .json says; an empty description if it is not there. Other fields are left alone.
 
-    Raises InputError for a file that is no JSON object, or a field of the wrong type.
+    Raises InputError for a file that is no JSON object, or a field of the wrong type; RunError where the file
+    may not be read.
     """
     beside = path.with_suffix(".json")
-    if not beside.is_file():
+    if not is_there(beside):
         return Description()
+    check_readable(beside)
     try:
         about = json.loads(beside.read_text(encoding="utf-8"))
     except ValueError as error:

@@ -24,6 +24,7 @@ from energylens.errors import InputError, RunError
 from energylens.models.card import ModelCard
 from energylens.models.checkpoints import check_file, read_checkpoint, unpickling, unreadable
 from energylens.models.zoo import ZooRow
+from energylens.reading import is_there
 
 _PATIENCE = 30.0  # seconds without an answer from the server
 
@@ -112,7 +113,7 @@ def fetch(file: WeightsFile, *, trust_pickle: bool = False) -> None:
     Raises InputError if what lies there is no checkpoint; RunError if nothing usable could be downloaded. A download
     that fails leaves nothing behind.
     """
-    if file.path.exists():
+    if is_there(file.path):
         check_file(file.path)
         return
     by_hand = f"Download {file.url} and put it at {file.path} (another folder: --model-dir or ENERGYLENS_MODELS)"

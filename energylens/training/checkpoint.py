@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from energylens.errors import RunError
+from energylens.reading import reading
 from energylens.whole_file import whole_file
 
 BEST, LAST, STATE = "best.safetensors", "last.safetensors", "state.pt"
@@ -47,7 +47,5 @@ def load_state(folder: Path) -> dict[str, Any] | None:
     path = folder / STATE
     if not path.exists():
         return None
-    try:
+    with reading(path, "--overwrite starts this run anew", (Exception,)):  # the reader can raise anything
         return dict(torch.load(path, map_location="cpu", weights_only=True))
-    except Exception as error:  # a damaged file can make the reader raise anything
-        raise RunError(f"{path} cannot be read ({error}): --overwrite starts this run anew") from error

@@ -24,6 +24,7 @@ from energylens.data import Samples, load_data
 from energylens.energy import cross_entropy
 from energylens.models.architectures import architecture
 from energylens.profiling import profile
+from energylens.whole_file import whole_file
 
 SEED = 0
 ARCH = "digits-cnn"
@@ -102,7 +103,8 @@ def save(network: nn.Module, recipe: Recipe, folder: Path) -> dict[str, Any]:
         "torch": torch.__version__,
         "measured": measured(network),
     }
-    save_file(network.state_dict(), folder / f"{recipe.name}.safetensors")
+    with whole_file(folder / f"{recipe.name}.safetensors") as temporary:
+        save_file(network.state_dict(), temporary)
     (folder / f"{recipe.name}.json").write_text(json.dumps(about, indent=2) + "\n")
     return about
 

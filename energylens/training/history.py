@@ -14,6 +14,7 @@ from torch import Tensor
 
 from energylens.energy import abnormal, joint_energy, kl_terms, marginal_energy
 from energylens.errors import RunError
+from energylens.reading import reading
 from energylens.training.step import Step
 from energylens.whole_file import whole_file
 
@@ -156,10 +157,8 @@ def read_history(folder: Path) -> pd.DataFrame:
 def _read(path: Path, until: int) -> pd.DataFrame:
     if not path.exists():
         return pd.DataFrame()
-    try:
+    with reading(path, "--overwrite starts this run anew", (pa.ArrowException,)):
         table = pd.read_parquet(path)
-    except (OSError, pa.ArrowException) as error:
-        raise RunError(f"{path} cannot be read ({error}): --overwrite starts this run anew") from error
     return table[table["epoch"] <= until]
 
 

@@ -23,6 +23,7 @@ from energylens.attacks.noise import BatchNoise, key
 from energylens.errors import InputError
 from energylens.models.architectures import architecture, normalized
 from energylens.run_folder import fingerprint, holding, open_folder, safe_name, writing
+from energylens.shards import launched_ranks, meeting
 from energylens.training.attacker import Attacker, make_attacker
 from energylens.training.checkpoint import BEST, LAST, copy_weights, load_state, save_state, save_weights
 from energylens.training.data import Batches, TrainingData, load_training_data
@@ -35,6 +36,7 @@ from energylens.training.regularizers import REGULARIZERS
 from energylens.training.schedules import SCHEDULES, Position
 from energylens.training.settings import TrainSettings
 from energylens.training.watch import EnergyWatch
+from energylens.whole_file import sweep
 
 FOLDER = "train"  # in the runs
 PACKAGES = ("energylens", "torch", "torchvision", "accelerate")
@@ -219,8 +221,7 @@ class Run:
         with ExitStack() as stack:
             if self.writes:
                 stack.enter_context(holding(self.folder, "run"))
-                for half_written in self.folder.glob(".*.tmp"):  # by a process that was killed
-                    half_written.unlink()
+                sweep(self.folder, "*")
             self.accelerator.wait_for_everyone()  # until nobody else writes what all now read
             self._resume()
             yield
@@ -274,7 +275,7 @@ def open_run(
     generator = Generator(accelerator.device)
     attacker = make_attacker(settings, network, BatchNoise(generator))
     identity = _identity(settings, data)
-    folder = folder or out / FOLDER / f"{safe_name(settings.name)}-{fingerprint(identity)}"
+    folder = (folder or out / FOLDER / f"{safe_name(settings.name)}-{fingerprint(identity)}").absolute()
     if accelerator.is_main_process:
         open_folder(folder, _manifest(identity, settings), overwrite=overwrite)
     switches = {name: ErrorSwitch() for name in settings.reg if REGULARIZERS[name].switched}
@@ -289,7 +290,8 @@ def _engine(precision: str, device: str) -> Accelerator:
         AcceleratorState._reset_state()  # else a process could train in one precision only
     ddp = DistributedDataParallelKwargs(broadcast_buffers=False)  # several forwards a step must not change buffers
     cpu = device == "cpu" or not torch.accelerator.is_available()  # unless told, accelerate joins no processes on a CPU
-    return Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[ddp])
+    with meeting(launched_ranks()):
+        return Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[ddp])
 
 
 def _network(

@@ -295,7 +295,7 @@ def test_what_a_killed_process_left_half_written_goes_and_a_damaged_file_is_name
     for name in ("state.pt", "steps.parquet", "history.parquet"):
         whole = (folder / name).read_bytes()
         (folder / name).write_bytes(whole[: len(whole) // 2])
-        with pytest.raises(RunError, match=f"^{re.escape(str(folder / name))} cannot be read .*--overwrite") as refusal:
+        with pytest.raises(RunError, match=f"^{re.escape(str(folder / name))} is damaged .*--overwrite") as refusal:
             train(tiny(epochs=1), out=tmp_path)
         assert "\n" not in str(refusal.value)
         (folder / name).write_bytes(whole)
