@@ -127,8 +127,8 @@ def meeting(ranks: Ranks) -> Iterator[None]:
 
     if missing := [name for name in _MEETING if name not in os.environ]:
         raise InputError(
-            f"WORLD_SIZE={ranks.size} is in the environment without {', '.join(missing)}: start the processes with "
-            f"`torchrun --nproc-per-node {ranks.size} -m energylens ...`, or unset WORLD_SIZE for one alone"
+            f"WORLD_SIZE={ranks.size} is in the environment without {', '.join(missing)}: start the processes by "
+            f"`torchrun --standalone --nproc-per-node {ranks.size} --no-python -- energylens ...`, or unset WORLD_SIZE"
         )
     if not os.environ["MASTER_PORT"].isdecimal():
         raise InputError(f"MASTER_PORT={os.environ['MASTER_PORT']!r} in the environment is no number: unset or mend it")

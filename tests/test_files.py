@@ -152,13 +152,12 @@ def test_what_may_not_be_read_is_not_called_damaged(open_folder):
         assert not [word for word in ("is damaged", "delete", "overwrite", "anew") if word in said], said
 
 
-def test_a_disk_that_fails_is_not_damage_either(run_folder, monkeypatch):
-    def fails(self, *how):
+def test_a_disk_that_fails_is_not_damage_either(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"")
+    message = r"could not be read \(Input/output error\)"
+    with pytest.raises(el.RunError, match=message) as refusal, reading(path, "delete it"):
         raise OSError(errno.EIO, "Input/output error")
-
-    monkeypatch.setattr(Path, "open", fails)
-    with pytest.raises(el.RunError, match=r"could not be read \(Input/output error\)") as refusal:
-        run_folder.rows()
     assert "delete" not in str(refusal.value)
 
 

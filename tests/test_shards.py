@@ -1,15 +1,18 @@
 """Shares of a run: cut at blocks, merged to the table of one process, whoever did them."""
 
 import json
+import socket
 import subprocess
 import sys
 
 import pandas as pd
 import pytest
+import torch
+from torch.distributed.run import main as torchrun
 
 import energylens as el
 from energylens.merging import merge
-from energylens.shards import Shard, parse_shard
+from energylens.shards import Ranks, Shard, parse_shard
 
 BATTERY = ["rs-fgsm", "apgd-ce,steps=3,block=4"]
 OPTIONS = {"data": "digits", "attacks": BATTERY, "n": 18, "ladder": False}
@@ -125,3 +128,56 @@ def test_two_processes_of_a_launcher_equal_one(tmp_path):
     assert [row["attack"] for row in two["rows"]] == ["natural", *BATTERY]
     for together, single in zip(two["rows"], one["rows"], strict=True):
         assert together == pytest.approx(single, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({}, "without RANK, MASTER_ADDR, MASTER_PORT"),
+        ({"RANK": "0", "MASTER_PORT": "29500"}, "without MASTER_ADDR: start"),
+        ({"RANK": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}, "RANK=2 in the environment is none of 2"),
+        ({"RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "tcp"}, "MASTER_PORT='tcp'"),
+    ],
+)
+@pytest.mark.parametrize("command", ["profile", "generate", "train"])
+def test_half_a_launcher_is_told_in_a_line(command, told, message, run, monkeypatch):
+    for name, value in ({"WORLD_SIZE": "2"} | told).items():
+        monkeypatch.setenv(name, value)
+    status, out, err = run(command)
+    assert (status, out) == (2, "")
+    assert message in err.splitlines()[-1] and "Traceback" not in err
+
+
+@pytest.mark.parametrize("command", ["profile", "generate"])
+def test_a_port_in_use_is_told_in_a_line(command, run, monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        told = {"WORLD_SIZE": 2, "RANK": 0, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": taken.getsockname()[1]}
+        for name, value in told.items():
+            monkeypatch.setenv(name, str(value))
+        status, _, err = run(command)
+    assert status == 1 and err.count("\n") == 1
+    assert f"cannot meet at 127.0.0.1:{told['MASTER_PORT']} (address already in use)" in err
+
+
+def test_two_processes_of_a_launcher_generate_together(tmp_path):
+    options = ["--n", "7", "--steps", "2", "--out", str(tmp_path)]
+    torchrun(["--standalone", "--nproc-per-node", "2", "-m", "--", "energylens", "generate", *options])
+    (folder,) = tmp_path.glob("*/generate-*")
+    assert len(list(folder.glob("part-*"))) == 2  # a share each
+    assert len(list((folder / "images").iterdir())) == 7
+    calls = []
+    model = el.load_model("digits-pgd")
+    hook = model.register_forward_hook(lambda *_: calls.append(1))
+    there, alone = el.generate(model, n=7, steps=2, out=tmp_path), el.generate(n=7, steps=2)
+    hook.remove()
+    assert len(calls) == 1  # the image that checks model and data: nothing is made again
+    assert torch.allclose(there.images, alone.images, atol=1e-5)
+
+
+@pytest.mark.parametrize(("shard", "out", "message"), [("1/2", "out", "shard='ranks'"), ("ranks", None, "give out")])
+def test_shares_of_a_generation_that_cannot_be_are_refused(shard, out, message, monkeypatch):
+    monkeypatch.setattr("energylens.generation.generate.joined_ranks", lambda: Ranks(0, 2))
+    with pytest.raises(el.InputError, match=message):
+        el.generate(shard=shard, out=out)
