@@ -248,7 +248,7 @@ def _hold(lock: TextIO, path: Path, alone: bool = True, instead: str = "") -> No
 
 def read_manifest(path: Path) -> dict[str, Any]:
     """What the file says; RunError where it may not be read or is no manifest."""
-    with reading(path, KEPT):  # the name of the folder holds the fingerprint of what is lost
+    with reading(path, "delete this file and run the command that made it again, the rest is kept"):
         manifest = json.loads(path.read_text())
         if not isinstance(manifest, dict) or "identity" not in manifest:
             raise ValueError("it has no identity")

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from energylens.reading import reading
+from energylens.reading import is_there, reading
 from energylens.whole_file import whole_file
 
 BEST, LAST, STATE = "best.safetensors", "last.safetensors", "state.pt"
@@ -45,7 +45,7 @@ def save_state(folder: Path, state: Mapping[str, Any]) -> None:
 def load_state(folder: Path) -> dict[str, Any] | None:
     """What ``save_state`` left, on the CPU; None where a run has not finished an epoch. Raises RunError."""
     path = folder / STATE
-    if not path.exists():
+    if not is_there(path):
         return None
     with reading(path, "--overwrite starts this run anew", (Exception,)):  # the reader can raise anything
         return dict(torch.load(path, map_location="cpu", weights_only=True))

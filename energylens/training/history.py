@@ -14,7 +14,7 @@ from torch import Tensor
 
 from energylens.energy import abnormal, joint_energy, kl_terms, marginal_energy
 from energylens.errors import RunError
-from energylens.reading import reading
+from energylens.reading import is_there, reading
 from energylens.training.step import Step
 from energylens.whole_file import whole_file
 
@@ -155,7 +155,7 @@ def read_history(folder: Path) -> pd.DataFrame:
 
 
 def _read(path: Path, until: int) -> pd.DataFrame:
-    if not path.exists():
+    if not is_there(path):
         return pd.DataFrame()
     with reading(path, "--overwrite starts this run anew", (pa.ArrowException,)):
         table = pd.read_parquet(path)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from energylens.errors import InputError
+from energylens.reading import is_there
 from energylens.run_folder import MANIFEST, check_same, read_manifest
 from energylens.training.settings import TrainSettings
 
@@ -69,7 +70,7 @@ def settings_of(recipe: str = "digits", **own: Any) -> TrainSettings:
 def settings_in(folder: Path, recipe: str | None = None, **own: Any) -> TrainSettings:
     """The settings of the run in this folder. recipe, own: what was asked for beside; InputError that names the first
     difference where the run has other settings."""
-    manifest = read_manifest(folder / MANIFEST) if (folder / MANIFEST).is_file() else {"identity": {}}
+    manifest = read_manifest(folder / MANIFEST) if is_there(folder / MANIFEST) else {"identity": {}}
     if "settings" not in manifest["identity"]:
         raise InputError(f"{folder} holds no training run: give the folder that `energylens train` made")
     found = TrainSettings.from_manifest(manifest["identity"]["settings"] | manifest.get("named", {}))

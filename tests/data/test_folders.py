@@ -174,3 +174,11 @@ def test_an_annotated_file_that_is_missing_is_named(tinyimagenet: Path) -> None:
     for use in (lambda: samples.digest, lambda: samples.images):
         with pytest.raises(RunError, match=re.escape(f"{missing} could not be read")):
             use()
+
+
+def test_samples_outlive_a_change_of_directory(tinyimagenet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their files are read when a batch asks for them."""
+    monkeypatch.chdir(tinyimagenet)
+    samples = load_data("tinyimagenet", root=".", n=2)
+    monkeypatch.chdir(tinyimagenet / "tiny-imagenet-200")
+    assert samples.images.shape == (2, 3, 64, 64)
