@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from energylens.errors import RunError
+from energylens.whole_file import shown
 
 
 @contextmanager
@@ -57,9 +58,9 @@ def entries(folder: Path) -> list[Path]:
 def find(folder: Path, name: str) -> Iterator[Path]:
     """Every file of this name in a folder, at any depth, through links to folders too, each folder once.
 
-    Raises RunError where a folder may not be listed.
+    None where there is no folder. Raises RunError where one may not be listed.
     """
-    seen, waiting = set[Path](), [folder]
+    seen, waiting = set[Path](), [folder] if is_there(folder) and folder.is_dir() else []
     while waiting:
         here = waiting.pop(0)
         if (real := here.resolve()) in seen:  # a link back up
@@ -74,13 +75,15 @@ def find(folder: Path, name: str) -> Iterator[Path]:
 
 
 def _damaged(path: Path, error: Exception, mend: str) -> str:
-    return f"{path} is damaged ({' '.join(str(error).split()) or type(error).__name__}): {mend}"
+    return f"{shown(path)} is damaged ({' '.join(str(error).split()) or type(error).__name__}): {mend}"
 
 
 def _refused(path: Path, error: OSError) -> str:
     if isinstance(error, PermissionError):
-        return f"no permission to read {path} ({_guarded(path)}): ask its owner to allow it (chmod)"
-    return f"{path} could not be read ({error.strerror or error}): see that it is within reach; nothing was changed"
+        return f"no permission to read {shown(path)} ({_guarded(path)}): ask its owner to allow it (chmod)"
+    return (
+        f"{shown(path)} could not be read ({error.strerror or error}): see that it is within reach; nothing was changed"
+    )
 
 
 def _guarded(path: Path) -> str:

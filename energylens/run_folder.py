@@ -33,7 +33,7 @@ from energylens.errors import InputError, RunError
 from energylens.reading import entries, reading
 from energylens.record import empty_rows
 from energylens.store import Images, in_order
-from energylens.whole_file import sweep, whole_file
+from energylens.whole_file import shown, sweep, whole_file
 
 MANIFEST = "manifest.json"
 LOCK = ".lock-"
@@ -108,8 +108,8 @@ class RunFolder:
         self._written()
         part = next(part for part, indices in self._indices.items() if index in indices)
         return (
-            f"{self.path} has no image of sample {index}: put {_beside(part).name} back, or delete {part.name}, whose "
-            "rows belong to it, and run the same command again; the rest is kept"
+            f"{shown(self.path)} has no image of sample {index}: put {_beside(part).name} back, or delete {part.name}, "
+            "whose rows belong to it, and run the same command again; the rest is kept"
         )
 
     def write(self, rows: pd.DataFrame, seconds: float, images: Images | None = None) -> None:
@@ -239,7 +239,7 @@ def _hold(lock: TextIO, path: Path, alone: bool = True, instead: str = "") -> No
     except BlockingIOError:
         lock.seek(0)
         raise RunError(
-            f"{lock.read() or 'another process'} is filling {path}: wait for it, {instead}or give another --out"
+            f"{lock.read() or 'another process'} is filling {shown(path)}: wait for it, {instead}or give another --out"
         ) from None
     with writing(path):
         lock.truncate(0)
@@ -261,7 +261,7 @@ def check_same(found: Mapping[str, Any], asked: Mapping[str, Any], path: Path) -
     if different:
         name, there, here = different
         raise InputError(
-            f"{path} holds a run of other settings: {name} is {there!r} there and {here!r} here. "
+            f"{shown(path)} holds a run of other settings: {name} is {there!r} there and {here!r} here. "
             "Give another --out, or --overwrite to start this run anew"
         )
 
@@ -306,4 +306,6 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except (OSError, SafetensorError) as error:  # the latter is how safetensors tells of a full disk
         reason = getattr(error, "strerror", None) or str(error)
-        raise RunError(f"cannot write to {path} ({reason}): finished blocks are kept; give another --out") from error
+        raise RunError(
+            f"cannot write to {shown(path)} ({reason}): finished blocks are kept; give another --out"
+        ) from error

@@ -15,7 +15,7 @@ from energylens.generation.features import Extractor
 from energylens.generation.generated import to_bytes
 from energylens.generation.scores import NEAREST, Gaussian, radii
 from energylens.reading import reading
-from energylens.run_folder import fingerprint, safe_name, writing, writing_alone
+from energylens.run_folder import fingerprint, safe_name, writing
 from energylens.whole_file import whole_file
 
 FOLDER = "reference"  # in the runs
@@ -56,7 +56,7 @@ def reference(samples: Samples, extractor: Extractor, batch_size: int, out: Path
     computed = _computed(samples, extractor, batch_size)
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with writing_alone(path.parent), whole_file(path) as temporary:
+        with whole_file(path) as temporary:
             save_file({name: tensor.contiguous() for name, tensor in asdict(computed).items()}, temporary)
     return computed
 

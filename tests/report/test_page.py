@@ -277,7 +277,7 @@ def test_mistakes_get_one_clear_line(profiled, trained, report, tmp_path):
         (next(profiled[0].glob("natural-*")), 2, "holds natural rows only"),
         (damaged, 1, "is damaged"),
         (started, 2, "no finished epoch yet"),
-        (broken, 1, "is not readable"),
+        (broken, 1, "is damaged"),
     ):
         came, page, err = report(folder)
         assert (came, page) == (status, "") and message in err and len(err.splitlines()) == 1, (message, err)
