@@ -84,7 +84,7 @@ def model_title(card: Mapping[str, Any]) -> str:
     """
     if card["source"] != "file":
         return str(card["name"])
-    path = Path(card["origin"] or card["name"])
+    path = Path(card.get("origin") or card["name"])
     return f"{path.parent.name}/{path.name}".lstrip("/")
 
 
