@@ -19,7 +19,7 @@ from energylens.attacks.battery import NATURAL, Attack, AttackSpec, check_distin
 from energylens.attacks.frozen import frozen
 from energylens.attacks.kernels import BF16, KERNELS, PLAIN, PROBED, Sight, check_kernels, sight_of
 from energylens.attacks.noise import Noise
-from energylens.attacks.radius import parse_radius, write_radius
+from energylens.attacks.radius import parse_radius, usual_norm, usual_radius, write_radius
 from energylens.attacks.settings import check_numbers
 from energylens.attacks.targets import check_target, choose_targets
 from energylens.data import Samples
@@ -39,7 +39,6 @@ from energylens.subject import (
     float_logits,
     the_module,
     the_samples,
-    usual_radius,
 )
 
 DEFAULT_MODEL = "digits-standard"
@@ -117,8 +116,8 @@ def profile(
     module = the_module(model, data, device, model_options)
     card = current_card(module)
     samples = the_samples(data, card, module, n=n, choose=choose, split=split, seed=seed, root=data_root)
-    norm = norm.lower() if norm else ("l2" if card.threat_model == "L2" else "linf")
-    eps = usual_radius(card, samples, norm) if eps is None else eps
+    norm = norm.lower() if norm else usual_norm(card)
+    eps = usual_radius(card, samples.name, norm) if eps is None else eps
     text = None if eps is None else write_radius(eps)
     if text is not None:
         parse_radius(text)
@@ -330,7 +329,7 @@ class _Batch:
             target = choose_targets(attack.target, self.clean_logits, self.y, self.noise)
         result = attack(
             model, self.x, self.y, noise=self.noise, target=target, clean_logits=self.clean_logits,
-            trace=TRAJECTORY in run.also, sight=sight,
+            trace=TRAJECTORY in run.also, sight=sight, shelf=run.store.shelf(self.noise.indices),
         )  # fmt: skip
         if result.logits is None:
             logits = float_logits(model, result.x_adv, self.noise.indices)
