@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -197,7 +197,7 @@ def run_package(
     block between the parts, so that one that fails or is interrupted costs its own work alone. ``broken_by`` of the
     result names the part a sample fell to, "natural" where it never stood, "" where it stands.
     """
-    seen = _Uniform(model)
+    seen = _Float32(model)
     block = _put_down(shelf, x.device) or _begun(seen, x, y, clean_logits)
     for number in range(int(block.done), len(settings.parts)):
         rows = (block.fell == STANDS).nonzero().squeeze(1)
@@ -256,9 +256,8 @@ def _run_part(
     block.steps[rows] += max(seen, returned)  # the package does not tell its iterations; its passes stand for them
 
 
-class _Uniform(nn.Module):
-    """A model as the package takes it: float32 logits whatever it computes in, and a gradient contiguous in memory,
-    which that of a model that permutes its input is not."""
+class _Float32(nn.Module):
+    """A model as the package takes it: float32 logits, whatever it computes in."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -266,18 +265,5 @@ class _Uniform(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, K) of images x."""
-        straight: Tensor = _Contiguous.apply(x)  # type: ignore[no-untyped-call]  # torch has not typed it
-        logits: Tensor = self._model(straight)
+        logits: Tensor = self._model(x)
         return logits.float()
-
-
-class _Contiguous(torch.autograd.Function):
-    """The identity, whose gradient is contiguous."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Any) -> Any:
-        return gradients[0].contiguous()

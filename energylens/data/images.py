@@ -62,7 +62,7 @@ def as_pixels(x: Any) -> tuple[Tensor, str | None]:
     """
     done = []
     if isinstance(x, np.ndarray) and x.dtype.kind in "fiub":
-        done.append(f"a numpy array {x.shape} of {x.dtype}")
+        done.append(f"a numpy array of {x.dtype}")
         x = torch.tensor(np.ascontiguousarray(x))
     grey = isinstance(x, Tensor) and x.dtype == torch.uint8
     if (done or grey) and x.dim() == 4 and x.shape[1] not in _COLOURS and x.shape[3] in _COLOURS:

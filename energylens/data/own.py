@@ -178,8 +178,8 @@ def _item(dataset: Any, position: int) -> tuple[Tensor, Tensor, list[str]]:
     done = []
     if isinstance(image, Image.Image):
         done.append("PIL pictures")
-        image = np.array(image if image.mode in ("L", "RGB") else image.convert("RGB"))
-        image = image if image.ndim == 3 else image[..., None]
+        grey = np.array(image if image.mode in ("L", "RGB") else image.convert("RGB"))
+        image = torch.from_numpy(grey if grey.ndim == 3 else grey[..., None]).permute(2, 0, 1)
     try:
         pixels, converted = as_pixels(image[None])
     except (TypeError, IndexError):

@@ -215,19 +215,17 @@ def weights_in(checkpoint: Any, *, where: str, key: str | None = None) -> Found:
     return found[0]
 
 
-def _sets(entry: Any, path: str = "") -> Iterator[Found]:
-    """Every set of weights in an entry: those under a usual name first, then those under any other."""
-    if isinstance(entry, nn.Module) or _is_state(entry):
+def _sets(entry: Any, path: str = "", *, usual: bool = True) -> Iterator[Found]:
+    """Every set of weights in an entry: those under a usual name first, then those under any other.
+
+    usual: the entry's own name is one. Under another, tensors are a network's where a name of theirs has a dot: a
+    statistic by class, or an optimizer's, is tensors by name too.
+    """
+    if isinstance(entry, nn.Module) or (_is_state(entry) and (usual or any("." in str(name) for name in entry))):
         yield Found(path, entry)
-    elif isinstance(entry, Mapping):
-        usual = [name for name in _WRAPPERS if name in entry]
-        for name in usual:
-            yield from _sets(entry[name], f"{path}/{name}".lstrip("/"))
-        for name, value in entry.items():
-            # a statistic by class is a mapping of tensors too; a network's names have dots
-            network = _is_state(value) and any("." in str(inner) for inner in value)
-            if name not in usual and (network or isinstance(value, nn.Module)):
-                yield Found(f"{path}/{name}".lstrip("/"), value)
+    elif isinstance(entry, Mapping) and not _is_state(entry):
+        for name in sorted(entry, key=lambda name: _WRAPPERS.index(name) if name in _WRAPPERS else len(_WRAPPERS)):
+            yield from _sets(entry[name], f"{path}/{name}".lstrip("/"), usual=name in _WRAPPERS)
 
 
 def _entry(entry: Any, name: str) -> Any:

@@ -43,8 +43,9 @@ def make(maker: Maker, arguments: Mapping[str, Any], address: str) -> nn.Module:
         with current_directory_importable():
             made = maker(**arguments)
     except Exception as error:  # the user's own code: whatever it raises
+        said = " ".join(str(error).split())
         raise InputError(
-            f"{called} gave {type(error).__name__}: {error}. Expected {_EXPECTED}; arguments come with --arch-arg "
+            f"{called} gave {type(error).__name__}: {said}. Expected {_EXPECTED}; arguments come with --arch-arg "
             "name=value (arch_args)"
         ) from error
     if not isinstance(made, nn.Module):

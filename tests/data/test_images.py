@@ -87,11 +87,11 @@ GREY = torch.arange(2 * 3 * 5 * 7, dtype=torch.uint8).view(2, 3, 5, 7)
     ("x", "told"),
     [
         (GREY, "uint8 grey levels, divided by 255"),
-        (GREY.numpy(), "a numpy array (2, 3, 5, 7) of uint8, uint8 grey levels, divided by 255"),
+        (GREY.numpy(), "a numpy array of uint8, uint8 grey levels, divided by 255"),
         (GREY.permute(0, 2, 3, 1), "channels moved from the last place to the second, uint8 grey levels, divided"),
-        (GREY.permute(0, 2, 3, 1).numpy(), "a numpy array (2, 5, 7, 3) of uint8, channels moved"),
-        (GREY.numpy() / 255, "a numpy array (2, 3, 5, 7) of float64"),
-        (GREY.numpy()[:, :, ::-1][:, :, ::-1].astype("float32") / 255, "a numpy array (2, 3, 5, 7) of float32"),
+        (GREY.permute(0, 2, 3, 1).numpy(), "a numpy array of uint8, channels moved"),
+        (GREY.numpy() / 255, "a numpy array of float64"),
+        (GREY.numpy()[:, :, ::-1][:, :, ::-1].astype("float32") / 255, "a numpy array of float32"),
     ],
 )
 def test_arrays_and_grey_levels_are_converted_and_told(x: object, told: str) -> None:

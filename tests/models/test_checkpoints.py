@@ -137,6 +137,7 @@ WRAPPINGS: dict[str, Callable[[dict[str, torch.Tensor]], Any]] = {
     "twice": lambda s: {"model": {"state_dict": s}},
     "the first name leads nowhere": lambda s: {"net": s, "model": "ResNet18", "state_dict": {"lr": 0.1}},
     "another name": lambda s: {"epoch": 3, "best": s, "optimizer": {"state": {0: {"exp_avg": torch.ones(2)}}}},
+    "in an entry of another name": lambda s: {"trainer": {"optimizer": {0: {"step": torch.ones(1)}}, "ema": s}},
     "DataParallel": lambda s: {"module." + key: value for key, value in s.items()},
     "DataParallel, wrapped": lambda s: {"state_dict": {"module." + key: value for key, value in s.items()}},
     "torch.compile": lambda s: {"_orig_mod." + key: value for key, value in s.items()},
