@@ -248,7 +248,7 @@ def test_of_several_sets_of_weights_one_is_named_and_another_can_be_had(mine: Mo
     file = saved(
         {"state_dict": plain.state_dict(), "state_dict_ema": ema.state_dict(), "best": {"net": ema.state_dict()}}
     )
-    told = "holds 2 sets of weights, state_dict, state_dict_ema: state_dict was taken; --weights-key"
+    told = "holds 3 sets of weights, state_dict, state_dict_ema, best/net: state_dict was taken; --weights-key"
     with pytest.warns(Note, match=told) as caught:
         assert same(load_model(file, arch=mine.MyCNN), plain)
     assert caught[0].filename == __file__  # where the user stands, not where we do
