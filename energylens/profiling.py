@@ -60,7 +60,7 @@ Listener = Callable[[Progress], None]
 
 
 def profile(
-    model: str | nn.Module = DEFAULT_MODEL,
+    model: str | Path | nn.Module = DEFAULT_MODEL,
     data: Data = None,
     attacks: AttackSpec | Sequence[AttackSpec] = DEFAULT_BATTERY,
     *,
@@ -88,11 +88,13 @@ def profile(
 ) -> Record:
     """Attack a model and record the energies of every sample, natural and adversarial.
 
-    model: a name ``load_model`` knows (model_options go to it) or a module from float images in [0, 1] to logits,
+    model: a name or path ``load_model`` knows (model_options go to it) or a module from float images in [0, 1] to logits,
         used where it lies; its mode, gradients and the global random state are afterwards as they were.
-    data: a name ``load_data`` knows, Samples, a pair (x, y) of tensors, or None for the model's own data set.
+    data: a name ``load_data`` knows, Samples, a pair (x, y) of tensors or arrays, a torch Dataset or DataLoader (see
+        ``own_samples``), or None for the model's own data set.
     attacks: names with settings (``"pgd,steps=50"``) or callables ``f(model, x, y) -> x_adv``.
-    n, choose, split: which samples (256 by default), as in ``load_data``; only for data given by name.
+    n, choose, split: which samples (256 by default), as in ``load_data``; only for data given by name, a Dataset or
+        a DataLoader; of the last two all are taken by default.
     eps, norm: the threat model, ``"8/255"`` or a float; by default the model's own, else the data set's usual one.
     steps: iterations of the attacks that iterate. target: aim at ``random``, ``least-likely``, ``second-best`` or a
         class number. seed: of the noise and of the choice of samples.

@@ -24,13 +24,13 @@ DEFAULT_SAMPLES = 256
 Data = str | Samples | tuple[Any, Any] | Items | None
 
 
-def the_module(model: str | nn.Module, data: Data, device: str, options: dict[str, Any]) -> nn.Module:
+def the_module(model: str | Path | nn.Module, data: Data, device: str, options: dict[str, Any]) -> nn.Module:
     """The module itself, used where it lies, or the one of this name, loaded onto the device.
 
     device: ``auto`` or a torch device. options: of ``load_model``. Raises InputError.
     """
     benchmark = data_set(data).name if isinstance(data, str) else None
-    if isinstance(model, str):
+    if isinstance(model, str | Path):
         # the data set tells which of a name's models is meant, where it is one that models are listed for
         known = {"dataset": benchmark} if benchmark in {row.dataset for row in find_models()} else {}
         check_reading(options)

@@ -9,7 +9,8 @@ uninterrupted one. Within a block only the samples that still stand go on to the
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import ClassVar, Protocol
 
@@ -203,7 +204,8 @@ def run_package(
         rows = (block.fell == STANDS).nonzero().squeeze(1)
         if not len(rows):
             break
-        _run_part(seen, x, y, noise, settings, number, block, rows)
+        with _told(settings.parts[number], kept=shelf is not None):
+            _run_part(seen, x, y, noise, settings, number, block, rows)
         block.done += 1
         if shelf is not None and block.done < len(settings.parts):
             shelf.save(vars(block))
@@ -235,16 +237,8 @@ def _run_part(
     """One part on the samples at these rows, which stand: fills in those that fall."""
     name, classes = settings.parts[number], block.logits.shape[1]
     seed = key(noise.seed, name, noise.indices[0])
-    try:
-        with PassCounter(model) as counter, random_state(seed):
-            candidates = PARTS[name].build(model, settings, seed, classes, x.device).perturb(x[rows], y[rows])
-    except (InputError, RunError, torch.OutOfMemoryError):  # they say in one line what is wrong
-        raise
-    except Exception as error:  # whatever the package, or a user's network in it, raises
-        reason = next(iter(str(error).splitlines()), "") or "no reason given"
-        raise RunError(
-            f"{name} failed ({type(error).__name__}: {reason}); with --out, parts that ran are kept"
-        ) from error
+    with PassCounter(model) as counter, random_state(seed):
+        candidates = PARTS[name].build(model, settings, seed, classes, x.device).perturb(x[rows], y[rows])
     candidates = candidates.clamp(0, 1)  # in L1 the package leaves them outside by rounding
     logits = model(candidates)
     hit = logits.argmax(dim=1) != y[rows]
@@ -254,6 +248,23 @@ def _run_part(
     block.forwards[rows] += seen + 1
     block.backwards[rows] += returned
     block.steps[rows] += max(seen, returned)  # the package does not tell its iterations; its passes stand for them
+
+
+@contextmanager
+def _told(part: str, *, kept: bool) -> Iterator[None]:
+    """What a part raises is a RunError of one line. kept: the parts before it have been put down."""
+    try:
+        yield
+    except (InputError, RunError, torch.OutOfMemoryError):  # they say in one line what is wrong
+        raise
+    except Exception as error:  # whatever the package, or a user's network in it, raises
+        reason = next(iter(str(error).splitlines()), "") or "no reason given"
+        after = (
+            "what ran before it is kept, and the same command goes on from there"
+            if kept
+            else ("what ran before it would be kept in a folder: give out (--out)")
+        )
+        raise RunError(f"{part} failed ({type(error).__name__}: {reason}); {after}") from error
 
 
 class _Float32(nn.Module):

@@ -24,8 +24,8 @@ COLUMNS = (
 )
 
 OTHERS = (
-    "Others: a checkpoint's path with --arch (of ours, or a class of yours as my_models:MyCNN), package.module:factory, "
-    "timm:NAME, torchvision:NAME, hf:REPO"
+    "Others: a checkpoint's path with --arch (of ours, or a class of yours as my_models:MyCNN), "
+    "package.module:factory, timm:NAME, torchvision:NAME, hf:REPO"
 )
 
 

@@ -25,7 +25,7 @@ FALLBACK_EPS = 8 / 255  # for images of which no usual radius is known
 
 
 def examine(
-    model: str | nn.Module,
+    model: str | Path | nn.Module,
     data: Data = None,
     *,
     n: int | None = None,

@@ -51,7 +51,7 @@ class Request:
 
 
 def load_model(
-    name: str,
+    name: str | Path,
     *,
     dataset: str | None = None,
     threat_model: str | None = None,
@@ -85,10 +85,10 @@ def load_model(
     """
     threat_model = None if threat_model is None else threat_model_named(threat_model)
     request = Request(
-        name, dataset, threat_model, _model_dir(model_dir), arch, arch_args or None, weights_key,
+        str(name), dataset, threat_model, _model_dir(model_dir), arch, arch_args or None, weights_key,
         mean, std, num_classes, trust_pickle,
     )  # fmt: skip
-    module, card = _loader(name)(request)
+    module, card = _loader(str(name))(request)
     check_usable(module, card.name)
     module = module.eval()
     for parameter in module.parameters():  # one by one: a TorchScript module does not take it as a whole

@@ -128,7 +128,10 @@ def test_a_part_that_fails_costs_its_own_work_alone(failure, digits, tmp_path, m
     with pytest.raises((el.RunError, KeyboardInterrupt)) as caught:
         el.profile(model, data, out=tmp_path, **options)
     if isinstance(caught.value, el.RunError):
-        assert str(caught.value).startswith("square failed (RuntimeError: view size); ")
+        assert str(caught.value).startswith("square failed (RuntimeError: view size); what ran before it is kept")
+        with pytest.raises(el.RunError, match=r"square failed .*: give out \(--out\)"):
+            el.profile(model, data, **options)
+        del runs[2:]
     monkeypatch.setattr(autoattack, "PARTS", PARTS | part("fab") | part("square"))
     again = el.profile(model, data, out=tmp_path, **options).frame()
     assert runs == ["fab", "square", "square", "fab", "square"]  # the first block's fab ran once

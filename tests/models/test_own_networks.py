@@ -114,6 +114,7 @@ def test_lazy_layers_take_their_shape_from_the_weights(mine: ModuleType) -> None
         ("my_models:net", "my_models:net is a MyCNN; expected a class or function"),
         ("my_models:Absent", "has no attribute 'Absent'"),
         ("MyCNN", "unknown architecture 'MyCNN'.*or a network of your own: --arch my_models:MyCNN"),
+        ("nets/my_models.py:MyCNN", r"names a file; expected its module: nets\.my_models:MyCNN"),
         (3, "arch is a int; expected a name, an address package.module:name, or a class"),
         ("my_models:Bare", r"does not fit my_models:Bare: 2 missing .*; 4 unexpected .*\. Give the class, and"),
         ("resnet18", r"does not fit resnet18: .*The weights fit none of resnet18, .*: --arch my_models:MyCNN"),
@@ -340,8 +341,9 @@ def test_a_checkpoint_of_a_quantised_network_is_told(mine: ModuleType) -> None:
 
 def test_a_safetensors_file_goes_the_same_way(mine: ModuleType) -> None:
     trained = mine.MyCNN()
-    save_file({f"1.{key}": value for key, value in trained.state_dict().items()}, "my.safetensors")
-    assert same(load_model("my.safetensors", arch="my_models:MyCNN"), trained)
+    path = Path("my.safetensors")
+    save_file({f"1.{key}": value for key, value in trained.state_dict().items()}, path)
+    assert same(load_model(path, arch="my_models:MyCNN"), trained)
 
 
 ANSWERS: dict[str, tuple[Callable[[Tensor], Any], str]] = {
