@@ -88,8 +88,8 @@ def profile(
 ) -> Record:
     """Attack a model and record the energies of every sample, natural and adversarial.
 
-    model: a name or path ``load_model`` knows (model_options go to it) or a module from float images in [0, 1] to logits,
-        used where it lies; its mode, gradients and the global random state are afterwards as they were.
+    model: a name or path ``load_model`` knows (model_options go to it) or a module from float images in [0, 1] to
+        logits, used where it lies; its mode, gradients and the global random state are afterwards as they were.
     data: a name ``load_data`` knows, Samples, a pair (x, y) of tensors or arrays, a torch Dataset or DataLoader (see
         ``own_samples``), or None for the model's own data set.
     attacks: names with settings (``"pgd,steps=50"``) or callables ``f(model, x, y) -> x_adv``.

@@ -15,10 +15,10 @@ from energylens.attacks.noise import Noise
 from energylens.attacks.radius import usual_norm, usual_radius
 from energylens.attacks.targets import choose_targets
 from energylens.data import Samples, check_labels
-from energylens.data.images import as_floats, as_labels, as_pixels
+from energylens.data.images import as_floats, as_labels, as_pixels, brightest, check_levels
 from energylens.data.own import own_samples
 from energylens.errors import InputError, tell
-from energylens.models import card_of
+from energylens.models import ModelCard
 from energylens.models.usable import check_logits, check_usable, device_of
 
 
@@ -47,7 +47,11 @@ def attack(
     shape, in [0, 1]. Raises InputError.
     """
     check_usable(model, f"the model ({type(model).__name__})")
-    card, device = card_of(model), device_of(model)
+    card = getattr(model, "card", None)
+    card = (
+        card if isinstance(card, ModelCard) else ModelCard(type(model).__name__, "module")
+    )  # its digest is not needed
+    device = device_of(model)
     x, y, dataset = _batch(x, y, device)
     norm = norm.lower() if norm else usual_norm(card)
     eps = usual_radius(card, dataset, norm) if eps is None else eps
@@ -81,6 +85,7 @@ def _batch(x: Any, y: Any, device: torch.device) -> tuple[Tensor, Any, str | Non
     if isinstance(x, Tensor) and x.device != device:
         raise InputError(f"the images lie on {x.device}, the model on {device}: x.to({str(device)!r}) moves them")
     pixels, converted = as_pixels(x)
+    check_levels(brightest(pixels))
     if converted:
         tell(f"images came as {converted}")
     labels = as_labels(y)

@@ -73,12 +73,21 @@ def as_pixels(x: Any) -> tuple[Tensor, str | None]:
         x = x.detach().float()
         return (x.clamp(0, 1) if _leaves_unit(x) else x).contiguous(), ", ".join(done) or None
     _check_shape(x)
-    if int(x.max()) <= 1:
-        raise InputError(
-            f"images are uint8 and range over [{int(x.min())}, {int(x.max())}]; expected grey levels up to 255, or "
-            "x.float() where they are in [0, 1] already."
-        )
     return x.contiguous(), ", ".join([*done, "uint8 grey levels, divided by 255"])
+
+
+def brightest(pixels: Tensor) -> int:
+    """The largest grey level of pixels of `as_pixels`; 255 for floats, which are what they are."""
+    return int(pixels.max()) if pixels.dtype == torch.uint8 else 255
+
+
+def check_levels(largest: int) -> None:
+    """Refuse uint8 images, all of them together, whose largest level is 1: they are in [0, 1] already, or masks."""
+    if largest == 1:
+        raise InputError(
+            "images are uint8 and range over [0, 1]; expected grey levels up to 255, or x.float() where they are in "
+            "[0, 1] already."
+        )
 
 
 def _leaves_unit(x: Tensor) -> bool:

@@ -21,7 +21,7 @@ from torch.utils.data import (
     default_collate,
 )
 
-from energylens.data.images import as_floats, as_labels, as_pixels, check_labels
+from energylens.data.images import as_floats, as_labels, as_pixels, brightest, check_labels, check_levels
 from energylens.data.samples import Samples, held
 from energylens.data.sources import Memory
 from energylens.errors import InputError, tell
@@ -124,7 +124,7 @@ class Drawn:
     def images(self, indices: Tensor) -> Tensor:
         batch = torch.empty(len(indices), *self.image_shape)
         for slot, index in zip(batch, indices.tolist(), strict=True):
-            image, _, _ = _item(self.dataset, self.positions[index])
+            image, _, _ = _single(*_item(self.dataset, self.positions[index]))
             if _seal(image) != self.seals[index]:
                 raise InputError(
                     f"item {self.positions[index]} of the {type(self.dataset).__name__} is another image at each "
@@ -138,8 +138,10 @@ def _drawn(dataset: Dataset[Any], positions: Sequence[int], name: str) -> Sample
     """One pass over the items: labels, shape and hashes; the images themselves are read again when they are needed."""
     seals, labels, done = [], [], dict[str, None]()
     shape: tuple[int, ...] | None = None
+    largest = 0
     for position in positions:
-        image, label, converted = _item(dataset, position)
+        image, label, converted = _single(*_item(dataset, position))
+        largest = max(largest, brightest(image))
         shape = tuple(image.shape) if shape is None else shape
         if image.shape != shape:
             raise InputError(
@@ -151,6 +153,7 @@ def _drawn(dataset: Dataset[Any], positions: Sequence[int], name: str) -> Sample
         done |= dict.fromkeys(converted)
     if shape is None:
         raise InputError(f"the {name} is empty; expected at least one item")
+    check_levels(largest)
     if done:
         tell(f"images of the {name} came as {', '.join(done)}")
     y = torch.stack(labels)
@@ -172,26 +175,36 @@ def _seal(image: Tensor) -> bytes:
     return hashlib.blake2b(image.numpy().data, digest_size=_SEAL).digest()
 
 
-def _item(dataset: Any, position: int) -> tuple[Tensor, Tensor, list[str]]:
-    """One item: its image (C, H, W) as `as_pixels` has it, its label, and in words what was converted."""
-    image, label = _two(dataset[position], f"item {position} of the {type(dataset).__name__}")
+def _item(dataset: Any, position: int) -> tuple[Any, str]:
+    """What the data set gives, and its name for a message."""
+    return dataset[position], f"item {position} of the {type(dataset).__name__}"
+
+
+def _single(item: Any, where: str) -> tuple[Tensor, Tensor, list[str]]:
+    """One image (C, H, W) as `as_pixels` has it, its label (), and in words what was converted."""
+    image, label = _two(item, where)
     done = []
     if isinstance(image, Image.Image):
+        image = _tensor_of(image, where)
         done.append("PIL pictures")
-        grey = np.array(image if image.mode in ("L", "RGB") else image.convert("RGB"))
-        image = torch.from_numpy(grey if grey.ndim == 3 else grey[..., None]).permute(2, 0, 1)
+    if not isinstance(image, Tensor | np.ndarray):
+        raise InputError(f"{where} has a {type(image).__name__} for an image; expected a tensor, an array or a picture")
     try:
         pixels, converted = as_pixels(image[None])
-    except (TypeError, IndexError):
-        raise InputError(
-            f"an image of the {type(dataset).__name__} is a {type(image).__name__}; expected {PAIR}"
-        ) from None
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
     label = as_labels(label)
-    if not isinstance(label, Tensor) or label.numel() != 1:
-        raise InputError(
-            f"item {position} of the {type(dataset).__name__} has the label {label!r}; expected an integer"
-        )
+    if not isinstance(label, Tensor) or label.numel() != 1 or label.dtype != torch.int64:
+        raise InputError(f"{where} has the label {label!r}; expected an integer")
     return pixels[0].cpu(), label.reshape(()).cpu(), [*done, *filter(None, [converted])]
+
+
+def _tensor_of(picture: Image.Image, where: str) -> Tensor:
+    """Grey levels (C, H, W) uint8 of a picture of 8 bits, grey or in colour."""
+    if picture.mode[0] in "IF":  # more than 8 bits, which a conversion would cut off
+        raise InputError(f"{where} is a picture of mode {picture.mode}; expected 8 bits: give a float tensor in [0, 1]")
+    levels = np.array(picture if picture.mode in ("L", "RGB") else picture.convert("RGB"))
+    return torch.from_numpy(levels if levels.ndim == 3 else levels[..., None]).permute(2, 0, 1)
 
 
 def _two(item: Any, where: str) -> tuple[Any, Any]:
@@ -225,22 +238,24 @@ def _streamed(data: Items, limit: int | None, name: str) -> Samples:
     if len({(x.shape[1:], x.dtype) for x in pixels}) > 1:
         raise InputError(f"images of the {name} differ in shape or dtype from batch to batch; expected one of each")
     x, y = torch.cat(pixels)[:limit], torch.cat(labels)[:limit]
+    samples = held(x, y, None, name)
     size = x.numel() * x.element_size() / 1e6
     tell(
         f"images of the {name} came as {', '.join([*done, 'a stream'])}: {len(x)} of them, {size:.0f} MB, are held in "
         "memory, since a stream is read once"
     )
-    return held(x, y, None, name)
+    return samples
 
 
 def _batches(data: Items, name: str) -> Iterator[tuple[Tensor, Tensor, list[str]]]:
     """Pixels, labels and what was converted, of a loader's batches or of the items of a stream, 1 at a time."""
-    single = not isinstance(data, DataLoader) or data.batch_size is None
     for number, batch in enumerate(data):  # type: ignore[arg-type]  # an IterableDataset or a loader
         x, y = _two(batch, f"batch {number} of the {name}")
-        if single and getattr(x, "ndim", 4) == 3:
-            x, y = x[None], np.atleast_1d(y) if not isinstance(y, Tensor) else y.reshape(1)
-        pixels, converted = as_pixels(x)
-        labels = as_labels(y)
-        check_labels(labels, len(pixels))
-        yield pixels.cpu(), labels.cpu(), [*filter(None, [converted])]
+        if isinstance(x, Tensor | np.ndarray) and x.ndim == 4:
+            pixels, converted = as_pixels(x)
+            labels = as_labels(y)
+            check_labels(labels, len(pixels))
+            yield pixels.cpu(), labels.cpu(), [*filter(None, [converted])]
+        else:
+            image, label, done = _single((x, y), f"item {number} of the {name}")
+            yield image[None], label[None], done

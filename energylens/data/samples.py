@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from energylens.data.choice import choose_indices
-from energylens.data.images import as_labels, as_pixels, check_labels
+from energylens.data.images import as_labels, as_pixels, brightest, check_labels, check_levels
 from energylens.data.sources import Memory, Source
 from energylens.errors import InputError, tell
 
@@ -38,9 +38,10 @@ class Samples:
         for anything else.
         """
         pixels, converted = as_pixels(x)
+        samples = held(pixels, as_labels(y), classes, name)
         if converted:
             tell(f"images came as {converted}")
-        return held(pixels, as_labels(y), classes, name)
+        return samples
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -143,6 +144,7 @@ class Samples:
 
 def held(pixels: Tensor, labels: Tensor, classes: Sequence[str] | None, name: str) -> Samples:
     """Pixels of `as_pixels` and labels as samples, held in memory as they are; arguments as of `from_tensors`."""
+    check_levels(brightest(pixels))
     check_labels(labels, len(pixels), None if classes is None else len(classes))
     names = map(str, range(int(labels.max()) + 1)) if classes is None else classes
     levels = 255 if pixels.dtype == torch.uint8 else 1

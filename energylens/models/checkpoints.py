@@ -6,7 +6,7 @@ import re
 import warnings
 import zipfile
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,8 @@ _SHOWN = 4  # keys named in a message
 
 
 def _read_torch(path: Path, trust_pickle: bool) -> Any:
-    with unpickling(trust_pickle), warnings.catch_warnings(), current_directory_importable():
+    importable = current_directory_importable() if trust_pickle else nullcontext()  # for the classes of whole modules
+    with unpickling(trust_pickle), warnings.catch_warnings(), importable:
         warnings.simplefilter("ignore")  # torch's notes on old pickle protocols; a file that fails still raises
         return torch.load(path, map_location="cpu", weights_only=not trust_pickle)
 

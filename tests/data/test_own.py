@@ -36,13 +36,20 @@ class Items(Dataset[Any]):
         return self.item(i)
 
 
-class Stream(IterableDataset[Any]):
-    def __iter__(self) -> Iterator[Any]:
-        return iter([(X[i], int(Y[i])) for i in range(N)])
+def pair(i: int) -> Any:
+    return X[i], int(Y[i])
 
 
 def picture(i: int) -> Any:
     return Image.fromarray(GREY[i, 0].numpy()), int(Y[i])
+
+
+class Stream(IterableDataset[Any]):
+    def __init__(self, item: Callable[[int], Any] = pair) -> None:
+        self.item = item
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(self.item, range(N))
 
 
 def collated(items: list[Any]) -> dict[str, Tensor]:
@@ -66,6 +73,8 @@ KINDS: dict[str, tuple[Any, str | None]] = {
     "a DataLoader that shuffles": (DataLoader(PLAIN, batch_size=7, shuffle=True), "shuffling was left out"),
     "a DataLoader with a collate_fn": (DataLoader(PLAIN, batch_size=7, collate_fn=collated), STREAM),
     "a stream": (Stream(), STREAM),
+    "a stream of pictures": (Stream(picture), "came as PIL pictures, uint8 grey levels, divided by 255, a stream: 24"),
+    "a DataLoader without batches": (DataLoader(PLAIN, batch_size=None), STREAM),
     "a DataLoader of a stream": (DataLoader(Stream(), batch_size=7), STREAM),
 }  # fmt: skip
 
@@ -176,16 +185,19 @@ def test_images_that_change_from_reading_to_reading_are_refused(robust: nn.Modul
 
 BAD: dict[str, tuple[Any, str]] = {
     "empty": (Items(lambda i: None, 0), "the Items is empty"),
+    "masks": (Items(lambda i: ((X[i] > 0.5).byte(), 1)), r"are uint8 and range over \[0, 1\]; expected grey"),
+    "masks as tensors": (((X > 0.5).byte(), Y), r"uint8 and range over \[0, 1\]; expected grey levels up to 255"),
+    "16 bits": (Items(lambda i: (Image.new("I;16", (8, 8)), 1)), "item 0 of the Items is a picture of mode I;16"),
     "images alone": (Items(lambda i: X[i]), "item 0 of the Items is a Tensor; expected a pair"),
     "three things": (Items(lambda i: (X[i], 1, 2)), "item 0 of the Items is 3 things; expected a pair"),
     "other keys": (Items(lambda i: {"a": 1, "b": 2}), "is the keys a, b; expected a pair"),
     "sizes differ": (Items(lambda i: (torch.rand(1, 8, 8 + i), 1)), r"item 1 of the Items is \(1, 8, 9\)"),
-    "normalised": (Items(lambda i: (X[i] - 3, 1)), r"images range over \[-3, -2\]"),
+    "normalised": (Items(lambda i: (X[i] - 3, 1)), r"item 0 of the Items: images range over \[-3, -2\]"),
     "no label": (Items(lambda i: (X[i], "cat")), "item 0 of the Items has the label 'cat'; expected an integer"),
     "labels beyond": (TensorDataset(X, Y + 7), r"labels range over \[7, 16\]; expected \[0, 9\]"),
     "a number": (3, "data are a int; expected a name, Samples, a pair"),
     "three tensors": ((X, Y, Y), "data are 3 things; expected a name, Samples, a pair"),
-    "a path": (Items(lambda i: ("cat.png", 1)), "an image of the Items is a str"),
+    "a path": (Items(lambda i: ("cat.png", 1)), "item 0 of the Items has a str for an image"),
     "a stream of sizes": (
         DataLoader(Items(lambda i: (torch.rand(1, 8, 8 + i % 2), 1)), 1, collate_fn=collated), "differ in shape",
     ),
@@ -221,3 +233,15 @@ def test_attack_says_what_is_missing_or_lies_elsewhere(robust: nn.Module) -> Non
         el.attack("fgsm", robust, torch.rand(2, 3, 5, 5), torch.tensor([0, 1]))
     with pytest.raises(InputError, match="the images lie on meta, the model on cpu"):
         el.attack("fgsm", robust, X.to("meta"), Y)
+
+
+def test_a_black_image_among_others_is_one_of_them() -> None:
+    black = GREY.clone()
+    black[3] = 0
+    with pytest.warns(Note):
+        assert torch.equal(own_samples(TensorDataset(black, Y)).images, black / 255)
+
+
+def test_masks_are_no_grey_levels_for_an_attack_either(robust: nn.Module) -> None:
+    with pytest.raises(InputError, match=r"uint8 and range over \[0, 1\]"):
+        el.attack("fgsm", robust, (X > 0.5).byte(), Y)
