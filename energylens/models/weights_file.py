@@ -80,7 +80,6 @@ def load_weights_file(
         module, own = checkpoint.into(make(maker, arch_args or {}, name), name)
     check_usable(module, str(path))
     mean, std = _normalisation(own, mean, std, about, path)
-    whole = path.parent.resolve() / path.name
     card = ModelCard(
         name=str(path),
         source="file",
@@ -91,7 +90,8 @@ def load_weights_file(
         architecture=name,
         clean=about.clean,
         autoattack=about.autoattack,
-        origin=f"{whole} ({checkpoint.found.key})" if weights_key else str(whole),
+        weights_key=checkpoint.found.key or None,
+        origin=str(path.parent.resolve() / path.name),
     )
     return normalized(module, mean, std), card
 

@@ -250,12 +250,13 @@ def test_of_several_sets_of_weights_one_is_named_and_another_can_be_had(mine: Mo
         {"state_dict": plain.state_dict(), "state_dict_ema": ema.state_dict(), "best": {"net": ema.state_dict()}}
     )
     told = "holds 3 sets of weights, state_dict, state_dict_ema, best/net: state_dict was taken; --weights-key"
-    with pytest.warns(Note, match=told) as caught:
-        assert same(load_model(file, arch=mine.MyCNN), plain)
+    with pytest.warns(el.Note, match=told) as caught:
+        model = load_model(file, arch=mine.MyCNN)
+    assert same(model, plain) and model.card.weights_key == "state_dict"
     assert caught[0].filename == __file__  # where the user stands, not where we do
     for key in ("state_dict_ema", "best", "best/net"):
         assert same(load_model(file, arch=mine.MyCNN, weights_key=key), ema)
-    assert load_model(file, arch=mine.MyCNN, weights_key="state_dict_ema").card.origin == "my.pt (state_dict_ema)"
+    assert load_model(file, arch=mine.MyCNN, weights_key="state_dict_ema").card.weights_key == "state_dict_ema"
     with pytest.raises(InputError, match="no weights under 'ema': its sets of weights are state_dict, state_dict_ema"):
         load_model(file, arch=mine.MyCNN, weights_key="ema")
 
