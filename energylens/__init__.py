@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         kl_terms,
         marginal_energy,
     )
-    from energylens.errors import InputError, RunError
+    from energylens.errors import InputError, Note, RunError
     from energylens.generation.generate import generate
     from energylens.generation.score import score
     from energylens.models import load_model
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Diagnosis",
     "InputError",
+    "Note",
     "Record",
     "RunError",
     "Samples",
@@ -65,6 +66,7 @@ __all__ = [
 _HOMES = {
     "Diagnosis": "energylens.doctor",
     "InputError": "energylens.errors",
+    "Note": "energylens.errors",
     "Record": "energylens.record",
     "RunError": "energylens.errors",
     "Samples": "energylens.data",

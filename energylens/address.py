@@ -18,6 +18,9 @@ def object_at(address: str, expected: str) -> Any:
     expected: what it should be, for the InputError where there is none or its module cannot be imported.
     """
     module, _, name = address.partition(":")
+    if module.endswith(".py"):
+        dotted = module.removesuffix(".py").replace("/", ".").lstrip(".")
+        raise InputError(f"{address} names a file; expected its module: {dotted}:{name}, from the folder it lies in")
     try:
         with current_directory_importable():
             return getattr(importlib.import_module(module), name)

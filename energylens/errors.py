@@ -1,5 +1,8 @@
 """The two ways a request fails, each told in one message: what came, what was expected, how to mend it."""
 
+import sys
+import warnings
+
 
 class InputError(ValueError):
     """The request itself is wrong (a name, a number, an image, a file). The command line exits with status 2."""
@@ -11,3 +14,15 @@ class RunError(RuntimeError):
     """The request was right but the work could not be done (disk, network, a corrupt record). Exit status 1."""
 
     exit_status = 1
+
+
+class Note(UserWarning):
+    """What was made of a request where it could be read in several ways. The command line prints it and goes on."""
+
+
+def tell(note: str) -> None:
+    """Give a Note, in a sentence, as a warning of the caller's own line."""
+    depth, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "energylens":
+        depth, frame = depth + 1, frame.f_back
+    warnings.warn(note, Note, stacklevel=depth)

@@ -19,7 +19,7 @@ from energylens.attacks.battery import NATURAL, Attack, AttackSpec, check_distin
 from energylens.attacks.frozen import frozen
 from energylens.attacks.kernels import BF16, KERNELS, PLAIN, PROBED, Sight, check_kernels, sight_of
 from energylens.attacks.noise import Noise
-from energylens.attacks.radius import parse_radius, write_radius
+from energylens.attacks.radius import parse_radius, usual_norm, usual_radius, write_radius
 from energylens.attacks.settings import check_numbers
 from energylens.attacks.targets import check_target, choose_targets
 from energylens.data import Samples
@@ -39,7 +39,6 @@ from energylens.subject import (
     float_logits,
     the_module,
     the_samples,
-    usual_radius,
 )
 
 DEFAULT_MODEL = "digits-standard"
@@ -61,7 +60,7 @@ Listener = Callable[[Progress], None]
 
 
 def profile(
-    model: str | nn.Module = DEFAULT_MODEL,
+    model: str | Path | nn.Module = DEFAULT_MODEL,
     data: Data = None,
     attacks: AttackSpec | Sequence[AttackSpec] = DEFAULT_BATTERY,
     *,
@@ -89,11 +88,13 @@ def profile(
 ) -> Record:
     """Attack a model and record the energies of every sample, natural and adversarial.
 
-    model: a name ``load_model`` knows (model_options go to it) or a module from float images in [0, 1] to logits,
-        used where it lies; its mode, gradients and the global random state are afterwards as they were.
-    data: a name ``load_data`` knows, Samples, a pair (x, y) of tensors, or None for the model's own data set.
+    model: a name or path ``load_model`` knows (model_options go to it) or a module from float images in [0, 1] to
+        logits, used where it lies; its mode, gradients and the global random state are afterwards as they were.
+    data: a name ``load_data`` knows, Samples, a pair (x, y) of tensors or arrays, a torch Dataset or DataLoader (see
+        ``own_samples``), or None for the model's own data set.
     attacks: names with settings (``"pgd,steps=50"``) or callables ``f(model, x, y) -> x_adv``.
-    n, choose, split: which samples (256 by default), as in ``load_data``; only for data given by name.
+    n, choose, split: which samples (256 by default), as in ``load_data``; only for data given by name, a Dataset or
+        a DataLoader; of the last two all are taken by default.
     eps, norm: the threat model, ``"8/255"`` or a float; by default the model's own, else the data set's usual one.
     steps: iterations of the attacks that iterate. target: aim at ``random``, ``least-likely``, ``second-best`` or a
         class number. seed: of the noise and of the choice of samples.
@@ -117,8 +118,8 @@ def profile(
     module = the_module(model, data, device, model_options)
     card = current_card(module)
     samples = the_samples(data, card, module, n=n, choose=choose, split=split, seed=seed, root=data_root)
-    norm = norm.lower() if norm else ("l2" if card.threat_model == "L2" else "linf")
-    eps = usual_radius(card, samples, norm) if eps is None else eps
+    norm = norm.lower() if norm else usual_norm(card)
+    eps = usual_radius(card, samples.name, norm) if eps is None else eps
     text = None if eps is None else write_radius(eps)
     if text is not None:
         parse_radius(text)
@@ -330,7 +331,7 @@ class _Batch:
             target = choose_targets(attack.target, self.clean_logits, self.y, self.noise)
         result = attack(
             model, self.x, self.y, noise=self.noise, target=target, clean_logits=self.clean_logits,
-            trace=TRAJECTORY in run.also, sight=sight,
+            trace=TRAJECTORY in run.also, sight=sight, shelf=run.store.shelf(self.noise.indices),
         )  # fmt: skip
         if result.logits is None:
             logits = float_logits(model, result.x_adv, self.noise.indices)

@@ -1,5 +1,5 @@
 """A record on disk: ``runs/<model>/<attack>-<fingerprint>/`` with ``manifest.json``, ``part-*.parquet`` and, where
-images are kept, ``images-*.safetensors``.
+images are kept, ``images-*.safetensors``; ``unfinished-*.safetensors`` is a block of AutoAttack between two parts.
 
 The fingerprint is that of everything a row depends on (model, data, attack, seed), so the folder can only ever hold
 rows that belong together, and the same command again does only what is missing. Every file is written under a
@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -37,6 +38,7 @@ from energylens.whole_file import shown, sweep, whole_file
 
 MANIFEST = "manifest.json"
 LOCK = ".lock-"
+UNFINISHED = "unfinished-"
 INDEX = "index"  # the tensor of the samples' indices in a file of images
 LONGEST = 120  # characters of a name that a folder or a file is given
 KEPT = "delete this file and run the same command again, the rest is kept"  # what mends a damaged one
@@ -134,7 +136,7 @@ class RunFolder:
 
     def _write(self, rows: pd.DataFrame, seconds: float, images: Images | None) -> None:
         indices = rows["index"].to_numpy()
-        block = f"{int(indices.min()):08d}-{hashlib.sha256(indices.tobytes()).hexdigest()[:8]}"
+        block = _block_name(indices)
         part = self.path / f"part-{block}.parquet"
         table = pa.Table.from_pandas(rows, preserve_index=False)
         table = table.replace_schema_metadata({**(table.schema.metadata or {}), SECONDS: repr(seconds).encode()})
@@ -144,10 +146,39 @@ class RunFolder:
                 save_file({INDEX: torch.from_numpy(indices.copy()), **tensors}, temporary)
         with whole_file(part) as temporary:
             pq.write_table(table, temporary, write_page_checksum=True)
+        (self.path / f"{UNFINISHED}{block}.safetensors").unlink(missing_ok=True)
+
+    def shelf(self, indices: Sequence[int]) -> FileShelf:
+        """A file beside the parts, which goes when the block is written."""
+        return FileShelf(self.path / f"{UNFINISHED}{_block_name(np.array(indices))}.safetensors")
 
     def claimed(self, share: str, *, alone: bool = True) -> AbstractContextManager[None]:
         """Hold this share of the rows; see ``holding``."""
         return holding(self.path, share, alone=alone, instead="share the work by --shard 1/2 and 2/2, ")
+
+
+@dataclass(frozen=True)
+class FileShelf:
+    """A block that is not whole yet, in a file; see ``autoattack.Shelf``."""
+
+    path: Path
+
+    def load(self) -> dict[str, Tensor] | None:
+        """What the file holds; None where it is not there, or not readable: then its work is done again."""
+        try:
+            return load_file(self.path)
+        except (OSError, SafetensorError):
+            return None
+
+    def save(self, tensors: Mapping[str, Tensor]) -> None:
+        """Write the file anew."""
+        with writing_alone(self.path.parent), whole_file(self.path) as temporary:
+            save_file({name: values.contiguous() for name, values in tensors.items()}, temporary)
+
+
+def _block_name(indices: np.ndarray[Any, Any]) -> str:
+    """What the files of a block of samples are called by."""
+    return f"{int(indices.min()):08d}-{hashlib.sha256(indices.tobytes()).hexdigest()[:8]}"
 
 
 def open_run(
@@ -214,7 +245,7 @@ def writing_alone(path: Path) -> Iterator[None]:
     """``writing`` of rows and images, one process after another; what one that was killed left half-written goes."""
     with writing(path), (path / f"{LOCK}write").open("a+") as lock:
         if _wait_for(lock):
-            sweep(path, "part-*", "images-*")
+            sweep(path, "part-*", "images-*", f"{UNFINISHED}*")
         yield
 
 

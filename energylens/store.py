@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from energylens.attacks.autoattack import Shelf
 from energylens.record import empty_rows
 
 Images = Mapping[str, Tensor]  # (N, C, H, W) each, in the order of a block's rows: "x_adv"
@@ -34,6 +35,9 @@ class Store(Protocol):
 
     def write(self, rows: pd.DataFrame, seconds: float, images: Images | None = None) -> None:
         """Add a block of rows and, where they are kept, their images."""
+
+    def shelf(self, indices: Sequence[int]) -> Shelf | None:
+        """Where the block of these samples is put down before it is whole; None where nothing outlives the process."""
 
     def claimed(self, share: str, *, alone: bool = True) -> AbstractContextManager[None]:
         """Hold this share of the rows against other processes that would compute the same, or, where not ``alone``,
@@ -71,6 +75,9 @@ class Memory:
         self._seconds += seconds
         if images is not None:
             self._images.append({name: values.cpu() for name, values in images.items()})
+
+    def shelf(self, indices: Sequence[int]) -> Shelf | None:
+        return None
 
     def claimed(self, share: str, *, alone: bool = True) -> AbstractContextManager[None]:
         return nullcontext()

@@ -12,29 +12,32 @@ from torch import Tensor, nn
 
 from energylens.attacks.frozen import frozen
 from energylens.data import DATA_SETS, Samples, data_set, load_data
+from energylens.data.own import Items, own_samples, with_classes
 from energylens.errors import InputError, RunError
 from energylens.models import ModelCard, find_models, load_model
+from energylens.models.usable import check_logits, check_usable
+from energylens.models.usable import device_of as device_of  # taken from here by those above
 from energylens.shards import launched_ranks
 
 DEFAULT_SAMPLES = 256
-NORMS_OF = {"Linf": "linf", "L2": "l2"}  # RobustBench's threat models as norms
 
-Data = str | Samples | tuple[Tensor, Tensor] | None
+Data = str | Samples | tuple[Any, Any] | Items | None
 
 
-def the_module(model: str | nn.Module, data: Data, device: str, options: dict[str, Any]) -> nn.Module:
+def the_module(model: str | Path | nn.Module, data: Data, device: str, options: dict[str, Any]) -> nn.Module:
     """The module itself, used where it lies, or the one of this name, loaded onto the device.
 
     device: ``auto`` or a torch device. options: of ``load_model``. Raises InputError.
     """
     benchmark = data_set(data).name if isinstance(data, str) else None
-    if isinstance(model, str):
+    if isinstance(model, str | Path):
         # the data set tells which of a name's models is meant, where it is one that models are listed for
         known = {"dataset": benchmark} if benchmark in {row.dataset for row in find_models()} else {}
         check_reading(options)
         return load_model(model, device=the_device(device), **known | options)
     if not isinstance(model, nn.Module):
         raise InputError(f"a model is a name or a torch.nn.Module, not a {type(model).__name__}")
+    check_usable(model, f"the model ({type(model).__name__})")
     if options:
         raise InputError(f"{', '.join(options)}: not for a model given as a module, only for one given by name")
     if device != "auto" and the_device(device).type != device_of(model).type:
@@ -63,58 +66,43 @@ def the_device(name: str) -> torch.device:
     return device
 
 
-def device_of(model: nn.Module) -> torch.device:
-    """Where the model's parameters lie; the CPU for a model without any."""
-    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-
-
 def the_samples(data: Data, card: ModelCard, model: nn.Module, *, n: int | None, **choice: Any) -> Samples:
     """The samples themselves, or n of the data set of this name, by default of the model's own and DEFAULT_SAMPLES.
 
-    choice: choose, split, seed and root of ``load_data``. What ``whole_split`` says of classes holds here too.
-    Raises InputError.
+    choice: choose, split, seed and root of ``load_data``. Of a user's own Dataset or DataLoader all, or n where n
+    is given. What ``whole_split`` says of classes holds here too. Raises InputError.
     """
-    if isinstance(data, Samples | tuple) and n is not None:
-        raise InputError("n goes with a data set given by name: choose among your own samples yourself")
-    everything = whole_split(data, card, model, split=choice["split"], root=choice["root"])
-    if isinstance(data, Samples | tuple):
+    if isinstance(data, Samples | tuple | list) and n is not None:
+        raise InputError(
+            "n goes with a data set given by name, a Dataset or a DataLoader: choose among your own samples yourself"
+        )
+    limit = n if choice["choose"] == "first" else None
+    everything = whole_split(data, card, model, split=choice["split"], root=choice["root"], limit=limit)
+    if n is None and not (data is None or isinstance(data, str)):
         return everything
     size = min(DEFAULT_SAMPLES, len(everything)) if n is None else n
     return everything.choose(size, choice["choose"], choice["seed"])
 
 
-def whole_split(data: Data, card: ModelCard, model: nn.Module, *, split: str, root: str | Path | None) -> Samples:
+def whole_split(
+    data: Data, card: ModelCard, model: nn.Module, *, split: str, root: str | Path | None, limit: int | None = None
+) -> Samples:
     """The samples themselves, or all of a split of the data set of this name, by default of the model's own.
 
-    Of the model's own data set only the classes that it was trained on, numbered as its logits are. A pair of tensors
-    has as many classes as the model. Raises InputError.
+    Of the model's own data set only the classes that it was trained on, numbered as its logits are. A user's own images
+    (``own_samples``) have as many classes as the model. limit: the first so many items of a user's Dataset or
+    DataLoader. Raises InputError.
     """
-    if isinstance(data, Samples | tuple):
-        return data if isinstance(data, Samples) else _from_tensors(data, model)
+    if isinstance(data, Samples):
+        return data
     if data is not None and not isinstance(data, str):
-        raise InputError(f"data are a {type(data).__name__}; expected a name, Samples or a pair (x, y) of tensors")
+        samples = own_samples(data, limit=limit)
+        return with_classes(samples, _logits_of(model, samples).shape[1])
     name = data or card.dataset
     if name is None:
         raise InputError(f"model {card.name} does not say which data set it was trained on: name one with --dataset")
     preprocessing, labels = (card.preprocessing, card.labels) if name == card.dataset else (None, None)
     return load_data(name, classes=labels, split=split, root=root, preprocessing=preprocessing)
-
-
-def _from_tensors(pair: tuple[Tensor, Tensor], model: nn.Module) -> Samples:
-    """A user's own images and labels, with a class a logit of the model."""
-    if len(pair) != 2:
-        raise InputError(f"data are {len(pair)} things; expected a pair (x, y) of images and labels")
-    x, y = pair
-    samples = Samples.from_tensors(x, y)
-    return Samples.from_tensors(x, y, classes=[str(label) for label in range(_logits_of(model, samples).shape[1])])
-
-
-def usual_radius(card: ModelCard, samples: Samples, norm: str) -> float | None:
-    """The radius the model was made for, else its data set's usual one, else None."""
-    if card.eps is not None and NORMS_OF.get(card.threat_model or "") == norm:
-        return card.eps
-    row = DATA_SETS.get(samples.name)
-    return None if row is None else row.default_eps.get(norm)
 
 
 def check_fit(model: nn.Module, card: ModelCard, samples: Samples) -> None:
@@ -149,10 +137,7 @@ def _logits_of(model: nn.Module, samples: Samples) -> Tensor:
             f"the model does not take {samples.title}'s images of shape {samples.image_shape} ({reason}): "
             "choose the data set it was trained on"
         ) from error
-    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != 1:
-        came = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
-        raise InputError(f"the model gives {came} for one image; expected logits of shape (1, classes)")
-    return logits
+    return check_logits(logits, 1)
 
 
 @torch.no_grad()

@@ -132,7 +132,7 @@ class _Problem:
         )
 
     def objective(self, logits: Tensor) -> Tensor:
-        return LOSSES[self.settings.loss].of(logits, self.aim, self.reference, self.settings.gamma)
+        return LOSSES[self.settings.loss].of(logits.float(), self.aim, self.reference, self.settings.gamma)
 
 
 @torch.no_grad()
@@ -158,7 +158,15 @@ def ascend(
     asks = LOSSES[settings.loss].needs_reference and clean_logits is None
     aim = Aim(y, +1) if target is None else Aim(target, -1)
     problem = _Problem(
-        model, x, y, aim, model(x) if asks else clean_logits, noise, settings, trace, model if judge is None else judge
+        model,
+        x,
+        y,
+        aim,
+        model(x).float() if asks else clean_logits,
+        noise,
+        settings,
+        trace,
+        model if judge is None else judge,
     )
     result = _with_restarts(problem) if settings.restarts > 1 else _once(problem)
     return replace(result, forwards=result.forwards + int(asks))

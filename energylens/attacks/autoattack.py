@@ -9,7 +9,8 @@ uninterrupted one. Within a block only the samples that still stand go on to the
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import ClassVar, Protocol
 
@@ -22,6 +23,7 @@ from energylens.attacks.noise import Noise, key
 from energylens.attacks.passes import PassCounter
 from energylens.attacks.result import AttackResult
 from energylens.attacks.settings import check_norm, check_numbers, check_radius
+from energylens.errors import InputError, RunError
 
 LOGGER = logging.getLogger("energylens.autoattack")
 PACKAGE_NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}  # our words, the package's
@@ -132,9 +134,9 @@ def _fab(targeted: bool) -> Callable[[nn.Module, Package, int, int, torch.device
 
 
 def _square(model: nn.Module, s: Package, seed: int, classes: int, device: torch.device) -> Perturb:
-    from pyautoattack.square import SquareAttack
+    from energylens.attacks.square import AnySizeSquare
 
-    attack: Perturb = SquareAttack(
+    attack: Perturb = AnySizeSquare(
         model, norm=PACKAGE_NORMS[s.norm], n_queries=s.queries, eps=s.eps, p_init=0.8, n_restarts=1, seed=seed,
         verbose=False, device=device, resc_schedule=False,
     )  # fmt: skip
@@ -151,6 +153,33 @@ PARTS: dict[str, Part] = {
 }
 
 
+class Shelf(Protocol):
+    """Where a block that is not whole yet is put down between two parts."""
+
+    def load(self) -> dict[str, Tensor] | None:
+        """What was put down last; None for nothing."""
+
+    def save(self, tensors: dict[str, Tensor]) -> None:
+        """Put this down in place of what is there."""
+
+
+@dataclass
+class _Block:
+    """A block of N samples after some of the parts. fell: (N,), the number of the part that felled a sample, NATURAL
+    where it never stood, STANDS where it stands. done: (), how many parts have run."""
+
+    x_adv: Tensor
+    logits: Tensor
+    steps: Tensor
+    forwards: Tensor
+    backwards: Tensor
+    fell: Tensor
+    done: Tensor
+
+
+NATURAL, STANDS = -1, -2
+
+
 @torch.no_grad()
 def run_package(
     model: nn.Module,
@@ -161,33 +190,91 @@ def run_package(
     settings: Package,
     target: Tensor | None = None,
     clean_logits: Tensor | None = None,
+    shelf: Shelf | None = None,
 ) -> AttackResult:
     """Attack one block: each part takes on the samples that stand, and a sample that fell keeps what felled it.
 
-    x: (N, C, H, W) in [0, 1]; y: (N,) labels; clean_logits: (N, K) logits of x where they are known. ``broken_by`` of
-    the result names the part a sample fell to, "natural" where it never stood, "" where it stands.
+    x: (N, C, H, W) in [0, 1]; y: (N,) labels; clean_logits: (N, K) logits of x where they are known. shelf: keeps the
+    block between the parts, so that one that fails or is interrupted costs its own work alone. ``broken_by`` of the
+    result names the part a sample fell to, "natural" where it never stood, "" where it stands.
     """
-    logits = (model(x) if clean_logits is None else clean_logits.clone()).float()
-    classes = logits.shape[1]
-    x_adv, steps = x.clone(), torch.zeros(len(x), dtype=torch.int64, device=x.device)
-    forwards, backwards = steps + int(clean_logits is None), steps.clone()
-    standing = logits.argmax(dim=1) == y
-    broken_by = ["" if stands else "natural" for stands in standing.tolist()]
-    for name in settings.parts:
-        rows = standing.nonzero().squeeze(1)
+    seen = _Float32(model)
+    block = _put_down(shelf, x.device) or _begun(seen, x, y, clean_logits)
+    for number in range(int(block.done), len(settings.parts)):
+        rows = (block.fell == STANDS).nonzero().squeeze(1)
         if not len(rows):
             break
-        seed = key(noise.seed, name, noise.indices[0])
-        with PassCounter(model) as counter, random_state(seed):
-            candidates = PARTS[name].build(model, settings, seed, classes, x.device).perturb(x[rows], y[rows])
-        candidate_logits = model(candidates).float()
-        fell = candidate_logits.argmax(dim=1) != y[rows]
-        hit = rows[fell]
-        x_adv[hit], logits[hit], standing[hit] = candidates[fell], candidate_logits[fell], False
-        for row in hit.tolist():
-            broken_by[row] = name
-        seen, returned = counter.per_sample(len(rows))
-        forwards[rows] += seen + 1
-        backwards[rows] += returned
-        steps[rows] += max(seen, returned)  # the package does not tell its iterations; its passes stand for them
-    return AttackResult(x_adv, steps, forwards, backwards, logits=logits, broken_by=tuple(broken_by))
+        with _told(settings.parts[number], kept=shelf is not None):
+            _run_part(seen, x, y, noise, settings, number, block, rows)
+        block.done += 1
+        if shelf is not None and block.done < len(settings.parts):
+            shelf.save(vars(block))
+    names = {STANDS: "", NATURAL: "natural", **dict(enumerate(settings.parts))}
+    return AttackResult(
+        block.x_adv, block.steps, block.forwards, block.backwards, logits=block.logits,
+        broken_by=tuple(names[code] for code in block.fell.tolist()),
+    )  # fmt: skip
+
+
+def _begun(model: nn.Module, x: Tensor, y: Tensor, clean_logits: Tensor | None) -> _Block:
+    """The block before the first part."""
+    logits = (model(x) if clean_logits is None else clean_logits.clone()).float()
+    none = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+    fell = torch.where(logits.argmax(dim=1) == y, STANDS, NATURAL)
+    forwards = none + int(clean_logits is None)
+    return _Block(x.clone(), logits, none, forwards, none.clone(), fell, torch.tensor(0))
+
+
+def _put_down(shelf: Shelf | None, device: torch.device) -> _Block | None:
+    """The block as an interrupted run has left it."""
+    tensors = None if shelf is None else shelf.load()
+    return None if tensors is None else _Block(**{name: values.to(device) for name, values in tensors.items()})
+
+
+def _run_part(
+    model: nn.Module, x: Tensor, y: Tensor, noise: Noise, settings: Package, number: int, block: _Block, rows: Tensor
+) -> None:
+    """One part on the samples at these rows, which stand: fills in those that fall."""
+    name, classes = settings.parts[number], block.logits.shape[1]
+    seed = key(noise.seed, name, noise.indices[0])
+    with PassCounter(model) as counter, random_state(seed):
+        candidates = PARTS[name].build(model, settings, seed, classes, x.device).perturb(x[rows], y[rows])
+    candidates = candidates.clamp(0, 1)  # in L1 the package leaves them outside by rounding
+    logits = model(candidates)
+    hit = logits.argmax(dim=1) != y[rows]
+    fallen = rows[hit]
+    block.x_adv[fallen], block.logits[fallen], block.fell[fallen] = candidates[hit], logits[hit], number
+    seen, returned = counter.per_sample(len(rows))
+    block.forwards[rows] += seen + 1
+    block.backwards[rows] += returned
+    block.steps[rows] += max(seen, returned)  # the package does not tell its iterations; its passes stand for them
+
+
+@contextmanager
+def _told(part: str, *, kept: bool) -> Iterator[None]:
+    """What a part raises is a RunError of one line. kept: the parts before it have been put down."""
+    try:
+        yield
+    except (InputError, RunError, torch.OutOfMemoryError):  # they say in one line what is wrong
+        raise
+    except Exception as error:  # whatever the package, or a user's network in it, raises
+        reason = next(iter(str(error).splitlines()), "") or "no reason given"
+        after = (
+            "what ran before it is kept, and the same command goes on from there"
+            if kept
+            else ("what ran before it would be kept in a folder: give out (--out)")
+        )
+        raise RunError(f"{part} failed ({type(error).__name__}: {reason}); {after}") from error
+
+
+class _Float32(nn.Module):
+    """A model as the package takes it: float32 logits, whatever it computes in."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self._model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, K) of images x."""
+        logits: Tensor = self._model(x)
+        return logits.float()

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from energylens.attacks.autoattack import Shelf
 from energylens.attacks.diff_pgd import DiffPGD
 from energylens.attacks.foreign import Foreign, ForeignAttack, attack_at, foreign_name, foreign_settings, run_foreign
 from energylens.attacks.kernels import BF16, PLAIN, Sight, check_kernels
@@ -77,14 +78,17 @@ class Attack:
         clean_logits: Tensor | None = None,
         trace: bool = False,
         sight: Sight | None = None,
+        shelf: Shelf | None = None,
     ) -> AttackResult:
         """Attack one batch; see ``ascend`` for the arguments. trace: only where settings.traceable. sight: the model's
-        other kernels, where the attack is to look through them."""
+        other kernels, where the attack is to look through them. shelf: see ``run_package``, for attacks in blocks."""
         more: dict[str, Any] = {"trace": True} if trace else {}
         if self.diffuser:
             more["diffuser"] = self.diffuser
         if self.kernels == BF16:
             more["judge"] = model
+        if self.settings.block:
+            more["shelf"] = shelf
         seen = model if sight is None else sight.networks[self.kernels or PLAIN]
         return self.row.run(
             seen, x, y, noise=noise, settings=self.settings, target=target, clean_logits=clean_logits, **more

@@ -103,7 +103,7 @@ def run_foreign(attack: ForeignAttack, model: nn.Module, x: Tensor, y: Tensor, n
     x_adv = x_adv.detach().to(x)
     low, high = float(x_adv.min()), float(x_adv.max())
     if not (low >= -ROUNDING and high <= 1 + ROUNDING):
-        raise InputError(f"attack {name} returned images in [{low:g}, {high:g}]; expected finite ones in [0, 1]")
+        raise InputError(f"attack {name} returned images in [{low:.9g}, {high:.9g}]; expected finite ones in [0, 1]")
     forwards, backwards = counter.per_sample(len(x))
     return AttackResult(
         x_adv.clamp(0, 1), steps=counts(backwards, x), forwards=counts(forwards, x), backwards=counts(backwards, x)

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
+from energylens.data.catalog import DATA_SETS
 from energylens.errors import InputError
+
+if TYPE_CHECKING:
+    from energylens.models import ModelCard
+
+NORMS_OF = {"Linf": "linf", "L2": "l2"}  # RobustBench's threat models as norms
 
 
 def parse_radius(text: str | float, what: str = "eps") -> float:
@@ -34,3 +41,16 @@ def write_radius(value: str | float) -> str:
     number = float(value)
     levels = round(number * 255) if math.isfinite(number) else 0
     return f"{levels}/255" if levels / 255 == number and f"{number:.4g}" != repr(number) else repr(number)
+
+
+def usual_norm(card: ModelCard) -> str:
+    """The norm that the model was made for, else Linf."""
+    return NORMS_OF.get(card.threat_model or "", "linf")
+
+
+def usual_radius(card: ModelCard, dataset: str | None, norm: str) -> float | None:
+    """The radius the model was made for, else the usual one of the data set of this name, else None."""
+    if card.eps is not None and NORMS_OF.get(card.threat_model or "") == norm:
+        return card.eps
+    row = DATA_SETS.get(dataset or "")
+    return None if row is None else row.default_eps.get(norm)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import difflib
 import os
 import sys
-from contextlib import nullcontext, redirect_stdout
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from importlib import import_module
+from typing import Any
 
 import click
 
-from energylens.errors import InputError, RunError
+from energylens.errors import InputError, Note, RunError
 from energylens.shards import launched_ranks
 
 COMMANDS = (
@@ -56,7 +59,7 @@ def main() -> None:
     Of the processes that a launcher has started only the first prints its results.
     """
     try:
-        with nullcontext() if launched_ranks().speaks else redirect_stdout(None):
+        with nullcontext() if launched_ranks().speaks else redirect_stdout(None), _notes_in_a_line():
             root.main(standalone_mode=False)
     except click.ClickException as error:
         error.show()
@@ -76,3 +79,20 @@ def main() -> None:
     except OSError as error:
         click.echo(f"energylens: {error}", err=True)
         sys.exit(1)
+
+
+@contextmanager
+def _notes_in_a_line() -> Iterator[None]:
+    """A Note within this context is a line on standard error, without the line of code that a warning comes with."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", Note)
+        show = warnings.showwarning
+
+        def shown(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if not issubclass(category, Note):
+                show(message, category, *where, **more)
+            elif launched_ranks().speaks:
+                click.echo(f"energylens: {message}", err=True)
+
+        warnings.showwarning = shown
+        yield

@@ -23,7 +23,10 @@ COLUMNS = (
     Column("corruptions", right=True),
 )
 
-OTHERS = "Others: a checkpoint's path with --arch, package.module:factory, timm:NAME, torchvision:NAME, hf:REPO"
+OTHERS = (
+    "Others: a checkpoint's path with --arch (of ours, or a class of yours as my_models:MyCNN), "
+    "package.module:factory, timm:NAME, torchvision:NAME, hf:REPO"
+)
 
 
 @click.command("models")

@@ -28,6 +28,15 @@ def listed(kind: type[int] | type[float], example: str) -> Callable[..., tuple[f
     return read
 
 
+def arguments(ctx: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> dict[str, Any] | None:
+    """``width=32``, given as often as you like, as arguments by name."""
+    if not texts:
+        return None
+    from energylens.models.users_network import parse_argument
+
+    return dict(map(parse_argument, texts))
+
+
 numbers = listed(float, "0.485,0.456,0.406")
 
 
@@ -53,7 +62,15 @@ _WEIGHTS = (  # how a model is read
         help="Where weights lie, in RobustBench's layout [default: $ENERGYLENS_MODELS].",
     ),
     click.option("--threat-model", metavar="NAME", help="RobustBench's: Linf, L2 or corruptions."),
-    click.option("--arch", metavar="NAME", help="Architecture of a checkpoint of your own."),
+    click.option(
+        "--arch", metavar="NAME|MODULE:CLASS",
+        help="Architecture of a checkpoint of your own: a name of ours, or a class or factory of yours.",
+    ),
+    click.option(
+        "--arch-arg", "arch_args", multiple=True, callback=arguments, metavar="NAME=VALUE",
+        help="An argument of that class, as width=32: a Python literal or a word. Repeatable.",
+    ),
+    click.option("--weights-key", metavar="KEY", help="Which weights of a file with several, such as state_dict_ema."),
     click.option("--mean", callback=numbers, metavar="M,M,M", help="Its input normalisation, if the network has one."),
     click.option("--std", callback=numbers, metavar="S,S,S"),
     click.option("--trust-pickle", is_flag=True, help="Run the code inside a pickled checkpoint. Only for your own."),

@@ -40,6 +40,7 @@ def command(models: tuple[str, ...], as_json: bool, **options: Any) -> None:
     energylens profile
     energylens profile --model Carmon2019 --attack pgd --attack cw --n 1000
     energylens profile --model my.pt --arch resnet18 --dataset cifar10
+    energylens profile --model my.pt --arch my_models:MyCNN --arch-arg width=32 --dataset cifar10
     """
     from energylens.profiling import DEFAULT_MODEL, profile
 

@@ -1,28 +1,41 @@
 """The images contract: float, (N, C, H, W), finite, in [0, 1]; and the labels that go with them."""
 
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from energylens.errors import InputError
 
+ROUNDING = 1e-6  # how far outside [0, 1] float32 arithmetic leaves a pixel: un-normalised, or resized, and back
+_COLOURS = (1, 3)  # channels by which an array is known to have them last
+
 
 def check_images(x: Tensor) -> None:
     """Refuse what is not a batch of images.
 
-    x: (N, C, H, W), a floating dtype, finite, in [0, 1], at least one image. Raises InputError with what came.
+    x: (N, C, H, W), a floating dtype, finite, in [0, 1] but for ROUNDING, at least one image. Raises InputError with
+    what came.
     """
     if not isinstance(x, Tensor):
         raise InputError(f"images are a {type(x).__name__}; expected a torch tensor (torch.as_tensor(images)).")
     if not x.is_floating_point():
         raise InputError(f"images are {x.dtype}; expected float32 in [0, 1]: convert grey levels by x.float() / 255.")
-    if x.dim() != 4 or x.numel() == 0:
-        raise InputError(f"images have shape {tuple(x.shape)}; expected (N, C, H, W) with at least one image.")
+    _check_shape(x)
     low, high = (float(bound) for bound in torch.aminmax(x.detach()))  # NaN propagates into both
-    if not 0 <= low <= high <= 1:
+    if not -ROUNDING <= low <= high <= 1 + ROUNDING:
         raise InputError(
-            f"images range over [{low:g}, {high:g}]; expected finite values in [0, 1]. "
+            f"images range over [{low:.9g}, {high:.9g}]; expected finite values in [0, 1]. "
             "Divide grey levels by 255; normalisation (mean, std) belongs into the model."
         )
+
+
+def _check_shape(x: Tensor) -> None:
+    if x.dim() != 4 or x.numel() == 0:
+        raise InputError(f"images have shape {tuple(x.shape)}; expected (N, C, H, W) with at least one image.")
 
 
 def check_labels(y: Tensor, num_samples: int, num_classes: int | None = None) -> None:
@@ -39,3 +52,59 @@ def check_labels(y: Tensor, num_samples: int, num_classes: int | None = None) ->
     if low < 0 or (num_classes is not None and high >= num_classes):
         expected = "0 or more" if num_classes is None else f"[0, {num_classes - 1}]: there are {num_classes} classes"
         raise InputError(f"labels range over [{low}, {high}]; expected {expected}.")
+
+
+def as_pixels(x: Any) -> tuple[Tensor, str | None]:
+    """Images as a tensor, uint8 grey levels or checked floats, and in words what was converted; None for nothing.
+
+    x: (N, C, H, W), a tensor or a numpy array; float in [0, 1] or uint8, these and arrays also with channels last.
+    Floats come back as float32, clamped where rounding left them outside. Raises InputError for anything else.
+    """
+    done = []
+    if isinstance(x, np.ndarray) and x.dtype.kind in "fiub":
+        done.append(f"a numpy array of {x.dtype}")
+        x = torch.tensor(np.ascontiguousarray(x))
+    grey = isinstance(x, Tensor) and x.dtype == torch.uint8
+    if (done or grey) and x.dim() == 4 and x.shape[1] not in _COLOURS and x.shape[3] in _COLOURS:
+        x = x.permute(0, 3, 1, 2)
+        done.append("channels moved from the last place to the second")
+    if not grey:
+        check_images(x)
+        x = x.detach().float()
+        return (x.clamp(0, 1) if _leaves_unit(x) else x).contiguous(), ", ".join(done) or None
+    _check_shape(x)
+    return x.contiguous(), ", ".join([*done, "uint8 grey levels, divided by 255"])
+
+
+def brightest(pixels: Tensor) -> int:
+    """The largest grey level of pixels of `as_pixels`; 255 for floats, which are what they are."""
+    return int(pixels.max()) if pixels.dtype == torch.uint8 else 255
+
+
+def check_levels(largest: int) -> None:
+    """Refuse uint8 images, all of them together, whose largest level is 1: they are in [0, 1] already, or masks."""
+    if largest == 1:
+        raise InputError(
+            "images are uint8 and range over [0, 1]; expected grey levels up to 255, or x.float() where they are in "
+            "[0, 1] already."
+        )
+
+
+def _leaves_unit(x: Tensor) -> bool:
+    low, high = torch.aminmax(x)
+    return bool(low < 0) or bool(high > 1)
+
+
+def as_labels(y: Any) -> Tensor:
+    """Labels as int64: a tensor, a numpy array or a list of integers; whatever is none of these as it is."""
+    if isinstance(y, list | tuple | np.ndarray | np.integer | int):
+        array = np.asarray(y)
+        y = torch.tensor(array) if array.dtype.kind in "iufb" else y
+    integer = isinstance(y, Tensor) and not y.is_floating_point() and not y.is_complex() and y.dtype != torch.bool
+    given: Tensor = y
+    return given.detach().to(torch.int64) if integer else given
+
+
+def as_floats(pixels: Tensor) -> Tensor:
+    """Pixels of `as_pixels` as float32 in [0, 1]."""
+    return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from energylens.data.choice import choose_indices
-from energylens.data.images import check_images, check_labels
+from energylens.data.images import as_labels, as_pixels, brightest, check_labels, check_levels
 from energylens.data.sources import Memory, Source
-from energylens.errors import InputError
+from energylens.errors import InputError, tell
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,18 +30,18 @@ class Samples:
     kept: tuple[int, ...] | None = field(default=None, repr=False)
 
     @staticmethod
-    def from_tensors(x: Tensor, y: Tensor, classes: Sequence[str] | None = None, name: str = "tensors") -> Samples:
-        """Your own images as samples (split "all"); kept, not copied, where already float32 on the CPU.
+    def from_tensors(x: Any, y: Any, classes: Sequence[str] | None = None, name: str = "tensors") -> Samples:
+        """Your own images as samples (split "all").
 
-        x: (N, C, H, W) float in [0, 1]; y: (N,) int in [0, K); classes: K names, else "0", "1", ... up to the largest
-        label. Raises InputError for anything else.
+        x: (N, C, H, W), float in [0, 1] or uint8, a tensor or a numpy array, see `as_pixels`; y: (N,) int in [0, K);
+        classes: K names, else "0", "1", ... up to the largest label. A Note says what was converted. Raises InputError
+        for anything else.
         """
-        check_images(x)
-        check_labels(y, len(x), None if classes is None else len(classes))
-        names = map(str, range(int(y.max()) + 1)) if classes is None else classes
-        pixels = x.detach().to("cpu", torch.float32)
-        source = Memory(tuple(names), y.to("cpu", torch.int64), pixels, levels=1)
-        return Samples(name, "all", torch.arange(len(x)), source)
+        pixels, converted = as_pixels(x)
+        samples = held(pixels, as_labels(y), classes, name)
+        if converted:
+            tell(f"images came as {converted}")
+        return samples
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -139,3 +140,13 @@ class Samples:
         if (repeated := wanted[1:][wanted[1:] == wanted[:-1]]).numel():
             raise InputError(f"position {repeated[0]} comes more than once; {expected}.")
         return replace(self, indices=self.indices[wanted])
+
+
+def held(pixels: Tensor, labels: Tensor, classes: Sequence[str] | None, name: str) -> Samples:
+    """Pixels of `as_pixels` and labels as samples, held in memory as they are; arguments as of `from_tensors`."""
+    check_levels(brightest(pixels))
+    check_labels(labels, len(pixels), None if classes is None else len(classes))
+    names = map(str, range(int(labels.max()) + 1)) if classes is None else classes
+    levels = 255 if pixels.dtype == torch.uint8 else 1
+    source = Memory(tuple(names), labels.cpu(), pixels.cpu(), levels=levels)
+    return Samples(name, "all", torch.arange(len(pixels)), source)

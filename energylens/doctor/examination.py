@@ -10,12 +10,14 @@ from torch import nn
 
 from energylens.attacks.frozen import frozen
 from energylens.attacks.noise import Noise
+from energylens.attacks.radius import usual_radius
+from energylens.data import Samples
 from energylens.doctor.checks import CHECKS, Check
 from energylens.doctor.finding import Diagnosis, Finding, first_line
 from energylens.doctor.patient import Patient
 from energylens.errors import InputError
 from energylens.models import card_of
-from energylens.subject import Data, device_of, the_module, the_samples, usual_radius
+from energylens.subject import Data, device_of, the_module, the_samples
 
 DEFAULT_SAMPLES = 64
 LEAST_SAMPLES = 48  # digits normalised twice lose a fifth of their accuracy: at 32 the sign test is not sure of it
@@ -23,7 +25,7 @@ FALLBACK_EPS = 8 / 255  # for images of which no usual radius is known
 
 
 def examine(
-    model: str | nn.Module,
+    model: str | Path | nn.Module,
     data: Data = None,
     *,
     n: int | None = None,
@@ -43,7 +45,7 @@ def examine(
     """
     module = the_module(model, data, device, model_options)
     card = card_of(module)
-    if n is None and (data is None or isinstance(data, str)):
+    if n is None and not isinstance(data, Samples | tuple | list):
         n = DEFAULT_SAMPLES
     samples = the_samples(data, card, module, n=n, choose=choose, split=split, seed=seed, root=data_root)
     if len(samples) < LEAST_SAMPLES:
@@ -52,7 +54,7 @@ def examine(
             f"give n (--n) of {LEAST_SAMPLES} or more, or as many images of your own"
         )
     in_train = tuple(name for name, part in module.named_modules() if part.training)
-    eps = usual_radius(card, samples, "linf") or FALLBACK_EPS
+    eps = usual_radius(card, samples.name, "linf") or FALLBACK_EPS
     x, y = (tensor.to(device_of(module)) for tensor in samples.batch(0, len(samples)))
     with frozen(module, seed):
         patient = Patient(module, card, samples, x, y, in_train, eps, Noise(seed, tuple(samples.indices.tolist())))

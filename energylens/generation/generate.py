@@ -38,7 +38,7 @@ CHAINS_BEAR = (PLAIN, FUSED)
 
 
 def generate(
-    model: str | nn.Module = DEFAULT_MODEL,
+    model: str | Path | nn.Module = DEFAULT_MODEL,
     data: Data = None,
     *,
     n: int = DEFAULT_NUMBER,

@@ -29,6 +29,7 @@ class ModelCard:
     labels: which of the data set's labels its logits are for, in their order; None for all.
     preprocessing: how the benchmark resizes and crops, in RobustBench's words (`Res256Crop224`).
     mean, std: the normalisation that the user gave, None where the model brings its own or has none.
+    weights_key: the entry of a file that the weights came from (`state_dict_ema`), None where they are all it holds.
     weights: `weights_digest` of the module. origin: the path or URL that the weights came from.
     """
 
@@ -44,6 +45,7 @@ class ModelCard:
     preprocessing: str | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    weights_key: str | None = None
     weights: str | None = None
     origin: str | None = None
 

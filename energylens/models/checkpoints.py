@@ -5,15 +5,18 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
-from energylens.errors import InputError
+from energylens.address import current_directory_importable
+from energylens.errors import InputError, tell
 from energylens.reading import check_readable, is_there
 
 #: What is not a checkpoint, by its first bytes, and how to mend it.
@@ -33,20 +36,27 @@ _IMPOSTORS: tuple[tuple[re.Pattern[bytes], str], ...] = (
     ),
 )
 
-#: Under which key training scripts wrap their state dict; the first one present wins.
-_WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "ema", "state_dict_ema")
+#: Under which key training scripts wrap their weights; the first one that leads to weights wins.
+_WRAPPERS = (
+    "state_dict", "model_state_dict", "model_state", "model", "net", "network", "ema", "state_dict_ema", "model_ema",
+)  # fmt: skip
 
-#: What wrappers of modules put before every key: DataParallel, torch.compile, a module that holds the network.
-_PREFIXES = ("module.", "_orig_mod.", "model.")
+#: How the two buffers of a normalising layer are called, at their ends: `mean` and `std`, `new_mean` and `new_std`.
+_NORMALISATION = (("mean", "std"), ("mu", "sigma"))
+_CHANNELS = 4  # at most, of an image that a layer normalises
 
 #: Keys that some public checkpoints carry for layers that their forward pass never uses.
 _UNUSED = ("sub_block1.",)  # TRADES' WideResNet builds block1 a second time
+
+#: What wrappers keep beside the network: SWA's and EMA's counters.
+_COUNTERS = ("n_averaged", "num_updates", "initted", "step")
 
 _SHOWN = 4  # keys named in a message
 
 
 def _read_torch(path: Path, trust_pickle: bool) -> Any:
-    with unpickling(trust_pickle), warnings.catch_warnings():
+    importable = current_directory_importable() if trust_pickle else nullcontext()  # for the classes of whole modules
+    with unpickling(trust_pickle), warnings.catch_warnings(), importable:
         warnings.simplefilter("ignore")  # torch's notes on old pickle protocols; a file that fails still raises
         return torch.load(path, map_location="cpu", weights_only=not trust_pickle)
 
@@ -143,62 +153,188 @@ def read_checkpoint(path: Path, *, trust_pickle: bool = False) -> Any:
 
 
 def unreadable(where: str, error: Exception) -> InputError:
-    """The InputError that tells why torch could not read `where`: pickled code it refused, or a damaged file."""
+    """The InputError that tells why torch could not read `where`: code refused or not found, or a damaged file."""
+    trust = "add --trust-pickle (trust_pickle=True) if you trust its author"
     if isinstance(error, pickle.UnpicklingError):  # what the weights-only reader raises for all but tensors
         code = re.search(r"GLOBAL ([\w.]+)", str(error))
         wish = f"asks to run {code[1].rstrip('.')}" if code else "holds more than tensors"
         return InputError(
-            f"{where} is a pickle that {wish}; nothing was run. "
-            "Use a file that holds tensors only, or add --trust-pickle (trust_pickle=True) if you trust its author"
+            f"{where} is a pickle that {wish}; nothing was run. Use a file that holds tensors only, or {trust}"
         )
     reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    if "TorchScript" in reason:
+        return InputError(f"{where} is a TorchScript archive, which carries its code; nothing was run: {trust}")
+    if isinstance(error, ImportError | AttributeError):
+        return InputError(
+            f"{where} holds an object whose class is not found here ({reason}): run from the folder of its module (a "
+            "class of a script or notebook cannot be found again), or save model.state_dict() and name the class "
+            "with --arch my_models:MyCNN"
+        )
     return InputError(
         f"{where} could not be read, it may be truncated or damaged ({reason}): copy or download it again"
     )
 
 
-def state_of(checkpoint: Any, *, where: str) -> dict[str, Tensor]:
-    """The state dict inside what a file holds: wrappings opened, prefixes of wrapped modules taken off.
+@dataclass(frozen=True)
+class Found:
+    """A set of weights in a checkpoint.
 
-    Raises InputError, listing the keys found, if there is none.
+    weights: tensors by name, or the whole module that the file holds. key: where it stood, `model/state_dict`; "" for
+    weights that are all there is.
     """
-    found = checkpoint.state_dict() if isinstance(checkpoint, nn.Module) else checkpoint
-    while not _is_state(found):
-        inner = [found[key] for key in _WRAPPERS if key in found] if isinstance(found, Mapping) else []
-        if not inner:
-            held = f"the keys {_some(list(map(str, found)))}" if isinstance(found, Mapping) else type(found).__name__
-            raise InputError(
-                f"{where} holds no state dict but {held}: expected tensors by name, bare or under one of "
-                f"{', '.join(_WRAPPERS)}"
-            )
-        found = inner[0].state_dict() if isinstance(inner[0], nn.Module) else inner[0]
-    state = dict(found)
-    while prefix := next((p for p in _PREFIXES if all(key.startswith(p) for key in state)), None):
-        state = {key.removeprefix(prefix): value for key, value in state.items()}
-    return state
+
+    key: str
+    weights: Mapping[str, Tensor] | nn.Module
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """Its tensors by name."""
+        return dict(self.weights.state_dict() if isinstance(self.weights, nn.Module) else self.weights)
 
 
-def fit(module: nn.Module, state: Mapping[str, Tensor], *, where: str, into: str) -> None:
+def weights_in(checkpoint: Any, *, where: str, key: str | None = None) -> Found:
+    """The first set of weights in what a file holds, or the one at `key`; a Note if the file holds several.
+
+    key: the name of an entry, `state_dict_ema`, of one in another, `model/ema`, or of a part of a state dict,
+    `ema_model`. Raises InputError, listing what was found, if there is none.
+    """
+    entry, path = checkpoint, ""
+    for name in [] if key is None else key.split("/"):
+        entry, path = _entry(entry, name), f"{path}/{name}".lstrip("/")
+    found = list(_sets(entry, path))
+    if not found and key is not None:
+        there = [one.key for one in _sets(checkpoint) if one.key]
+        told = f"its sets of weights are {', '.join(there)}" if there else "it holds one set: leave --weights-key out"
+        raise InputError(f"{where} has no weights under {key!r}: {told}")
+    if not found:
+        raise _no_weights(checkpoint, where)
+    if key is None and len(found) > 1:
+        tell(
+            f"{where} holds {len(found)} sets of weights, {', '.join(one.key for one in found)}: {found[0].key} was "
+            "taken; --weights-key (weights_key) takes another"
+        )
+    return found[0]
+
+
+def _sets(entry: Any, path: str = "", *, usual: bool = True) -> Iterator[Found]:
+    """Every set of weights in an entry: those under a usual name first, then those under any other.
+
+    usual: the entry's own name is one. Under another, tensors are a network's where a name of theirs has a dot: a
+    statistic by class, or an optimizer's, is tensors by name too.
+    """
+    if isinstance(entry, nn.Module) or (_is_state(entry) and (usual or any("." in str(name) for name in entry))):
+        yield Found(path, entry)
+    elif isinstance(entry, Mapping) and not _is_state(entry):
+        for name in sorted(entry, key=lambda name: _WRAPPERS.index(name) if name in _WRAPPERS else len(_WRAPPERS)):
+            yield from _sets(entry[name], f"{path}/{name}".lstrip("/"), usual=name in _WRAPPERS)
+
+
+def _entry(entry: Any, name: str) -> Any:
+    """What stands under this name; nothing where nothing does."""
+    if isinstance(entry, Mapping) and name in entry:
+        return entry[name]
+    part = Found("", entry).state if isinstance(entry, nn.Module) or _is_state(entry) else {}
+    return {inner.removeprefix(f"{name}."): value for inner, value in part.items() if inner.startswith(f"{name}.")}
+
+
+def _no_weights(checkpoint: Any, where: str) -> InputError:
+    held = type(checkpoint).__name__ if checkpoint else f"an empty {type(checkpoint).__name__}"
+    if isinstance(checkpoint, Mapping) and checkpoint:
+        held = f"the keys {_some(list(map(str, checkpoint)))}"
+        entries = [checkpoint, *(value for value in checkpoint.values() if isinstance(value, Mapping))]
+        if any(str(name).endswith("_packed_params") for entry in entries for name in entry):
+            return InputError(f"{where} holds the weights of a quantised network: give those of its float32 original")
+    return InputError(
+        f"{where} holds no weights but {held}: expected tensors by name, bare or under a key such as "
+        f"{', '.join(_WRAPPERS[:5])}"
+    )
+
+
+def network_part(state: Mapping[str, Tensor], own: Collection[str]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """The state dict under the names that a network itself would give its tensors, and where in the file it stood.
+
+    own: such names, some or all. What wrappers have put before them (`module.`, `1.`, `module.attacker.model.`) is
+    taken off; what stands beside the network keeps its full name. The places are one, the one taken, or more where the
+    network stands there again with other values.
+    """
+    places = {key[: -len(name)] for name in own for key in state if f".{key}".endswith(f".{name}")}
+    fitting = {place: sum(place + name in state for name in own) for place in places}
+    best = [place for place, count in fitting.items() if count == max(fitting.values())]
+    if not best:
+        return dict(state), ("",)
+    place, *others = sorted(best, key=lambda place: (len(place), place))
+    twins = tuple(other for other in others if fitting[other] == len(own))
+    single = {key: value for key, value in state.items() if not key.startswith(twins)}
+    part = {key.removeprefix(place): value for key, value in single.items() if key.startswith(place)}
+    beside = {key: value for key, value in single.items() if not key.startswith(place)}
+    differ = [twin for twin in twins if not all(_equal(state.get(twin + name), part[name]) for name in own)]
+    return part | beside, (place, *differ)
+
+
+def _equal(one: Tensor | None, other: Tensor) -> bool:
+    return one is not None and one.shape == other.shape and torch.equal(one, other)
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """What a normalising layer in a checkpoint says: mean and std a channel, for images in [0, 1], and their names."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    keys: frozenset[str]
+
+
+def normalisation_in(state: Mapping[str, Tensor]) -> Normalisation | None:
+    """The mean and std of a normalising layer among these tensors; None where there is none, or two that differ."""
+    pairs = {
+        (key, key.removesuffix(mean) + std)
+        for mean, std in _NORMALISATION
+        for key in state
+        if key.endswith(mean) and key.removesuffix(mean) + std in state
+    }
+    told: dict[tuple[tuple[float, ...], tuple[float, ...]], set[str]] = {}
+    for mean, std in pairs:
+        m, s = (state[key].detach().flatten().float() for key in (mean, std))
+        if len(m) == len(s) <= _CHANNELS and bool(((m >= 0) & (m <= 1) & (s > 0) & (s <= 1)).all()):
+            told.setdefault((tuple(m.tolist()), tuple(s.tolist())), set()).update((mean, std))
+    if len(told) != 1:
+        return None
+    ((mean_values, std_values), keys), *_ = told.items()
+    return Normalisation(mean_values, std_values, frozenset(keys))
+
+
+def fit(
+    module: nn.Module,
+    state: Mapping[str, Tensor],
+    *,
+    where: str,
+    into: str,
+    mend: Callable[[], str] = lambda: "copy or download it again",
+) -> None:
     """Copy a state dict into a module of the same keys and shapes.
 
     `num_batches_tracked` may be absent: checkpoints older than PyTorch 0.4.1 lack it and eval mode does not read it.
-    where, into: the file and the architecture, for the message.
+    where, into: the file and the architecture, for the message; mend: says what the user can do about it.
     Raises InputError naming the missing, the unexpected and the misshapen keys.
     """
     own = module.state_dict()
-    given = {key: value for key, value in state.items() if key in own or not key.startswith(_UNUSED)}
+    given = {key: value for key, value in state.items() if key in own or not _is_unread(key)}
     missing = [key for key in own if key not in given and not key.endswith("num_batches_tracked")]
     unexpected = [key for key in given if key not in own]
     misshapen = [
         f"{key} {tuple(value.shape)} for {tuple(own[key].shape)}"
         for key, value in given.items()
-        if key in own and value.shape != own[key].shape
+        if key in own and not is_lazy(own[key]) and value.shape != own[key].shape
     ]
     faults = {"missing": missing, "unexpected": unexpected, "of another shape": misshapen}
     told = "; ".join(f"{len(keys)} {fault} ({_some(keys)})" for fault, keys in faults.items() if keys)
     if told:
-        raise InputError(f"{where} does not fit {into}: {told}. Name the architecture it was trained with (--arch)")
+        raise InputError(f"{where} does not fit {into}: {told}. {mend()}")
     module.load_state_dict(given, strict=False)
+
+
+def _is_unread(key: str) -> bool:
+    return key.startswith(_UNUSED) or key.rpartition(".")[2] in _COUNTERS
 
 
 def _is_state(found: Any) -> bool:

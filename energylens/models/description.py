@@ -49,7 +49,7 @@ def description_beside(path: Path) -> Description:
     try:
         about = json.loads(beside.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise InputError(f"{beside} is not valid JSON ({error}): mend it, or remove it and pass --arch") from error
+        raise InputError(f"{beside} is not valid JSON ({error}): mend or remove it") from error
     if not isinstance(about, dict):
         raise InputError(f'{beside} holds a {type(about).__name__}, expected an object with at least "arch"')
     measured = _read(beside, about, {"measured": _MEASURED}).get("measured", {})

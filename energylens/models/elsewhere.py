@@ -1,4 +1,4 @@
-"""Models that other packages hold: a callable of the user's, timm, torchvision, the Hugging Face hub.
+"""Models that other packages hold: timm, torchvision, the Hugging Face hub.
 
 Each comes with the normalisation its weights were trained with as its first layer, so that the input is an image in
 [0, 1].
@@ -15,29 +15,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from energylens.address import current_directory_importable, object_at
 from energylens.errors import InputError, RunError
 from energylens.models.architectures import normalized
 from energylens.models.card import ModelCard
-
-_FACTORY = "a callable that needs no arguments and returns an nn.Module"
-
-
-def load_factory(address: str) -> tuple[nn.Module, ModelCard]:
-    """The module that `package.module:factory` returns when called without arguments.
-
-    The current directory is on the import path meanwhile.
-    Raises InputError if the import or the call fails, or the result is no nn.Module.
-    """
-    factory = object_at(address, _FACTORY)
-    try:
-        with current_directory_importable():
-            made = factory()
-    except Exception as error:  # the user's own code: whatever it raises
-        raise InputError(f"{address}() gave {type(error).__name__}: {error}. Expected {_FACTORY}") from error
-    if not isinstance(made, nn.Module):
-        raise InputError(f"{address}() returned a {type(made).__name__}, expected a torch.nn.Module")
-    return made, ModelCard(name=address, source="factory", architecture=type(made).__name__, origin=address)
 
 
 def load_timm(name: str) -> tuple[nn.Module, ModelCard]:

@@ -2,9 +2,10 @@
 
 import importlib.util
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,9 +13,11 @@ from torch import nn
 from energylens.errors import InputError, RunError
 from energylens.models.architectures import normalized
 from energylens.models.card import ModelCard, with_card
-from energylens.models.elsewhere import load_factory, load_hub, load_timm, load_torchvision
+from energylens.models.elsewhere import load_hub, load_timm, load_torchvision
 from energylens.models.robustbench import load_robustbench
 from energylens.models.threat_models import threat_model_named
+from energylens.models.usable import check_usable
+from energylens.models.users_network import Maker, load_factory
 from energylens.models.weights_file import SUFFIXES, load_weights_file
 from energylens.models.zoo import ZooRow, resolve, shipped_weights
 
@@ -29,7 +32,9 @@ class Request:
     dataset: str | None
     threat_model: str | None
     model_dir: Path
-    arch: str | None
+    arch: str | Maker | None
+    arch_args: Mapping[str, Any] | None
+    weights_key: str | None
     mean: Sequence[float] | None
     std: Sequence[float] | None
     num_classes: int | None
@@ -46,12 +51,14 @@ class Request:
 
 
 def load_model(
-    name: str,
+    name: str | Path,
     *,
     dataset: str | None = None,
     threat_model: str | None = None,
     model_dir: str | Path | None = None,
-    arch: str | None = None,
+    arch: str | Maker | None = None,
+    arch_args: Mapping[str, Any] | None = None,
+    weights_key: str | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     num_classes: int | None = None,
@@ -68,15 +75,24 @@ def load_model(
     dataset, threat_model: narrow a zoo name; for the other kinds, what to write on the card. threat_model: Linf, L2 or
     corruptions, in any case.
     model_dir: where weights lie and downloads go; else $ENERGYLENS_MODELS, else ~/.cache/energylens/models.
-    arch, num_classes: for a weights file without a JSON beside it.
+    arch, num_classes: for a weights file without a JSON beside it. arch: a name of ours, or a class or factory of yours
+    or its address `package.module:name`, called with arch_args.
+    arch_args: arguments of the architecture by name, also of `name` where that is a callable of yours.
+    weights_key: which of several sets of weights in a file, such as `state_dict_ema`; a Note says which was taken.
     mean, std: one float a channel, for a weights file or a factory whose model expects normalised images.
-    trust_pickle: let a checkpoint run the code it carries.
+    trust_pickle: let a checkpoint run the code it carries; one that holds a whole module then needs no arch.
     Raises InputError for a request that cannot be met, RunError if disk or network fail.
     """
     threat_model = None if threat_model is None else threat_model_named(threat_model)
-    request = Request(name, dataset, threat_model, _model_dir(model_dir), arch, mean, std, num_classes, trust_pickle)
-    module, card = _loader(name)(request)
-    module = module.eval().requires_grad_(False)
+    request = Request(
+        str(name), dataset, threat_model, _model_dir(model_dir), arch, arch_args or None, weights_key,
+        mean, std, num_classes, trust_pickle,
+    )  # fmt: skip
+    module, card = _loader(str(name))(request)
+    check_usable(module, card.name)
+    module = module.eval()
+    for parameter in module.parameters():  # one by one: a TorchScript module does not take it as a whole
+        parameter.requires_grad_(False)
     try:
         module = module.to(device)
     except (RuntimeError, AssertionError) as error:
@@ -88,6 +104,8 @@ def _from_file(request: Request) -> Loaded:
     module, card = load_weights_file(
         Path(request.name).expanduser(),
         arch=request.arch,
+        arch_args=request.arch_args,
+        weights_key=request.weights_key,
         mean=request.mean,
         std=request.std,
         num_classes=request.num_classes,
@@ -97,14 +115,14 @@ def _from_file(request: Request) -> Loaded:
 
 
 def _from_factory(request: Request) -> Loaded:
-    request.refuse("arch", "num_classes")
-    module, card = load_factory(request.name)
+    request.refuse("arch", "num_classes", "weights_key")
+    module, card = load_factory(request.name, request.arch_args or {})
     return normalized(module, request.mean, request.std), _annotated(card, request)
 
 
 def _from_package(load: Callable[[str], Loaded]) -> Callable[[Request], Loaded]:
     def loader(request: Request) -> Loaded:
-        request.refuse("arch", "num_classes", "mean", "std")
+        request.refuse("arch", "arch_args", "num_classes", "weights_key", "mean", "std")
         module, card = load(request.name.partition(":")[2])
         return module, _annotated(card, request)
 
@@ -113,7 +131,7 @@ def _from_package(load: Callable[[str], Loaded]) -> Callable[[Request], Loaded]:
 
 def _from_zoo(request: Request) -> Loaded:
     row = resolve(request.name, dataset=request.dataset, threat_model=request.threat_model)
-    request.refuse("arch", "num_classes", "mean", "std")
+    request.refuse("arch", "arch_args", "num_classes", "weights_key", "mean", "std")
     return _ZOO_SOURCES[row.source](row, request)
 
 

@@ -1,30 +1,53 @@
 """A user's own weights file -> a module: the architecture from `arch` or from the JSON beside the file."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from energylens.errors import InputError
-from energylens.models.architectures import ARCHITECTURES, architecture, normalized
+from energylens.errors import InputError, tell
+from energylens.models.architectures import ARCHITECTURES, Architecture, architecture, normalized
 from energylens.models.card import ModelCard
-from energylens.models.checkpoints import check_file, fit, read_checkpoint, state_of
-from energylens.models.description import description_beside
+from energylens.models.checkpoints import (
+    Found,
+    Normalisation,
+    check_file,
+    fit,
+    network_part,
+    normalisation_in,
+    read_checkpoint,
+    weights_in,
+)
+from energylens.models.description import Description, description_beside
+from energylens.models.usable import check_usable
+from energylens.models.users_network import OWN_ROAD, Maker, address_of, make, maker_at
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".th", ".ckpt")
+_SHELLS = (nn.DataParallel, nn.parallel.DistributedDataParallel, torch.optim.swa_utils.AveragedModel)
+_ALIKE = 1e-3  # how far apart two people write the same mean: 0.4914 and 0.491
 
 
 def load_weights_file(
     path: Path,
     *,
-    arch: str | None = None,
+    arch: str | Maker | None = None,
+    arch_args: Mapping[str, Any] | None = None,
+    weights_key: str | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     num_classes: int | None = None,
     trust_pickle: bool = False,
 ) -> tuple[nn.Module, ModelCard]:
-    """The architecture filled with the file's weights, behind its normalisation.
+    """The architecture filled with the file's weights, behind its normalisation; or the module that the file holds.
 
+    arch: a row of ARCHITECTURES, a class or factory of the user's or its address, called with arch_args.
+    weights_key: which of several sets of weights, see `weights_in`. mean, std: of a network that does not normalise
+    itself, where the file holds no normalising layer.
     What is not given is read from `path` with the suffix .json: {"arch", "num_classes", "in_channels", "width", "mean",
     "std", "dataset", "labels" (those of the data set that the logits are for), "threat_model", "eps" (a number or
     "8/255"), "measured": {"clean", "autoattack"}} (in %), all optional but the first; sizes told by neither are read
@@ -34,24 +57,29 @@ def load_weights_file(
     """
     check_file(path)  # before the missing JSON is complained about
     about = description_beside(path)
-    arch = arch or about.arch
-    if arch is None:
+    if arch is None and about.arch is not None and ":" in about.arch:
         raise InputError(
-            f"{path} does not say its architecture and {path.with_suffix('.json').name} is not beside it: "
-            f"name one with --arch: {', '.join(ARCHITECTURES)}"
+            f"{path.with_suffix('.json')} names code, {about.arch}, which a file beside weights cannot have run: "
+            f"give it yourself with --arch {about.arch}"
         )
-    row = architecture(arch)
-    state = state_of(read_checkpoint(path, trust_pickle=trust_pickle), where=str(path))
-    asked = {
-        "num_classes": about.num_classes if num_classes is None else num_classes,
-        "in_channels": about.in_channels,
-        "width": about.width,
-    }
-    told = {size: value for size, value in asked.items() if value is not None}
-    module = row.build(**(row.settings_of(state) | told))
-    fit(module, state, where=str(path), into=arch)
-    if mean is None and std is None:
-        mean, std = about.mean, about.std
+    arch = arch or about.arch
+    if arch is None and arch_args:
+        raise InputError(f"arch_args (--arch-arg) {', '.join(arch_args)} came without arch: give --arch too")
+    held = read_checkpoint(path, trust_pickle=trust_pickle)
+    checkpoint = _Checkpoint(path, weights_in(held, where=str(path), key=weights_key))
+    if arch is None:
+        module, name, own = checkpoint.module(), type(checkpoint.module()).__name__, None
+    elif isinstance(arch, str) and ":" not in arch:
+        name, row = arch, architecture(arch, f"; or {OWN_ROAD}")
+        module, own = checkpoint.into_ours(name, row, _sizes(row, name, arch_args, about, num_classes))
+    elif num_classes is not None:
+        raise InputError(f"num_classes={num_classes} goes with an architecture of ours: give it in arch_args")
+    else:
+        name = arch if isinstance(arch, str) else address_of(arch)
+        maker = maker_at(arch) if isinstance(arch, str) else _checked(arch)
+        module, own = checkpoint.into(make(maker, arch_args or {}, name), name)
+    check_usable(module, str(path))
+    mean, std = _normalisation(own, mean, std, about, path)
     card = ModelCard(
         name=str(path),
         source="file",
@@ -59,9 +87,147 @@ def load_weights_file(
         labels=about.labels,
         threat_model=about.threat_model,
         eps=about.eps,
-        architecture=arch,
+        architecture=name,
         clean=about.clean,
         autoattack=about.autoattack,
+        weights_key=checkpoint.found.key or None,
         origin=str(path.parent.resolve() / path.name),
     )
     return normalized(module, mean, std), card
+
+
+@dataclass(frozen=True)
+class _Checkpoint:
+    """A set of weights and the file it comes from."""
+
+    path: Path
+    found: Found
+
+    def module(self) -> nn.Module:
+        """The whole module that the file holds; InputError where it holds weights alone."""
+        if not isinstance(self.found.weights, nn.Module):
+            raise InputError(
+                f"{self.path} does not say its architecture and {self.path.with_suffix('.json').name} is not beside "
+                f"it: name one with --arch. The weights {self._fitting()}; or {OWN_ROAD}"
+            )
+        return _unwrapped(self.found.weights)
+
+    def into_ours(self, name: str, row: Architecture, sizes: dict[str, int]) -> tuple[nn.Module, Normalisation | None]:
+        """An architecture of ours filled with the weights, its sizes read off them where not given."""
+        state, places = network_part(self.found.state, (row.stem, row.head))
+        module = row.build(**(row.settings_of(state) | sizes))
+        return module, self._fill(module, state, places, name, lambda: self._other_than(name, sizes))
+
+    def into(self, module: nn.Module, name: str) -> tuple[nn.Module, Normalisation | None]:
+        """The user's own network filled with the weights."""
+        check_usable(module, name, lazy=True)
+        state, places = network_part(self.found.state, tuple(module.state_dict()))
+        mend = "Give the class, and with --arch-arg (arch_args) the arguments, that these weights were trained with"
+        return module, self._fill(module, state, places, name, lambda: mend)
+
+    def _fill(
+        self,
+        module: nn.Module,
+        state: Mapping[str, Tensor],
+        places: Sequence[str],
+        name: str,
+        mend: Callable[[], str],
+    ) -> Normalisation | None:
+        """Copy the weights; what a normalising layer among those that the network has no place for says."""
+        own = module.state_dict()
+        normalisation = normalisation_in({key: value for key, value in state.items() if key not in own})
+        taken = frozenset() if normalisation is None else normalisation.keys
+        kept = {key: value for key, value in state.items() if key not in taken}
+        fit(module, kept, where=str(self.path), into=name, mend=mend)
+        if len(places) > 1:
+            names = [place.rstrip(".") or "the bare one" for place in places]
+            tell(
+                f"{self.path} holds {len(names)} networks, {', '.join(names)}: {names[0]} was taken; --weights-key "
+                "(weights_key) takes another"
+            )
+        return normalisation
+
+    def _other_than(self, name: str, sizes: Mapping[str, int]) -> str:
+        """What else could be asked for where the weights do not fit this architecture of ours in these sizes."""
+        if sizes and _fits(ARCHITECTURES[name], self.found.state):
+            return f"They fit {name} without {', '.join(sizes)}: the sizes are read off the file"
+        return f"The weights {self._fitting()}; or {OWN_ROAD}"
+
+    def _fitting(self) -> str:
+        """Which of our architectures these weights fit, in words."""
+        names = [name for name, row in ARCHITECTURES.items() if _fits(row, self.found.state)]
+        return f"fit {' and '.join(names)}" if names else f"fit none of {', '.join(ARCHITECTURES)}"
+
+
+def _fits(row: Architecture, state: Mapping[str, Tensor]) -> bool:
+    """Whether all of a row's tensors are there, in shape."""
+    part, _ = network_part(state, (row.stem, row.head))
+    told = row.settings_of(part)
+    if not told or min(told.values()) < 1:
+        return False
+    with torch.device("meta"):
+        own = row.build(**told).state_dict()
+    return all(
+        key in part and part[key].shape == value.shape
+        for key, value in own.items()
+        if not key.endswith("num_batches_tracked")
+    )
+
+
+def _checked(maker: Maker) -> Maker:
+    if isinstance(maker, nn.Module) or not callable(maker):
+        raise InputError(
+            f"arch is a {type(maker).__name__}; expected a name, an address package.module:name, or a class or "
+            "function that returns a torch.nn.Module"
+        )
+    return maker
+
+
+def _sizes(
+    row: Architecture, name: str, arch_args: Mapping[str, Any] | None, about: Description, num_classes: int | None
+) -> dict[str, int]:
+    """The arguments of a row's `build` that the user or the JSON gives."""
+    unknown = [argument for argument in arch_args or {} if argument not in row.sizes()]
+    if unknown:
+        raise InputError(f"{name} has no argument {unknown[0]!r}: it has {', '.join(row.sizes())}")
+    described = {"num_classes": about.num_classes, "in_channels": about.in_channels, "width": about.width}
+    given = {"num_classes": num_classes, **(arch_args or {})}
+    told = described | {size: value for size, value in given.items() if value is not None}
+    return {size: value for size, value in told.items() if value is not None}
+
+
+def _normalisation(
+    own: Normalisation | None,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    about: Description,
+    path: Path,
+) -> tuple[Sequence[float] | None, Sequence[float] | None]:
+    """The user's mean and std, else the JSON's, else those of the file's own layer; InputError where they differ."""
+    if mean is None and std is None:
+        mean, std = about.mean, about.std
+    if own is None:
+        return mean, std
+    pairs = ((mean, own.mean), (std, own.std))
+    if any(given is not None and not _alike(given, its) for given, its in pairs):
+        raise InputError(
+            f"{path} holds a normalising layer of mean {_rounded(own.mean)} and std {_rounded(own.std)}, another than "
+            f"the mean {mean} and std {std} given: leave --mean and --std out"
+        )
+    return own.mean, own.std
+
+
+def _alike(given: Sequence[float], its: Sequence[float]) -> bool:
+    return len(given) == len(its) and all(abs(one - other) <= _ALIKE for one, other in zip(given, its, strict=True))
+
+
+def _rounded(values: Sequence[float]) -> list[float]:
+    return [round(value, 4) for value in values]
+
+
+def _unwrapped(module: nn.Module) -> nn.Module:
+    """The network itself inside DataParallel, DistributedDataParallel, SWA's AveragedModel or torch.compile's."""
+    held = "_orig_mod" if hasattr(module, "_orig_mod") else "module"
+    if held == "module" and not isinstance(module, _SHELLS):
+        return module
+    return _unwrapped(module.get_submodule(held))

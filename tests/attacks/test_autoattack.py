@@ -1,5 +1,6 @@
 """AutoAttack under our scheduler, against the package's own run and against its parts."""
 
+import dataclasses
 import logging
 
 import pandas as pd
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 import energylens as el
+from energylens.attacks import autoattack, registry
 from energylens.attacks.autoattack import PARTS
 
 
@@ -95,3 +97,43 @@ def test_every_part_says_its_passes(robust):
         spec = f"{name},queries=50" if name == "square" else f"{name},steps=4"
         found = rows(el.profile(robust, data, [spec]))
         assert (found["forwards"][found["broken_by"] != "natural"] > 0).all(), name
+
+
+@pytest.mark.parametrize("failure", [RuntimeError("view size\nis odd"), KeyboardInterrupt()])
+def test_a_part_that_fails_costs_its_own_work_alone(failure, digits, tmp_path, monkeypatch):
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+    with torch.no_grad():
+        model[1].weight.copy_(torch.randn(10, 64, generator=torch.Generator().manual_seed(0)))
+        y = model(digits.images).argmax(dim=1)
+    data, runs = (digits.images, y), []
+
+    def part(name, fails=False):
+        def build(*arguments):
+            runs.append(name)
+            if fails:
+                raise failure
+            return PARTS[name].build(*arguments)
+
+        return {name: autoattack.Part(build, PARTS[name].passes)}
+
+    options = {"attacks": ["parted,queries=20,block=50"], "eps": 0.02, "ladder": False}
+    row = next(row for row in registry.ATTACKS if row.name == "square")
+    parted = dataclasses.replace(
+        row, name="parted", defaults=dataclasses.replace(row.defaults, parts=("fab", "square"))
+    )
+    monkeypatch.setattr(registry, "ATTACKS", (*registry.ATTACKS, parted))
+    whole = el.profile(model, data, **options).frame()
+    assert set(whole["broken_by"]) >= {"", "fab"}
+    monkeypatch.setattr(autoattack, "PARTS", PARTS | part("fab") | part("square", fails=True))
+    with pytest.raises((el.RunError, KeyboardInterrupt)) as caught:
+        el.profile(model, data, out=tmp_path, **options)
+    if isinstance(caught.value, el.RunError):
+        assert str(caught.value).startswith("square failed (RuntimeError: view size); what ran before it is kept")
+        with pytest.raises(el.RunError, match=r"square failed .*: give out \(--out\)"):
+            el.profile(model, data, **options)
+        del runs[2:]
+    monkeypatch.setattr(autoattack, "PARTS", PARTS | part("fab") | part("square"))
+    again = el.profile(model, data, out=tmp_path, **options).frame()
+    assert runs == ["fab", "square", "square", "fab", "square"]  # the first block's fab ran once
+    pd.testing.assert_frame_equal(again, whole)
+    assert not list(tmp_path.rglob("unfinished*"))

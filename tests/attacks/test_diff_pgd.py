@@ -204,7 +204,9 @@ def test_data_without_a_diffusion_model_are_told_so(robust, digits):
         el.profile(robust, (digits.images, digits.labels), "diff-pgd", eps=EPS)
     el.attack("diff-pgd,steps=1,diffusion=digits-ddpm", robust, digits.images[:2], digits.labels[:2], eps=EPS)
     with pytest.raises(InputError, match="made for images of shape"):
-        el.attack("diff-pgd,diffusion=digits-ddpm", nn.Flatten(), torch.rand(2, 3, 8, 8), torch.zeros(2).long())
+        el.attack(
+            "diff-pgd,diffusion=digits-ddpm", nn.Flatten(), torch.rand(2, 3, 8, 8), torch.zeros(2).long(), eps=EPS
+        )
 
 
 def test_the_defaults_are_the_sources():

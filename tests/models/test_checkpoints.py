@@ -14,7 +14,7 @@ from torch import nn
 from energylens.errors import InputError
 from energylens.models import load_model, weights_digest
 from energylens.models.architectures import ARCHITECTURES
-from energylens.models.checkpoints import fit, read_checkpoint, state_of, unpickling
+from energylens.models.checkpoints import fit, network_part, unpickling, weights_in
 
 DIGITS = ARCHITECTURES["digits-cnn"]
 
@@ -135,9 +135,16 @@ WRAPPINGS: dict[str, Callable[[dict[str, torch.Tensor]], Any]] = {
     "net": lambda s: {"net": s, "acc": 91.0},
     "ema": lambda s: {"ema": s},
     "twice": lambda s: {"model": {"state_dict": s}},
+    "the first name leads nowhere": lambda s: {"net": s, "model": "ResNet18", "state_dict": {"lr": 0.1}},
+    "another name": lambda s: {"epoch": 3, "best": s, "optimizer": {"state": {0: {"exp_avg": torch.ones(2)}}}},
+    "in an entry of another name": lambda s: {"trainer": {"optimizer": {0: {"step": torch.ones(1)}}, "ema": s}},
     "DataParallel": lambda s: {"module." + key: value for key, value in s.items()},
     "DataParallel, wrapped": lambda s: {"state_dict": {"module." + key: value for key, value in s.items()}},
     "torch.compile": lambda s: {"_orig_mod." + key: value for key, value in s.items()},
+    "SWA": lambda s: {"n_averaged": torch.tensor(5), **{"module." + key: value for key, value in s.items()}},
+    "in an attacker too": lambda s: {
+        f"module.{place}{key}": value for place in ("model.", "attacker.model.") for key, value in s.items()
+    },
     "compiled in parallel": lambda s: {"module._orig_mod.model." + key: value for key, value in s.items()},
 }
 
@@ -145,20 +152,26 @@ WRAPPINGS: dict[str, Callable[[dict[str, torch.Tensor]], Any]] = {
 @pytest.mark.parametrize("wrapping", WRAPPINGS)
 def test_wrappings_are_opened(wrapping: str, tmp_path: Path) -> None:
     torch.save(WRAPPINGS[wrapping](state()), tmp_path / "w.pt")
-    found = state_of(read_checkpoint(tmp_path / "w.pt"), where="w.pt")
+    model = load_model(str(tmp_path / "w.pt"), arch="digits-cnn")
+    found = model.state_dict()
     assert found.keys() == state().keys()
     assert all(torch.equal(found[key], value) for key, value in state().items())
 
 
 def test_a_real_data_parallel_module_and_a_pickled_module() -> None:
     module = DIGITS.build()
-    assert state_of(nn.DataParallel(module).state_dict(), where="").keys() == module.state_dict().keys()
-    assert state_of({"model": module}, where="").keys() == module.state_dict().keys()
+    part, places = network_part(nn.DataParallel(module).state_dict(), ["conv1.weight", "fc2.weight"])
+    assert part.keys() == module.state_dict().keys() and places == ("module.",)
+    assert weights_in({"model": module}, where="").state.keys() == module.state_dict().keys()
 
 
 @pytest.mark.parametrize(
     ("held", "told"),
-    [({"epoch": 3, "lr": 0.1}, "but the keys epoch, lr"), ([1, 2], "but list"), ({}, "no state dict")],
+    [
+        ({"epoch": 3, "lr": 0.1}, "but the keys epoch, lr"),
+        ([1, 2], "but list"),
+        ({}, "holds no weights but an empty dict"),
+    ],
 )
 def test_a_file_without_a_state_dict_is_refused(held: Any, told: str, tmp_path: Path) -> None:
     torch.save(held, tmp_path / "w.pt")

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from energylens.errors import InputError
 from energylens.models.architectures.layers import Normalize, normalized
-from energylens.models.architectures.residual import preactresnet18, resnet4b, resnet18, resnet20, wide_resnet
+from energylens.models.architectures.residual import cifar_resnet, preactresnet18, resnet4b, resnet18, wide_resnet
 from energylens.models.architectures.small_cnn import cifar_smallcnn, digits_cnn, mnist_smallcnn
 
 __all__ = ["ARCHITECTURES", "Architecture", "Normalize", "architecture", "normalized"]
@@ -49,6 +49,10 @@ class Architecture:
                 raise InputError(f"{size} is {value!r}, expected a positive integer")
         return self.builder(**sizes)
 
+    def sizes(self) -> tuple[str, ...]:
+        """The arguments of `build`."""
+        return ("num_classes", "in_channels") if self.width is None else ("num_classes", "in_channels", "width")
+
     def settings_of(self, state: Mapping[str, Tensor]) -> dict[str, int]:
         """The arguments of `build` that the weights tell by their shapes; nothing where the keys are absent."""
         told: dict[str, int] = {}
@@ -64,7 +68,10 @@ ARCHITECTURES: dict[str, Architecture] = {
     "preactresnet18": Architecture(preactresnet18, "conv1.weight", "linear.weight", width=64),
     "wrn-28-10": Architecture(wide_resnet(28, 10), "conv1.weight", "fc.weight"),
     "wrn-34-10": Architecture(wide_resnet(34, 10), "conv1.weight", "fc.weight"),
-    "resnet20": Architecture(resnet20, "conv1.weight", "linear.weight"),
+    **{
+        f"resnet{depth}": Architecture(cifar_resnet(depth), "conv1.weight", "linear.weight")
+        for depth in (20, 32, 44, 56, 110)
+    },
     "resnet4b": Architecture(resnet4b, "conv1.weight", "linear2.weight"),
     "mnist-smallcnn": Architecture(
         mnist_smallcnn, "feature_extractor.conv1.weight", "classifier.fc3.weight", in_channels=1
@@ -74,10 +81,13 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 
 
-def architecture(name: str) -> Architecture:
-    """The row of that name; InputError with the close matches and the whole list otherwise."""
+def architecture(name: str, otherwise: str = "") -> Architecture:
+    """The row of that name; InputError with the close matches and the whole list otherwise.
+
+    otherwise: what else than a name of the list would do, for the message.
+    """
     if name not in ARCHITECTURES:
         close = difflib.get_close_matches(name.lower(), ARCHITECTURES, n=2)
         meant = f" (did you mean {' or '.join(close)}?)" if close else ""
-        raise InputError(f"unknown architecture {name!r}{meant}: one of {', '.join(ARCHITECTURES)}")
+        raise InputError(f"unknown architecture {name!r}{meant}: one of {', '.join(ARCHITECTURES)}{otherwise}")
     return ARCHITECTURES[name]

@@ -136,24 +136,31 @@ def preactresnet18(num_classes: int, in_channels: int, width: int) -> nn.Module:
     )
 
 
-def resnet20(num_classes: int, in_channels: int) -> nn.Module:
-    """He et al.'s CIFAR ResNet-20 with option-A shortcuts (arXiv:1512.03385, sec. 4.2; akamaster's keys)."""
+def cifar_resnet(depth: int) -> Callable[..., nn.Module]:
+    """A builder of He et al.'s CIFAR ResNet with option-A shortcuts (arXiv:1512.03385, sec. 4.2; akamaster's keys).
+
+    depth: 6 n + 2 for n blocks in each of the three stages.
+    """
+    count = (depth - 2) // 6
 
     def block(inputs: int, outputs: int, stride: int) -> nn.Module:
         return PostActBlock(inputs, outputs, stride, shortcut=PadShortcut)
 
-    net = named(
-        conv1=conv3x3(in_channels, 16),
-        bn1=nn.BatchNorm2d(16),
-        relu=nn.ReLU(),
-        layer1=stage(block, 3, 16, 16, 1),
-        layer2=stage(block, 3, 16, 32, 2),
-        layer3=stage(block, 3, 32, 64, 2),
-        pool=nn.AdaptiveAvgPool2d(1),
-        flatten=nn.Flatten(),
-        linear=nn.Linear(64, num_classes),
-    )
-    return kaiming(net, "fan_in")
+    def build(num_classes: int, in_channels: int) -> nn.Module:
+        net = named(
+            conv1=conv3x3(in_channels, 16),
+            bn1=nn.BatchNorm2d(16),
+            relu=nn.ReLU(),
+            layer1=stage(block, count, 16, 16, 1),
+            layer2=stage(block, count, 16, 32, 2),
+            layer3=stage(block, count, 32, 64, 2),
+            pool=nn.AdaptiveAvgPool2d(1),
+            flatten=nn.Flatten(),
+            linear=nn.Linear(64, num_classes),
+        )
+        return kaiming(net, "fan_in")
+
+    return build
 
 
 def resnet4b(num_classes: int, in_channels: int) -> nn.Module:

@@ -1,0 +1,75 @@
+"""What a module must be before anything is asked of it: a float classifier that lies whole in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from energylens.errors import InputError
+
+_QUANTISERS = ("torchao", "bitsandbytes")  # packages whose tensors hold packed integers
+_QUANTISED = "it is quantised, so that no gradient reaches its input: give the float32 model that it was made of"
+
+
+def check_usable(module: nn.Module, name: str, *, lazy: bool = False) -> None:
+    """Refuse a module that is quantised, lazy, without values or sparse: nothing here can attack or digest it.
+
+    name: of the model, for the InputError. lazy: its shapes may be open still, weights are about to give them.
+    """
+    for part_name, part in module.named_modules():
+        kind = type(part)
+        if ".quantized" in kind.__module__:
+            raise InputError(f"{name} cannot be used: {part_name or 'the model'} is a {kind.__name__}; {_QUANTISED}")
+    for key, value in _state(module):
+        if not (lazy and is_lazy(value)) and (fault := _fault(value)):
+            raise InputError(f"{name} cannot be used: {key} {fault}")
+
+
+def _state(module: nn.Module) -> Iterator[tuple[str, Any]]:
+    """All that the module computes with, saved or not, by name."""
+    yield from module.named_parameters()
+    yield from module.named_buffers()
+    for name, part in module.named_modules():
+        if type(part).get_extra_state is not nn.Module.get_extra_state:
+            yield f"{name}.extra_state".lstrip("."), part.get_extra_state()
+
+
+def _fault(value: Any) -> str | None:
+    """What is wrong with one tensor, and what mends it; None where nothing is."""
+    if not isinstance(value, Tensor):
+        return f"is a {type(value).__name__}; a state of tensors was expected: register it as a buffer"
+    if is_lazy(value):
+        return "has no shape yet, its layer is lazy: run one batch through the model first"
+    if value.is_meta:
+        return "lies on the device meta and has no values: build the model on the CPU and load its weights"
+    if value.is_quantized or type(value).__module__.partition(".")[0] in _QUANTISERS:
+        return f"is a {type(value).__name__} of {value.dtype}: {_QUANTISED}"
+    if value.layout != torch.strided:
+        return f"is a sparse tensor ({value.layout}): register its .to_dense()"
+    return None
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Where the module's parameters lie; the CPU for a module without any."""
+    return next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
+
+
+def check_logits(logits: Any, images: int) -> Tensor:
+    """The logits (N, K) of N images; InputError for anything else that a model may answer."""
+    expected = f"expected logits of shape ({images}, classes)"
+    if not isinstance(logits, Tensor):
+        raise InputError(f"the model gives a {type(logits).__name__}; {expected}: wrap it to return its logits alone")
+    if logits.dim() != 2 or len(logits) != images:
+        raise InputError(f"the model gives shape {tuple(logits.shape)} for {images} images; {expected}")
+    if not logits.is_floating_point():
+        raise InputError(f"the model gives {logits.dtype}; {expected}, before any argmax")
+    if logits.shape[1] < 2:
+        raise InputError(
+            f"the model gives {logits.shape[1]} logit{'s' * (logits.shape[1] != 1)}; a classifier has 2 or more: give "
+            "two classes the logits (0, z), torch.cat([torch.zeros_like(z), z], dim=1)"
+        )
+    return logits
