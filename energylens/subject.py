@@ -96,8 +96,8 @@ def whole_split(data: Data, card: ModelCard, model: nn.Module, *, split: str, ro
     name = data or card.dataset
     if name is None:
         raise InputError(f"model {card.name} does not say which data set it was trained on: name one with --dataset")
-    preprocessing, labels = (card.preprocessing, card.labels) if name == card.dataset else (None, None)
-    return load_data(name, classes=labels, split=split, root=root, preprocessing=preprocessing)
+    labels = card.labels if name == card.dataset else None
+    return load_data(name, classes=labels, split=split, root=root, preprocessing=card.preprocessing)
 
 
 def _from_tensors(pair: tuple[Tensor, Tensor], model: nn.Module) -> Samples:

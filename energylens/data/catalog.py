@@ -32,7 +32,7 @@ class DataSet:
     loader: "module:function", called with a `Request`, answers a `Source`.
     folder: where below the data root `files` lie.
     fetch: Python that fetches the files, with {root} for the data root; `before_fetch` is what a person must do first.
-    preprocessing: the name of the default; another (see `preprocessing_named`) is taken only if `resizable`.
+    preprocessing: the default, as `preprocessing_named` reads it.
     """
 
     name: str
@@ -47,7 +47,6 @@ class DataSet:
     fetch: str = ""
     before_fetch: str = ""
     preprocessing: str = "None"
-    resizable: bool = False
 
     def files_of(self, split: str) -> tuple[DataFile, ...]:
         """The files that reading one split takes."""
@@ -154,7 +153,6 @@ _ROWS = (
         ),
         fetch="from torchvision.datasets.utils import download_and_extract_archive as fetch; "
         'fetch("http://cs231n.stanford.edu/tiny-imagenet-200.zip", {root})',
-        resizable=True,
     ),
     DataSet(
         name="imagenet",
@@ -171,7 +169,6 @@ _ROWS = (
         before_fetch="put ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz (from image-net.org, which wants you "
         "to register) into the folder imagenet of the data root",
         preprocessing="Res256Crop224",
-        resizable=True,
     ),
 )
 

@@ -4,12 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from energylens.data.catalog import DataSet, Request
-from energylens.data.preprocessing import Preprocessing, preprocessing_named
 from energylens.data.sources import Files
 from energylens.errors import RunError
+from energylens.preprocessing import preprocessing_named
 
 _SPLIT_FOLDERS = {"train": "train", "test": "val"}  # the test labels of both were never published: val is the test set
 _SUFFIXES = {".jpeg", ".jpg", ".png"}
@@ -47,7 +46,7 @@ def _load(request: Request, list_split: Callable[[Path, str], tuple[set[str], li
         labels=torch.tensor([label[wnid] for _, wnid in entries]),
         folder=folder,
         paths=tuple(path for path, _ in entries),
-        transform=_transform(preprocessing_named(request.preprocessing)),
+        transform=preprocessing_named(request.preprocessing).transform(),
         preprocessing=request.preprocessing,
     )
 
@@ -79,19 +78,6 @@ def _class_names(folder: Path, wnids: list[str]) -> tuple[str, ...]:
         return tuple(wnids)
     words = dict(line.split("\t", 1) for line in listing.read_text().splitlines() if "\t" in line)
     return tuple(words.get(wnid, wnid) for wnid in wnids)
-
-
-def _transform(preprocessing: Preprocessing) -> Callable[[object], Tensor]:
-    from torchvision import transforms
-
-    steps: list[object] = []
-    if preprocessing.resize is not None:
-        mode = transforms.InterpolationMode(preprocessing.interpolation)
-        steps.append(transforms.Resize(preprocessing.resize, interpolation=mode))
-    if preprocessing.crop is not None:
-        steps.append(transforms.CenterCrop(preprocessing.crop))
-    transform: Callable[[object], Tensor] = transforms.Compose([*steps, transforms.ToTensor()])
-    return transform
 
 
 def _failure(request: Request, fault: str) -> str:

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from energylens.data.pictures import decoded
 from energylens.errors import InputError
 from energylens.generation.generated import PICTURES, REQUEST
 from energylens.reading import check_readable, entries, is_there, reading
@@ -73,8 +74,8 @@ def _size(path: Path) -> tuple[int, int]:
 
 
 def _decoded(path: Path, mode: str) -> Tensor:
-    with reading(path, REMADE), Image.open(path) as picture:
-        pixels = np.atleast_3d(np.asarray(picture.convert(mode)))
+    with reading(path, REMADE):
+        pixels = np.atleast_3d(np.asarray(decoded(path, mode)))
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
 
 

@@ -11,12 +11,15 @@ from torch import nn
 
 from energylens.errors import InputError, RunError
 from energylens.models.architectures import normalized
+from energylens.models.architectures.layers import check_range
 from energylens.models.card import ModelCard, with_card
 from energylens.models.elsewhere import load_factory, load_hub, load_timm, load_torchvision
+from energylens.models.measured import Pixels
 from energylens.models.robustbench import load_robustbench
 from energylens.models.threat_models import threat_model_named
 from energylens.models.weights_file import SUFFIXES, load_weights_file
 from energylens.models.zoo import ZooRow, resolve, shipped_weights
+from energylens.preprocessing import preprocessing_named
 
 Loaded = tuple[nn.Module, ModelCard]
 
@@ -34,6 +37,7 @@ class Request:
     std: Sequence[float] | None
     num_classes: int | None
     trust_pickle: bool
+    preprocessing: str | None
 
     def refuse(self, *options: str) -> None:
         """InputError if one of these options was given: this kind of model knows the answer itself."""
@@ -56,6 +60,7 @@ def load_model(
     std: Sequence[float] | None = None,
     num_classes: int | None = None,
     trust_pickle: bool = False,
+    preprocessing: str | None = None,
     device: str | torch.device = "cpu",
 ) -> nn.Module:
     """A classifier on float images in [0, 1], in eval mode, its parameters frozen, with its ModelCard as `module.card`.
@@ -71,11 +76,19 @@ def load_model(
     arch, num_classes: for a weights file without a JSON beside it.
     mean, std: one float a channel, for a weights file or a factory whose model expects normalised images.
     trust_pickle: let a checkpoint run the code it carries.
+    preprocessing: how the pictures of a data set become the model's images, as `resize=256,crop=224` or RobustBench's
+    `Res256Crop224`, instead of what is known of the model. With mean and std also for `timm:`, `torchvision:` and
+    `hf:`, which then are not asked.
     Raises InputError for a request that cannot be met, RunError if disk or network fail.
     """
     threat_model = None if threat_model is None else threat_model_named(threat_model)
-    request = Request(name, dataset, threat_model, _model_dir(model_dir), arch, mean, std, num_classes, trust_pickle)
+    if preprocessing is not None:
+        preprocessing = preprocessing_named(preprocessing).name
+    request = Request(
+        name, dataset, threat_model, _model_dir(model_dir), arch, mean, std, num_classes, trust_pickle, preprocessing
+    )
     module, card = _loader(name)(request)
+    card = replace(card, preprocessing=preprocessing or card.preprocessing)
     module = module.eval().requires_grad_(False)
     try:
         module = module.to(device)
@@ -102,13 +115,22 @@ def _from_factory(request: Request) -> Loaded:
     return normalized(module, request.mean, request.std), _annotated(card, request)
 
 
-def _from_package(load: Callable[[str], Loaded]) -> Callable[[Request], Loaded]:
+def _from_package(load: Callable[[str, Pixels | None], Loaded]) -> Callable[[Request], Loaded]:
     def loader(request: Request) -> Loaded:
-        request.refuse("arch", "num_classes", "mean", "std")
-        module, card = load(request.name.partition(":")[2])
+        pixels = _told_pixels(request)
+        request.refuse("arch", "num_classes", *(("mean", "std") if pixels is None else ()))
+        module, card = load(request.name.partition(":")[2], pixels)
         return module, _annotated(card, request)
 
     return loader
+
+
+def _told_pixels(request: Request) -> Pixels | None:
+    """What the user says of the model's input, where he says all of it."""
+    if request.preprocessing is None or request.mean is None or request.std is None:
+        return None
+    check_range(request.mean, request.std)
+    return Pixels(preprocessing_named(request.preprocessing), tuple(request.mean), tuple(request.std))
 
 
 def _from_zoo(request: Request) -> Loaded:

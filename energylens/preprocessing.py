@@ -1,0 +1,168 @@
+"""What happens to a decoded picture before it becomes a tensor, and the texts that say so. Imports no torch itself."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from energylens.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Side = int | tuple[int, int]  # of a square, or (height, width)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Resize (the shorter side, or height x width), then cut out the centre.
+
+    Sizes are in pixels; None leaves the step out. A crop larger than the picture is filled up with black.
+    interpolation: as torchvision's InterpolationMode calls it. corner: where an odd number of pixels is to be cut off,
+    the first that is kept is at half of it, rounded to the even number as torchvision does ("round") or down as
+    transformers does ("floor"); "round" where no such crop comes.
+    """
+
+    resize: Side | None = None
+    crop: Side | None = None
+    interpolation: str = "bilinear"
+    corner: str = "round"
+
+    @property
+    def name(self) -> str:
+        """The text that `preprocessing_named` reads as this: RobustBench's word where there is one.
+
+        >>> Preprocessing(236, 224, "bicubic").name
+        'BicubicRes236Crop224'
+        >>> Preprocessing((288, 192), None, "bicubic").name
+        'resize=288x192,interpolation=bicubic'
+        """
+        for word, meant in _IRREGULAR.items():
+            if self == meant:
+                return word
+        resize = self.resize if isinstance(self.resize, tuple) else (self.resize,)
+        square = self.resize is not None and isinstance(self.crop, int) and len(set(resize)) == 1
+        if square and self.corner == "round":
+            kind = "" if self.interpolation == "bilinear" else self.interpolation.capitalize()
+            return f"{kind}Res{_written(self.resize)}Crop{self.crop}"
+        told = {"resize": self.resize, "crop": self.crop}
+        sizes = [f"{key}={_written(side)}" for key, side in told.items() if side is not None]
+        how = [f"interpolation={self.interpolation}"] * (self.resize is not None)
+        return ",".join(sizes + how + [f"corner={self.corner}"] * (self.corner != "round"))
+
+    def transform(self) -> Callable[[Any], "Tensor"]:
+        """PIL image -> (C, H, W) float32 in [0, 1], by torchvision's transforms for PIL images."""
+        from torchvision import transforms
+
+        steps: list[object] = []
+        if self.resize is not None:
+            mode = transforms.InterpolationMode(self.interpolation)
+            steps.append(transforms.Resize(self.resize, interpolation=mode))
+        if self.crop is not None:
+            steps.append(_CROPS[self.corner](self.crop))
+        transform: Callable[[Any], Tensor] = transforms.Compose([*steps, transforms.ToTensor()])
+        return transform
+
+
+#: The names outside the pattern, as RobustBench defines them (robustbench/data.py).
+_IRREGULAR: Mapping[str, Preprocessing] = {
+    "None": Preprocessing(),
+    "Crop288": Preprocessing(crop=288),
+    "Res224": Preprocessing(resize=(224, 224)),
+}
+
+INTERPOLATIONS = ("bilinear", "bicubic", "lanczos", "hamming", "box", "nearest", "nearest-exact")
+_KINDS: Mapping[str, str] = {"": "bilinear"} | {name.capitalize(): name for name in INTERPOLATIONS}
+
+
+def _rounded_crop(size: Side) -> Callable[[Any], Any]:
+    from torchvision import transforms
+
+    crop: Callable[[Any], Any] = transforms.CenterCrop(size)
+    return crop
+
+
+def _floored_crop(size: Side) -> Callable[[Any], Any]:
+    """PIL image -> its centre, the upper left one of two; what lies outside of the picture is black."""
+    height, width = size if isinstance(size, tuple) else (size, size)
+
+    def crop(image: Any) -> Any:
+        left, top = (image.width - width) // 2, (image.height - height) // 2
+        return image.crop((left, top, left + width, top + height))
+
+    return crop
+
+
+_CROPS: Mapping[str, Callable[[Side], Callable[[Any], Any]]] = {"round": _rounded_crop, "floor": _floored_crop}
+CORNERS = tuple(_CROPS)
+
+_NUMBER = r"[1-9]\d{0,3}"
+_PATTERN = re.compile(rf"(?P<kind>\D*)Res(?P<side>{_NUMBER})(?P<square>x(?P=side))?Crop(?P<crop>{_NUMBER})")
+_SIZE = re.compile(rf"({_NUMBER})(?:x({_NUMBER}))?")
+
+
+def preprocessing_named(name: str) -> Preprocessing:
+    """What a text like `resize=236,crop=224,interpolation=bicubic` or RobustBench's `BicubicRes236Crop224` means.
+
+    Raises InputError, which explains both forms, where it means nothing.
+
+    >>> preprocessing_named("BicubicRes236Crop224") == preprocessing_named("resize=236,crop=224,interpolation=bicubic")
+    True
+    >>> preprocessing_named("resize=384x320").resize
+    (384, 320)
+    """
+    if name in _IRREGULAR:
+        return _IRREGULAR[name]
+    told = _from_word(name) or _from_settings(name)
+    if told is None:
+        raise InputError(
+            f"unknown preprocessing {name!r}; expected settings such as resize=256,crop=224,interpolation=bicubic "
+            f"(resize=256: the shorter side; resize=256x224: height x width; interpolation one of "
+            f"{', '.join(INTERPOLATIONS)}), or RobustBench's word for it, [Kind]Res<n>Crop<m>, as in "
+            f"BicubicRes236Crop224, Kind one of {', '.join(filter(None, _KINDS))} (none: Bilinear); or one of "
+            f"{', '.join(_IRREGULAR)}."
+        )
+    return told
+
+
+def _from_word(name: str) -> Preprocessing | None:
+    match = _PATTERN.fullmatch(name)
+    if match is None or match["kind"] not in _KINDS:
+        return None
+    side = int(match["side"])
+    return Preprocessing((side, side) if match["square"] else side, int(match["crop"]), _KINDS[match["kind"]])
+
+
+def _from_settings(name: str) -> Preprocessing | None:
+    """`key=value,key=value`, each key once; None where that is not what it is."""
+    told: dict[str, Any] = {}
+    for part in name.split(","):
+        key, _, text = part.partition("=")
+        value = _READ[key](text) if key in _READ and key not in told else None
+        if value is None:
+            return None
+        told[key] = value
+    return Preprocessing(**told)
+
+
+def _side(text: str) -> Side | None:
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        return None
+    return int(match[1]) if match[2] is None else (int(match[1]), int(match[2]))
+
+
+def _one_of(*known: str) -> Callable[[str], str | None]:
+    return lambda text: text if text in known else None
+
+
+_READ: Mapping[str, Callable[[str], Any]] = {
+    "resize": _side,
+    "crop": _side,
+    "interpolation": _one_of(*INTERPOLATIONS),
+    "corner": _one_of(*_CROPS),
+}
+
+
+def _written(side: Side | None) -> str:
+    return "x".join(map(str, side)) if isinstance(side, tuple) else str(side)
