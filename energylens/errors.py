@@ -11,3 +11,7 @@ class RunError(RuntimeError):
     """The request was right but the work could not be done (disk, network, a corrupt record). Exit status 1."""
 
     exit_status = 1
+
+
+class DataWarning(UserWarning):
+    """What a user should know of data that were read nevertheless: files passed over, classes without images."""

@@ -5,17 +5,20 @@ from __future__ import annotations
 import difflib
 import os
 import sys
-from contextlib import nullcontext, redirect_stdout
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from importlib import import_module
+from typing import Any
 
 import click
 
-from energylens.errors import InputError, RunError
+from energylens.errors import DataWarning, InputError, RunError
 from energylens.shards import launched_ranks
 
 COMMANDS = (
     "profile", "histogram", "trajectory", "merge", "doctor", "train", "compare", "generate", "score", "figures",
-    "report", "models", "attacks",
+    "report", "models", "attacks", "datasets",
 )  # fmt: skip
 
 
@@ -50,13 +53,31 @@ def root() -> None:
     """
 
 
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Within this context a warning about the user's data is a line on standard error, any other as before."""
+    before = warnings.showwarning
+
+    def shown(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, DataWarning):
+            click.echo(f"energylens: {message}", err=True)
+        else:
+            before(message, category, *where, **more)
+
+    warnings.showwarning = shown
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
+
+
 def main() -> None:
     """Entry point: one clear line for what goes wrong, and a status that says whose fault it is.
 
     Of the processes that a launcher has started only the first prints its results.
     """
     try:
-        with nullcontext() if launched_ranks().speaks else redirect_stdout(None):
+        with _plain_warnings(), nullcontext() if launched_ranks().speaks else redirect_stdout(None):
             root.main(standalone_mode=False)
     except click.ClickException as error:
         error.show()

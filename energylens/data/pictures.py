@@ -3,40 +3,44 @@
 from pathlib import Path
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
-_PNG_DEPTH = 24  # where a PNG file says how many bits a channel has
+_HIGH, _LOW = ";16B", ";16L"  # PIL's decoders for the first and, of PNG's byte order, the second byte of 16 bits
 
 
 def decoded(path: Path, mode: str) -> Image.Image:
     """The picture as PIL decodes it, in 8 bits a channel; transparency is dropped.
 
-    mode: "L" or "RGB". PNG's 16 bits a channel become 8 by rounding v / 257. PIL would cut grey ones off at 255, which
-    makes nearly all of it white, and take the high byte of colours.
-    Raises OSError, ValueError or RuntimeError, as the decoders do, for what is no picture.
+    mode: "L" or "RGB". 16 bits a channel become 8 by rounding v / 257. PIL's own conversion cuts grey ones off at 255,
+    which makes nearly all of it white, and takes the high byte of colours, which is up to one level too dark.
+    Raises OSError or ValueError, as PIL does, for what is no picture.
     """
-    if _is_16_bit_png(path):
-        return _of_16_bits(path).convert(mode)
     with Image.open(path) as picture:
         if picture.mode.startswith(("I", "F")):
-            raise ValueError(f"its pixels are of PIL's mode {picture.mode}, of no known range; save it with 8 bits")
+            return Image.fromarray(_of_16_bits(np.asarray(picture))).convert(mode)
+        if picture.mode in ("RGB", "RGBA") and _HIGH in _raw_mode(picture):
+            return Image.fromarray(_colours_of_16_bits(picture, path)).convert(mode)
         return picture.convert(mode)
 
 
-def _is_16_bit_png(path: Path) -> bool:
-    with path.open("rb") as stream:
-        head = stream.read(_PNG_DEPTH + 1)
-    return head[:8] == b"\x89PNG\r\n\x1a\n" and head[_PNG_DEPTH:] == b"\x10"
+def _of_16_bits(values: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """0 to 65535 -> 0 to 255; ValueError for values of another range."""
+    if values.min() < 0 or values.max() > 65535 or values.dtype.kind == "f":
+        raise ValueError("its pixels are neither of 8 nor of 16 bits: save it with 8")
+    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
-def _of_16_bits(path: Path) -> Image.Image:
-    """A 16-bit PNG's picture, in 8 bits, grey or in colour."""
-    from torchvision.io import ImageReadMode, decode_png
+def _raw_mode(picture: Image.Image) -> str:
+    """How the pixels lie in the file, by PIL's name; "" where it does not say."""
+    tiles = getattr(picture, "tile", [])
+    return str(tiles[0][3]) if tiles else ""
 
-    data = torch.from_file(str(path), size=path.stat().st_size, dtype=torch.uint8)
-    pixels: Tensor = decode_png(data, ImageReadMode.UNCHANGED)
-    channels = 1 if len(pixels) < 3 else 3  # of 2 or 4, the last is transparency
-    levels = ((pixels[:channels].numpy().astype(np.uint32) + 128) // 257).astype(np.uint8)
-    return Image.fromarray(levels[0] if channels == 1 else levels.transpose(1, 2, 0))
+
+def _colours_of_16_bits(picture: Image.Image, path: Path) -> NDArray[np.uint8]:
+    """(H, W, 3) of a picture that PIL would give the high bytes of; its low bytes come from decoding it again."""
+    with Image.open(path) as again:
+        tiles = vars(again)["tile"]
+        tiles[:] = [(*tile[:3], tile[3].replace(_HIGH, _LOW)) for tile in tiles]
+        low = np.asarray(again).astype(np.uint32)
+    return _of_16_bits(np.asarray(picture).astype(np.uint32) * 256 + low)[..., :3]

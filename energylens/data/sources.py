@@ -160,7 +160,7 @@ class Files:
         path = self.paths[index]
         try:
             return self.transform(decoded(self.folder / path, "RGB"))
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError) as error:
             raise self._unreadable(path, error) from error
 
     def _unreadable(self, path: str, error: Exception) -> RunError:

@@ -3,11 +3,13 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 import energylens as el
+from energylens.errors import DataWarning
 from energylens.generation import features, score
 from energylens.generation.generated import as_picture, to_bytes
 from energylens.generation.reference import reference
@@ -221,6 +223,40 @@ def test_a_damaged_request_is_said(runs, tmp_path):
 def test_a_data_set_without_a_stand_in_needs_weights_or_a_classifier():
     with pytest.raises(el.InputError, match="no classifier stands in on mnist: give --inception-weights FILE"):
         features.extractor("mnist", device=torch.device("cpu"))
+
+
+def test_a_folder_of_class_folders_is_read(pictures, tmp_path):
+    images = el.load_data("digits", n=30).images
+    flat, sorted_ = pictures(images), tmp_path / "sorted"
+    for number, path in enumerate(sorted(flat.iterdir())):
+        folder = sorted_ / str(number % 3)
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, folder)
+    hidden = [sorted_ / ".ipynb_checkpoints" / "000-checkpoint.png", sorted_ / "0" / "._000.png"]
+    hidden[0].parent.mkdir()
+    for path in hidden:
+        path.write_bytes(b"no picture")
+    with pytest.warns(DataWarning, match=r"sorted: passed over .*000-checkpoint\.png and 1 more \(hidden\)"):
+        one = el.score(sorted_, dataset="digits")
+    other = el.score(flat, dataset="digits")
+    first, second = (
+        next(row for row in scores.rows if row.name in ("sorted", "pictures")).values["frechet_distance"].value
+        for scores in (one, other)
+    )
+    assert first == pytest.approx(second, rel=1e-4)
+
+
+def test_pictures_of_sixteen_bits_are_scored_as_those_of_eight(pictures, tmp_path):
+    images = el.load_data("digits", n=30).images
+    eight, sixteen = pictures(images), tmp_path / "sixteen"
+    sixteen.mkdir()
+    for number, image in enumerate(images):
+        Image.fromarray((image[0] * 65535).round().to(torch.int32).numpy().astype(np.uint16)).save(
+            sixteen / f"{number:03d}.png"
+        )
+    scores = el.score([eight, sixteen], dataset="digits")
+    values = {row.name: row.values["frechet_distance"].value for row in scores.rows}
+    assert values["sixteen"] == pytest.approx(values["pictures"], rel=1e-6)
 
 
 def test_bad_folders_are_said(pictures, tmp_path, runs):
