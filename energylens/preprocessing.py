@@ -63,6 +63,22 @@ class Preprocessing:
         transform: Callable[[Any], Tensor] = transforms.Compose([*steps, transforms.ToTensor()])
         return transform
 
+    def images(self, pixels: "Tensor") -> "Tensor":
+        """Pictures as a tensor, (B, C, H, W) uint8, one or three channels -> (B, C, H', W') float32 in [0, 1]."""
+        import torch
+        from torchvision.transforms.functional import to_pil_image
+
+        transform = self.transform()
+        return torch.stack([transform(to_pil_image(picture.cpu())) for picture in pixels])
+
+    @property
+    def made(self) -> tuple[int, int] | None:
+        """The (height, width) that every picture gets; None where it depends on the picture's own."""
+        side = self.crop if self.crop is not None else self.resize
+        if isinstance(side, int):
+            return None if self.crop is None else (side, side)
+        return side
+
 
 #: The names outside the pattern, as RobustBench defines them (robustbench/data.py).
 _IRREGULAR: Mapping[str, Preprocessing] = {

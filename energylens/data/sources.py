@@ -91,10 +91,7 @@ class Prepared:
         return hashlib.sha256(f"{self.preprocessing.name}\n{self.source.digest}\n".encode()).hexdigest()
 
     def images(self, indices: Tensor) -> Tensor:
-        from torchvision.transforms.functional import to_pil_image  # not before pictures are asked for
-
-        transform = self.preprocessing.transform()
-        return torch.stack([transform(to_pil_image(image)) for image in self._bytes(indices)])
+        return self.preprocessing.images(self._bytes(indices))
 
     def _bytes(self, indices: Tensor) -> Tensor:
         """(B, C, H, W) uint8."""

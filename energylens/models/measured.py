@@ -27,6 +27,7 @@ Prepare = Callable[[Any], Any]  # a PIL image, RGB -> (3, H, W): what the networ
 SIZES = ((480, 360), (300, 421), (48, 40))  # width x height of what is tried first: lying, standing, tiny
 EXTREMES = ((200, 50), (1400, 1050))  # where longest sides are bounded, or pictures cut into tiles
 MEAN_LEVELS, MAX_LEVELS = 0.4, 4.0  # how far, of 255, two implementations of one resize may differ in rounding
+KEPT = 3  # so many candidates go on from a coarse comparison to a finer one
 _FLAT = {"black": (0, 0, 0), "red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 _MIXED = (64, 128, 192)
 
@@ -92,9 +93,10 @@ def measured(prepare: Prepare) -> Pixels:
     shapes = {trial.wanted.shape[1:] for trial in trials}
     if len(shapes) == 1:  # widths of which some leave an odd number of pixels to cut off, whatever the scale
         trials += [Trial(picture, seen(picture)) for picture in (_textured(120 + k, 90) for k in range(8))]
-    found = _best(_geometries(seen(_ramp(*SIZES[0])), shapes), trials[:2])
-    found = _best((replace(found, interpolation=name) for name in INTERPOLATIONS), trials[: len(SIZES)])
-    found = _best((replace(found, corner=name) for name in CORNERS), trials)
+    few = _nearest(_geometries(seen(_ramp(*SIZES[0])), shapes), trials[:2], KEPT)
+    how = product(few, INTERPOLATIONS, CORNERS)
+    few = _nearest((replace(one, interpolation=name, corner=at) for one, name, at in how), trials[:2], KEPT)
+    [found] = _nearest((replace(one, corner=at) for one, at in product(few, CORNERS)), trials, 1)
     trials += [Trial(picture, seen(picture)) for picture in (_textured(*size) for size in EXTREMES)]
     average, most = _distance(found, trials)
     if average > MEAN_LEVELS or most > MAX_LEVELS:
@@ -211,9 +213,10 @@ def _resized(ramp: NDArray[np.float64], length: int) -> float:
     return float(255 / (length - 1) * length / slope)
 
 
-def _best(candidates: Iterable[Preprocessing], trials: Sequence[Trial]) -> Preprocessing:
-    """The first of those nearest to what was made."""
-    return min(candidates, key=lambda candidate: _distance(candidate, trials))
+def _nearest(candidates: Iterable[Preprocessing], trials: Sequence[Trial], number: int) -> list[Preprocessing]:
+    """So many of those nearest to what was made, the nearest first, of equals the earlier."""
+    different = list(dict.fromkeys(candidates))
+    return sorted(different, key=lambda candidate: _distance(candidate, trials))[:number]
 
 
 def _distance(candidate: Preprocessing, trials: Sequence[Trial]) -> tuple[float, float]:

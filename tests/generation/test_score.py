@@ -15,6 +15,7 @@ from energylens.generation.generated import as_picture, to_bytes
 from energylens.generation.reference import reference
 from energylens.generation.scores import Gaussian, frechet_distance
 from energylens.models.zoo import resolve, shipped_weights
+from energylens.preprocessing import Preprocessing
 
 SCORES = ["class_score", "frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage"]
 
@@ -196,6 +197,17 @@ def test_a_classifier_of_ones_own_is_read_as_a_profiles_model_is(runs, tmp_path)
     assert [row.values for row in scores.rows] == [row.values for row in el.score(runs["gaussian", 0]).rows]
     shifted = el.score(runs["gaussian", 0], classifier=str(weights), **own | {"mean": (0.5,)})
     assert [row.values for row in shifted.rows] != [row.values for row in scores.rows]
+
+
+def test_a_classifier_sees_the_pictures_in_the_size_that_it_takes():
+    space = features.extractor(
+        "digits", classifier="digits-pgd", preprocessing="resize=10,crop=8", device=torch.device("cpu")
+    )
+    pictures = torch.randint(256, (2, 1, 12, 12), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    resized = to_bytes(Preprocessing(10, 8).images(pictures))
+    assert space.resize == "Res10Crop8"
+    torch.testing.assert_close(space(pictures)[1], space(resized)[1])  # of 8x8, which are left as they are
+    assert not torch.allclose(space(pictures)[1], space(pictures[..., 2:10, 2:10])[1])
 
 
 def test_the_images_of_a_generation_are_those_that_were_asked_for_last(tmp_path):

@@ -88,6 +88,18 @@ FOLLOWED = {
         processor(transforms.Resize(109, BICUBIC), floored(96), "tensor", NORMALIZE),
         Preprocessing(109, 96, "bicubic", "floor"), MEAN, STD,
     ),
+    "ConvNeXt of 64 pixels": (
+        processor(transforms.Resize(73, BICUBIC), floored(64), "tensor", NORMALIZE),
+        Preprocessing(73, 64, "bicubic", "floor"), MEAN, STD,
+    ),
+    "nearest, cropped": (
+        processor(transforms.Resize(73, InterpolationMode.NEAREST), floored(64), "tensor", NORMALIZE),
+        Preprocessing(73, 64, "nearest", "floor"), MEAN, STD,
+    ),
+    "Lanczos, cropped": (
+        processor(transforms.Resize(64, InterpolationMode.LANCZOS), transforms.CenterCrop(56), "tensor", NORMALIZE),
+        Preprocessing(64, 56, "lanczos"), MEAN, STD,
+    ),
     "DeiT": (
         processor(transforms.Resize((110, 110), BICUBIC), floored(96), "tensor", NORMALIZE),
         Preprocessing((110, 110), 96, "bicubic"), MEAN, STD,

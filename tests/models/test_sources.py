@@ -11,9 +11,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
-from torchvision.transforms.functional import pil_to_tensor
+from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
 import energylens.models.elsewhere as elsewhere
+from energylens.data import load_data
 from energylens.errors import InputError, RunError
 from energylens.models import ModelCard, card_of, load_model, weights_digest
 from energylens.models.architectures import ARCHITECTURES
@@ -212,6 +213,39 @@ def test_a_transformers_repository_comes_with_what_its_image_processor_does(
     assert (model.card.architecture, model.card.preprocessing) == ("ViTForImageClassification", "Res32x32Crop32")
     samples = whole_split("digits", model.card, model, split="test", root=None)
     assert samples.image_shape == (1, 32, 32)  # also where the card does not name the data set
+
+
+@pytest.mark.parametrize(
+    ("family", "settings"),
+    [
+        ("ViT", {"size": {"height": 64, "width": 64}, "do_normalize": False, "rescale_factor": 1 / 127.5}),
+        ("ConvNext", {"size": {"shortest_edge": 64}, "crop_pct": 0.875}),
+        ("ConvNext", {"size": {"shortest_edge": 384}}),
+    ],
+)
+def test_transformers_own_logits_of_real_pictures(
+    family: str, settings: dict[str, Any], hub: Path, cifar10_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    transformers = pytest.importorskip("transformers", reason="pip install 'energylens[transformers]'")
+    monkeypatch.chdir(hub)  # so that me/net is found here
+    sizes = {
+        "ViT": {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+        | {"image_size": 64, "patch_size": 16},
+        "ConvNext": {"hidden_sizes": [8, 8, 8, 8], "depths": [1, 1, 1, 1]},
+    }
+    config = getattr(transformers, f"{family}Config")(num_labels=10, **sizes[family])
+    classifier = getattr(transformers, f"{family}ForImageClassification")(config).eval()
+    processor = getattr(transformers, f"{family}ImageProcessor")(**settings)
+    for part in (classifier, processor):
+        part.save_pretrained("me/net")
+
+    model = load_model("hf:me/net", dataset="cifar10")
+    plain = load_data("cifar10", n=6, root=cifar10_root)
+    ours = load_data("cifar10", n=6, root=cifar10_root, preprocessing=model.card.preprocessing)
+    with torch.no_grad():
+        wanted = classifier(**processor(images=list(map(to_pil_image, plain.images)), return_tensors="pt")).logits
+        torch.testing.assert_close(model(ours.images), wanted, atol=0.02 * float(wanted.std()), rtol=0)
 
 
 @pytest.mark.parametrize(
