@@ -20,13 +20,15 @@ class Preprocessing:
     Sizes are in pixels; None leaves the step out. A crop larger than the picture is filled up with black.
     interpolation: as torchvision's InterpolationMode calls it. corner: where an odd number of pixels is to be cut off,
     the first that is kept is at half of it, rounded to the even number as torchvision does ("round") or down as
-    transformers does ("floor"); "round" where no such crop comes.
+    transformers does ("floor"). by: who resizes, PIL ("pil"), whose 8-bit rounding most models know, or torchvision's
+    own code for tensors ("torchvision"), which newer versions of transformers use: up to a few levels of 255 apart.
     """
 
     resize: Side | None = None
     crop: Side | None = None
     interpolation: str = "bilinear"
     corner: str = "round"
+    by: str = "pil"
 
     @property
     def name(self) -> str:
@@ -42,25 +44,30 @@ class Preprocessing:
                 return word
         resize = self.resize if isinstance(self.resize, tuple) else (self.resize,)
         square = self.resize is not None and isinstance(self.crop, int) and len(set(resize)) == 1
-        if square and self.corner == "round":
+        unusual = {name: value for name, value in (("corner", self.corner), ("by", self.by)) if value not in _USUAL}
+        if square and not unusual:
             kind = "" if self.interpolation == "bilinear" else self.interpolation.capitalize()
             return f"{kind}Res{_written(self.resize)}Crop{self.crop}"
         told = {"resize": self.resize, "crop": self.crop}
         sizes = [f"{key}={_written(side)}" for key, side in told.items() if side is not None]
         how = [f"interpolation={self.interpolation}"] * (self.resize is not None)
-        return ",".join(sizes + how + [f"corner={self.corner}"] * (self.corner != "round"))
+        return ",".join([*sizes, *how, *(f"{name}={value}" for name, value in unusual.items())])
 
     def transform(self) -> Callable[[Any], "Tensor"]:
-        """PIL image -> (C, H, W) float32 in [0, 1], by torchvision's transforms for PIL images."""
+        """PIL image -> (C, H, W) float32 in [0, 1], by torchvision's transforms."""
+        import torch
         from torchvision import transforms
+        from torchvision.transforms import v2  # of the two it is v2 that transformers calls; v1 rounds otherwise
 
-        steps: list[object] = []
+        tensors = self.by == "torchvision"
+        steps: list[object] = [transforms.PILToTensor()] if tensors else []
         if self.resize is not None:
             mode = transforms.InterpolationMode(self.interpolation)
-            steps.append(transforms.Resize(self.resize, interpolation=mode))
+            steps.append((v2 if tensors else transforms).Resize(self.resize, interpolation=mode, antialias=True))
         if self.crop is not None:
             steps.append(_CROPS[self.corner](self.crop))
-        transform: Callable[[Any], Tensor] = transforms.Compose([*steps, transforms.ToTensor()])
+        steps.append(transforms.ConvertImageDtype(torch.float32) if tensors else transforms.ToTensor())
+        transform: Callable[[Any], Tensor] = transforms.Compose(steps)
         return transform
 
     def images(self, pixels: "Tensor") -> "Tensor":
@@ -99,18 +106,22 @@ def _rounded_crop(size: Side) -> Callable[[Any], Any]:
 
 
 def _floored_crop(size: Side) -> Callable[[Any], Any]:
-    """PIL image -> its centre, the upper left one of two; what lies outside of the picture is black."""
+    """PIL image or tensor -> its centre, the upper left one of two; what lies outside of the picture is black."""
+    from torchvision.transforms import functional
+
     height, width = size if isinstance(size, tuple) else (size, size)
 
     def crop(image: Any) -> Any:
-        left, top = (image.width - width) // 2, (image.height - height) // 2
-        return image.crop((left, top, left + width, top + height))
+        _, tall, wide = functional.get_dimensions(image)
+        return functional.crop(image, int((tall - height) / 2), int((wide - width) / 2), height, width)
 
     return crop
 
 
 _CROPS: Mapping[str, Callable[[Side], Callable[[Any], Any]]] = {"round": _rounded_crop, "floor": _floored_crop}
 CORNERS = tuple(_CROPS)
+BY = ("pil", "torchvision")
+_USUAL = (CORNERS[0], BY[0])
 
 _NUMBER = r"[1-9]\d{0,3}"
 _PATTERN = re.compile(rf"(?P<kind>\D*)Res(?P<side>{_NUMBER})(?P<square>x(?P=side))?Crop(?P<crop>{_NUMBER})")
@@ -177,6 +188,7 @@ _READ: Mapping[str, Callable[[str], Any]] = {
     "crop": _side,
     "interpolation": _one_of(*INTERPOLATIONS),
     "corner": _one_of(*_CROPS),
+    "by": _one_of(*BY),
 }
 
 

@@ -21,6 +21,7 @@ from energylens.models.card import ModelCard
 from energylens.models.measured import Pixels, UnlikeError, measured
 from energylens.preprocessing import Preprocessing
 
+_USUAL_STEPS = ("do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_convert_rgb")
 _FACTORY = "a callable that needs no arguments and returns an nn.Module"
 
 
@@ -149,7 +150,6 @@ def _of_processor(repo: str, load: Callable[[str], Any]) -> Pixels:
     except (OSError, ValueError, ImportError) as error:  # its weights are here: it is not the network
         reason = " ".join(str(error).split())
         raise InputError(f"hf:{repo} does not say how its pictures are prepared ({reason}): {advice}") from error
-    kind = type(processor).__name__
 
     def prepare(picture: Any) -> Any:
         made = processor(images=picture, return_tensors="pt")
@@ -162,9 +162,16 @@ def _of_processor(repo: str, load: Callable[[str], Any]) -> Pixels:
     try:
         return measured(prepare)
     except UnlikeError as reason:
+        kind = ", ".join([type(processor).__name__, *_unusual_steps(processor)])
         raise InputError(
             f"the image processor of hf:{repo}, {kind}, cannot be followed: {reason}; {advice}"
         ) from reason
+
+
+def _unusual_steps(processor: Any) -> list[str]:
+    """What an image processor says that it does, beside what most do: `do_pad` for example."""
+    names = (name for name in dir(processor) if name.startswith("do_") and name not in _USUAL_STEPS)
+    return [name for name in names if getattr(processor, name) is True]
 
 
 def _of_torchvision(how: Any) -> Pixels:

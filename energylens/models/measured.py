@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from energylens.models.architectures.layers import Normalize, named
-from energylens.preprocessing import CORNERS, INTERPOLATIONS, Preprocessing, Side
+from energylens.preprocessing import BY, CORNERS, INTERPOLATIONS, Preprocessing, Side
 
 Prepare = Callable[[Any], Any]  # a PIL image, RGB -> (3, H, W): what the network is given
 
@@ -96,7 +96,7 @@ def measured(prepare: Prepare) -> Pixels:
     few = _nearest(_geometries(seen(_ramp(*SIZES[0])), shapes), trials[:2], KEPT)
     how = product(few, INTERPOLATIONS, CORNERS)
     few = _nearest((replace(one, interpolation=name, corner=at) for one, name, at in how), trials[:2], KEPT)
-    [found] = _nearest((replace(one, corner=at) for one, at in product(few, CORNERS)), trials, 1)
+    [found] = _nearest((replace(one, corner=at, by=by) for one, at, by in product(few, CORNERS, BY)), trials, 1)
     trials += [Trial(picture, seen(picture)) for picture in (_textured(*size) for size in EXTREMES)]
     average, most = _distance(found, trials)
     if average > MEAN_LEVELS or most > MAX_LEVELS:
@@ -220,11 +220,15 @@ def _nearest(candidates: Iterable[Preprocessing], trials: Sequence[Trial], numbe
 
 
 def _distance(candidate: Preprocessing, trials: Sequence[Trial]) -> tuple[float, float]:
-    """The mean and the largest difference of any picture, in levels; infinite where the sizes differ."""
+    """The mean and the largest difference of any picture, in levels; infinite where the sizes differ or the candidate
+    cannot be done, as Hamming's interpolation by torchvision."""
     transform = candidate.transform()
     average = most = 0.0
     for trial in trials:
-        made = transform(trial.picture).numpy() * 255.0
+        try:
+            made = transform(trial.picture).numpy() * 255.0
+        except (ValueError, NotImplementedError):
+            return np.inf, np.inf
         if made.shape != trial.wanted.shape:
             return np.inf, np.inf
         difference = np.abs(made - trial.wanted)

@@ -30,6 +30,7 @@ from energylens.models import find_models
         ("resize=384x320", Preprocessing((384, 320))),
         ("crop=96x80", Preprocessing(crop=(96, 80))),
         ("interpolation=box,crop=8,resize=9,corner=floor", Preprocessing(9, 8, "box", "floor")),
+        ("resize=9x9,by=torchvision", Preprocessing((9, 9), by="torchvision")),
     ],
 )
 def test_a_name_says_what_is_done(name: str, expected: Preprocessing) -> None:
@@ -63,7 +64,14 @@ def test_the_names_on_the_cards_of_robustbench_are_understood_and_kept() -> None
 
 
 @pytest.mark.parametrize(
-    "one", [Preprocessing(9), Preprocessing((9, 8), 8), Preprocessing(9, 8, "box", "floor"), Preprocessing(crop=(3, 4))]
+    "one",
+    [
+        Preprocessing(9),
+        Preprocessing((9, 8), 8),
+        Preprocessing(9, 8, "box", "floor"),
+        Preprocessing(crop=(3, 4)),
+        Preprocessing(9, 8, "bilinear", "floor", "torchvision"),
+    ],
 )
 def test_what_robustbench_has_no_word_for_has_a_text(one: Preprocessing) -> None:
     assert preprocessing_named(one.name) == one
