@@ -207,9 +207,11 @@ def _resized(ramp: NDArray[np.float64], length: int) -> float:
     """The number of pixels that a side of this many has become, from the slope of a ramp (rows, that side)."""
     middle = slice(ramp.shape[1] // 4, max(ramp.shape[1] // 4 + 2, ramp.shape[1] * 3 // 4))
     line = ramp[ramp.shape[0] // 2, middle]
-    slope = np.polyfit(np.arange(len(line)), line, 1)[0] if len(line) > 1 else 0.0
-    if slope <= 0:
-        raise UnlikeError("a ramp does not stay one (is the picture turned, or filled up at a side?)")
+    if len(line) < 2:
+        raise UnlikeError(f"it leaves {ramp.shape[1]} pixels of {length}")
+    slope, start = np.polyfit(at := np.arange(len(line)), line, 1)
+    if slope <= 0 or np.abs(slope * at + start - line).max() > MAX_LEVELS:
+        raise UnlikeError("a ramp does not stay one (is the picture turned, filled up at a side, cut into pieces?)")
     return float(255 / (length - 1) * length / slope)
 
 

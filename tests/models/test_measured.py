@@ -173,6 +173,10 @@ REFUSED = {
     "standardised one by one": (processor(RESIZE, "tensor", lambda x: x - x.mean()), "mixes the colour channels"),
     "squared": (processor(RESIZE, "tensor", torch.square), "no normalisation"),
     "inverted": (processor(RESIZE, "tensor", lambda x: 1 - x), "inverts"),
+    "pieces in a row": (
+        processor(RESIZE, "tensor", lambda x: x.reshape(3, 6, 16, 96).transpose(1, 2).reshape(3, 16, 576)),
+        "a ramp does not stay one",
+    ),
     "patches": (processor(RESIZE, "tensor", lambda x: x.reshape(36, -1)), r"array of shape \(36, 768\)"),
     "an error of its own": (processor(RESIZE, "tensor", lambda x: x @ x[:1, :2]), "fails on a picture of 480x360"),
 }
