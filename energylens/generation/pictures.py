@@ -71,11 +71,13 @@ def read_pictures(folder: Path) -> Pictures:
     return Pictures(folder, tuple(asked), first, manifest, len(paths) - len(asked))
 
 
-def _below(folder: Path) -> Iterator[Path]:
-    """Every file in the folders of this one, at any depth; links to folders are not followed."""
+def _below(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """Every file in this folder and those below it, through links too, but not back up (above: where it came from)."""
+    if (real := folder.resolve()) in above:
+        return
     for at in entries(folder):
-        if at.is_dir() and not at.is_symlink():
-            yield from _below(at)
+        if at.is_dir():
+            yield from _below(at, above | {real})
         else:
             yield at
 
