@@ -52,8 +52,9 @@ def natural_samples(record: Record, root: Path | None = None) -> Samples:
     data, card = manifest["identity"]["dataset"], manifest["model"]
     if data["name"] not in DATA_SETS:
         raise InputError(f"the images ({data['name']}) came as tensors and are not kept")
-    own = {"preprocessing": card["preprocessing"]} if data["name"] == card["dataset"] else {}
-    samples = load_data(data["name"], split=data["split"], classes=data.get("classes"), root=root, **own)
+    samples = load_data(
+        data["name"], split=data["split"], classes=data.get("classes"), root=root, preprocessing=card["preprocessing"]
+    )
     if samples.digest != data["digest"]:
         raise RunError(f"the {data['name']} that lies here is not the one that was attacked: its digest differs")
     return samples
@@ -168,6 +169,7 @@ def repeat(record: Record, samples: Samples | None = None) -> tuple[str | None, 
         "arch": card["architecture"] if card["source"] == "file" else None,
         "mean": _listed(card.get("mean")),
         "std": _listed(card.get("std")),
+        "preprocessing": card.get("preprocessing"),
         "dataset": data["name"],
         "split": data["split"],
         "n": len(record),

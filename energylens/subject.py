@@ -101,8 +101,8 @@ def whole_split(
     name = data or card.dataset
     if name is None:
         raise InputError(f"model {card.name} does not say which data set it was trained on: name one with --dataset")
-    preprocessing, labels = (card.preprocessing, card.labels) if name == card.dataset else (None, None)
-    return load_data(name, classes=labels, split=split, root=root, preprocessing=preprocessing)
+    labels = card.labels if name == card.dataset else None
+    return load_data(name, classes=labels, split=split, root=root, preprocessing=card.preprocessing)
 
 
 def check_fit(model: nn.Module, card: ModelCard, samples: Samples) -> None:

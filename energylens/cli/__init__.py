@@ -18,7 +18,7 @@ from energylens.shards import launched_ranks
 
 COMMANDS = (
     "profile", "histogram", "trajectory", "merge", "doctor", "train", "compare", "generate", "score", "figures",
-    "report", "models", "attacks",
+    "report", "models", "attacks", "datasets",
 )  # fmt: skip
 
 

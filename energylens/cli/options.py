@@ -73,6 +73,11 @@ _WEIGHTS = (  # how a model is read
     click.option("--weights-key", metavar="KEY", help="Which weights of a file with several, such as state_dict_ema."),
     click.option("--mean", callback=numbers, metavar="M,M,M", help="Its input normalisation, if the network has one."),
     click.option("--std", callback=numbers, metavar="S,S,S"),
+    click.option(
+        "--preprocessing", metavar="HOW",
+        help="How pictures become its images, where it does not say: resize=256,crop=224,interpolation=bicubic "
+        "(resize=224x224: both sides) or a word of RobustBench's, Res256Crop224.",
+    ),
     click.option("--trust-pickle", is_flag=True, help="Run the code inside a pickled checkpoint. Only for your own."),
 )  # fmt: skip
 

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 def command(as_json: bool, **options: Any) -> None:
     """Score folders of pictures against real images and rank them.
 
+    A FOLDER's pictures lie in it, in its images/, or in folders below it, such as one a class.
+
     IS, FID and KID in Inception's features where torch's cache has its weights, or --inception-weights names them;
     else the same formulas in a classifier's features, under their general names. Folders that `energylens generate`
     made and that differ only in their seed are one row, with the 95 % interval of the mean; of such a folder the images

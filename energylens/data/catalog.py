@@ -17,22 +17,26 @@ BOTH = ("train", "test")
 
 @dataclass(frozen=True)
 class DataFile:
-    """One file (or a pattern of files) below the data set's folder, the splits that need it, and its md5 if known."""
+    """One file (or a pattern of files) below the data set's folder, the splits that need it, and its md5 if known.
+
+    also: other names that it may go by; one that ends in .gz is packed by gzip, and md5 is of what it holds.
+    """
 
     path: str
     md5: str | None = None
     splits: tuple[str, ...] = BOTH
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class DataSet:
     """One row: what a data set is, where its files lie, who reads them and how they are fetched.
 
-    default_eps: the radius usually attacked, per norm, for images in [0, 1].
+    default_eps: the radius usually attacked, per norm, for images in [0, 1]. sizes: how many images a split has.
     loader: "module:function", called with a `Request`, answers a `Source`.
-    folder: where below the data root `files` lie.
+    folder: where below the data root `files` lie; elsewhere: other folders where they may, "" for the root itself.
     fetch: Python that fetches the files, with {root} for the data root; `before_fetch` is what a person must do first.
-    preprocessing: the name of the default; another (see `preprocessing_named`) is taken only if `resizable`.
+    preprocessing: the default, as `preprocessing_named` reads it.
     """
 
     name: str
@@ -41,17 +45,26 @@ class DataSet:
     default_eps: Mapping[str, float]
     loader: str
     citation: str
-    splits: tuple[str, ...] = BOTH
+    sizes: Mapping[str, int]
     folder: str = ""
+    elsewhere: tuple[str, ...] = ()
     files: tuple[DataFile, ...] = ()
     fetch: str = ""
     before_fetch: str = ""
     preprocessing: str = "None"
-    resizable: bool = False
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The names of the splits."""
+        return tuple(self.sizes)
 
     def files_of(self, split: str) -> tuple[DataFile, ...]:
         """The files that reading one split takes."""
         return tuple(file for file in self.files if split in file.splits)
+
+    def places(self, root: Path) -> tuple[Path, ...]:
+        """The folders in which the files may lie, the usual one first."""
+        return tuple(root / folder for folder in (self.folder, *self.elsewhere))
 
     def fetch_command(self, root: Path) -> str:
         """The shell command that fetches the files below `root`."""
@@ -68,6 +81,12 @@ class Request:
     preprocessing: str
 
 
+def _idx(name: str, md5: str, split: str) -> DataFile:
+    """A file of MNIST, unpacked or as published, also with the dot that some unpackers and Kaggle write."""
+    dotted = name.replace("-idx", ".idx")
+    return DataFile(name, md5, (split,), (f"{name}.gz", dotted, f"{dotted}.gz"))
+
+
 _ROWS = (
     DataSet(
         name="digits",
@@ -76,6 +95,7 @@ _ROWS = (
         default_eps={"linf": 0.2, "l2": 0.5},
         loader="energylens.data.embedded:load_digits",
         citation="Alpaydin & Kaynak 1998, Optical Recognition of Handwritten Digits, UCI (as in scikit-learn)",
+        sizes={"train": 1_297, "test": 500},
     ),
     DataSet(
         name="mnist",
@@ -84,12 +104,14 @@ _ROWS = (
         default_eps={"linf": 0.3, "l2": 2.0},
         loader="energylens.data.torchvision_sets:load_mnist",
         citation="LeCun, Bottou, Bengio & Haffner 1998, Gradient-based learning applied to document recognition",
+        sizes={"train": 60_000, "test": 10_000},
         folder="MNIST/raw",
+        elsewhere=("MNIST", "mnist", ""),
         files=(
-            DataFile("train-images-idx3-ubyte", "6bbc9ace898e44ae57da46a324031adb"),
-            DataFile("train-labels-idx1-ubyte", "a25bea736e30d166cdddb491f175f624"),
-            DataFile("t10k-images-idx3-ubyte", "2646ac647ad5339dbf082846283269ea"),
-            DataFile("t10k-labels-idx1-ubyte", "27ae3e4e09519cfbb04c329615203637"),
+            _idx("train-images-idx3-ubyte", "6bbc9ace898e44ae57da46a324031adb", "train"),
+            _idx("train-labels-idx1-ubyte", "a25bea736e30d166cdddb491f175f624", "train"),
+            _idx("t10k-images-idx3-ubyte", "2646ac647ad5339dbf082846283269ea", "test"),
+            _idx("t10k-labels-idx1-ubyte", "27ae3e4e09519cfbb04c329615203637", "test"),
         ),
         fetch="from torchvision.datasets import MNIST; MNIST({root}, download=True)",
     ),
@@ -100,6 +122,7 @@ _ROWS = (
         default_eps={"linf": 8 / 255, "l2": 0.5},
         loader="energylens.data.torchvision_sets:load_cifar10",
         citation="Krizhevsky 2009, Learning multiple layers of features from tiny images",
+        sizes={"train": 50_000, "test": 10_000},
         folder="cifar-10-batches-py",
         files=(
             DataFile("data_batch_1", "c99cafc152244af753f735de768cd75f"),
@@ -119,6 +142,7 @@ _ROWS = (
         default_eps={"linf": 8 / 255, "l2": 0.5},
         loader="energylens.data.torchvision_sets:load_cifar100",
         citation="Krizhevsky 2009, Learning multiple layers of features from tiny images",
+        sizes={"train": 50_000, "test": 10_000},
         folder="cifar-100-python",
         files=(
             DataFile("train", "16019d7e3df5f24257cddd939b257f8d"),
@@ -134,6 +158,7 @@ _ROWS = (
         default_eps={"linf": 8 / 255, "l2": 0.5},
         loader="energylens.data.torchvision_sets:load_svhn",
         citation="Netzer et al. 2011, Reading digits in natural images with unsupervised feature learning",
+        sizes={"train": 73_257, "test": 26_032},
         files=(
             DataFile("train_32x32.mat", "e26dedcc434d2e4c54c9b2d4a06d8373", ("train",)),
             DataFile("test_32x32.mat", "eb5a983be6a315427106f1b164d9cef3", ("test",)),
@@ -147,14 +172,15 @@ _ROWS = (
         default_eps={"linf": 8 / 255, "l2": 0.5},
         loader="energylens.data.folders:load_tinyimagenet",
         citation="Le & Yang 2015, Tiny ImageNet visual recognition challenge (Stanford CS231n)",
+        sizes={"train": 100_000, "test": 10_000},
         folder="tiny-imagenet-200",
+        elsewhere=("",),
         files=(
             DataFile("train/<wnid>/images/*.JPEG", splits=("train",)),
             DataFile("val/images/*.JPEG with val/val_annotations.txt, or val/<wnid>/*.JPEG", splits=("test",)),
         ),
         fetch="from torchvision.datasets.utils import download_and_extract_archive as fetch; "
         'fetch("http://cs231n.stanford.edu/tiny-imagenet-200.zip", {root})',
-        resizable=True,
     ),
     DataSet(
         name="imagenet",
@@ -163,15 +189,15 @@ _ROWS = (
         default_eps={"linf": 4 / 255, "l2": 3.0},
         loader="energylens.data.folders:load_imagenet",
         citation="Russakovsky et al. 2015, ImageNet large scale visual recognition challenge (arXiv:1409.0575)",
-        splits=("test",),
+        sizes={"test": 50_000},
         folder="imagenet",
+        elsewhere=("",),
         files=(DataFile("val/<wnid>/*.JPEG", splits=("test",)),),
         # torchvision unpacks the archives; ImageNet's terms want a person to fetch them.
         fetch='from torchvision.datasets import ImageNet; ImageNet({root} + "/imagenet", split="val")',
         before_fetch="put ILSVRC2012_img_val.tar and ILSVRC2012_devkit_t12.tar.gz (from image-net.org, which wants you "
         "to register) into the folder imagenet of the data root",
         preprocessing="Res256Crop224",
-        resizable=True,
     ),
 )
 

@@ -1,25 +1,46 @@
-"""Data sets that are folders of image files: one sub-folder a class, or a list of annotations beside the images."""
+"""Data sets that are folders of image files: one sub-folder a class, or a list of annotations beside the images.
 
-from collections.abc import Callable
+Labels come from the list of all classes, so that neither a folder too many nor one too few moves a label.
+"""
+
+import importlib.util
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from energylens.data.catalog import DataSet, Request
-from energylens.data.preprocessing import Preprocessing, preprocessing_named
 from energylens.data.sources import Files
-from energylens.errors import RunError
+from energylens.errors import RunError, tell
+from energylens.preprocessing import preprocessing_named
 
 _SPLIT_FOLDERS = {"train": "train", "test": "val"}  # the test labels of both were never published: val is the test set
 _SUFFIXES = {".jpeg", ".jpg", ".png"}
+_CLASS_LISTS = ("wnids.txt", "LOC_synset_mapping.txt")  # a line begins with a class: Stanford's, Kaggle's
+_WNID = re.compile(r"n\d{8}")  # WordNet's name of a class
+_NAMED = 5  # so many of what was passed over are named, the rest is counted
 
-Entry = tuple[str, str]  # a file's path relative to the data set's folder, its wnid
+
+@dataclass(frozen=True)
+class Listing:
+    """What a split's folder holds. found: the classes that it has a place for; entries: (path relative to the data
+    set's folder, class) of every image; hidden, strangers: what was passed over, relative to the split's folder."""
+
+    found: frozenset[str]
+    entries: tuple[tuple[str, str], ...]
+    hidden: tuple[str, ...] = ()
+    strangers: tuple[str, ...] = ()
+
+
+Lister = Callable[[Path, str, Sequence[str] | None], Listing]
 
 
 def load_imagenet(request: Request) -> Files:
     """imagenet/val/<wnid>/*.JPEG; the labels are the positions of the 1,000 sorted wnids."""
-    return _load(request, _by_folder)
+    return _load(request, _by_folder, _imagenet_classes)
 
 
 def load_tinyimagenet(request: Request) -> Files:
@@ -27,49 +48,121 @@ def load_tinyimagenet(request: Request) -> Files:
 
     The labels are the positions of the 200 sorted wnids.
     """
-    return _load(request, _by_annotations_or_folder)
+    return _load(request, _by_annotations_or_folder, lambda: ())
 
 
-def _load(request: Request, list_split: Callable[[Path, str], tuple[set[str], list[Entry]]]) -> Files:
+def _load(request: Request, list_split: Lister, published: Callable[[], Iterable[str]]) -> Files:
+    """published: the classes, where nothing beside the images lists them."""
     row, split = request.data_set, _SPLIT_FOLDERS[request.split]
-    folder = next((at for at in (request.root / row.folder, request.root) if (at / split).is_dir()), None)
+    folder = next((at for at in row.places(request.root) if (at / split).is_dir()), None)
     if folder is None:
         raise RunError(_failure(request, "found neither there nor in the data root itself"))
-    found, entries = list_split(folder, split)
-    if len(found) != row.num_classes:  # fewer folders would shift every label behind the first gap
-        raise RunError(_failure(request, f"found {len(found)} classes in {folder / split}, expected {row.num_classes}"))
-    if not entries:
-        raise RunError(_failure(request, f"found no image in {folder / split}"))
-    wnids = sorted(found)
+    known = _known_classes(folder, row.num_classes, published)
+    listing = list_split(folder, split, known)
+    wnids = sorted(listing.found) if known is None else known
+    if len(wnids) != row.num_classes:  # without a list, fewer folders would shift every label behind the first gap
+        others = f" (beside {_some(listing.strangers)})" if listing.strangers else ""
+        fault = f"found {len(wnids)} classes in {folder / split}{others}, expected {row.num_classes}"
+        raise RunError(_failure(request, fault))
+    if not listing.entries:
+        others = f"; {_some(listing.strangers)} there is no class" if listing.strangers else ""
+        raise RunError(_failure(request, f"found no image of a class in {folder / split}{others}"))
+    if note := _note(listing, wnids):
+        tell(f"{row.name} ({request.split}), {folder / split}: {note}")
     label = {wnid: position for position, wnid in enumerate(wnids)}
     return Files(
         classes=_class_names(folder, wnids),
-        labels=torch.tensor([label[wnid] for _, wnid in entries]),
+        labels=torch.tensor([label[wnid] for _, wnid in listing.entries]),
         folder=folder,
-        paths=tuple(path for path, _ in entries),
-        transform=_transform(preprocessing_named(request.preprocessing)),
+        paths=tuple(path for path, _ in listing.entries),
+        transform=preprocessing_named(request.preprocessing).transform(),
         preprocessing=request.preprocessing,
     )
 
 
-def _by_folder(folder: Path, split: str) -> tuple[set[str], list[Entry]]:
-    """split/<wnid>/**: every sub-folder is a class, also an empty one."""
-    wnids = sorted(at.name for at in (folder / split).iterdir() if at.is_dir())
-    images = (
-        (image.relative_to(folder).as_posix(), wnid)
-        for wnid in wnids
-        for image in sorted((folder / split / wnid).rglob("*"))
+def _known_classes(folder: Path, number: int, published: Callable[[], Iterable[str]]) -> list[str] | None:
+    """All classes of the data set, sorted, from the first list of so many: a file's, the training folder's, or as
+    published; None where there is none."""
+    lists = (
+        *((lambda file=file: _first_words(folder / file)) for file in _CLASS_LISTS),
+        lambda: [at.name for at in _folders(folder / "train") if not _is_hidden(at.name)],
+        published,
     )
-    return set(wnids), [(path, wnid) for path, wnid in images if Path(path).suffix.lower() in _SUFFIXES]
+    return next((sorted(wnids) for wnids in (set(read()) for read in lists) if len(wnids) == number), None)
 
 
-def _by_annotations_or_folder(folder: Path, split: str) -> tuple[set[str], list[Entry]]:
-    """split/images/<file> labelled by split/<split>_annotations.txt, tab-separated; else as `_by_folder`."""
+def _first_words(file: Path) -> list[str]:
+    return [line.split()[0] for line in file.read_text().splitlines() if line.strip()] if file.is_file() else []
+
+
+def _imagenet_classes() -> list[str]:
+    """The 1,000 wnids of ILSVRC 2012, which robustbench lists for its own reading of ImageNet."""
+    package = importlib.util.find_spec("robustbench")  # only to locate it: importing it is slow
+    if package is None or package.origin is None:
+        return []
+    listing = Path(package.origin).parent / "helper_files" / "imagenet_class_to_id_map.json"
+    return list(json.loads(listing.read_text())) if listing.is_file() else []
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(at for at in folder.iterdir() if at.is_dir()) if folder.is_dir() else []
+
+
+def _is_hidden(path: str) -> bool:
+    """Whether the path leads through a name with a dot first, as of editors, macOS (._x) and Jupyter."""
+    return any(part.startswith(".") for part in Path(path).parts)
+
+
+def _by_folder(folder: Path, split: str, known: Sequence[str] | None) -> Listing:
+    """split/<wnid>/**: every sub-folder that is called like a class, of known classes like one of them, also an empty
+    one."""
+    names = [at.name for at in _folders(folder / split)]
+    visible = [name for name in names if not _is_hidden(name)]
+    wnids = [name for name in visible if (_WNID.fullmatch(name) if known is None else name in known)]
+    images = [
+        (path.relative_to(folder / split).as_posix(), wnid)
+        for wnid in wnids
+        for path in sorted((folder / split / wnid).rglob("*"))
+        if path.suffix.lower() in _SUFFIXES
+    ]
+    return Listing(
+        frozenset(wnids),
+        tuple((f"{split}/{path}", wnid) for path, wnid in images if not _is_hidden(path)),
+        hidden=(*(name for name in names if _is_hidden(name)), *(path for path, _ in images if _is_hidden(path))),
+        strangers=tuple(name for name in visible if name not in wnids and any((folder / split / name).iterdir())),
+    )
+
+
+def _by_annotations_or_folder(folder: Path, split: str, known: Sequence[str] | None) -> Listing:
+    """split/images/<file> labelled by split/<split>_annotations.txt, tab-separated; else as `_by_folder`, also where
+    the images were sorted into classes and left an empty folder and the annotations behind."""
     images, annotations = folder / split / "images", folder / split / f"{split}_annotations.txt"
-    if not (images.is_dir() and annotations.is_file()):
-        return _by_folder(folder, split)
+    unsorted = images.is_dir() and any(at.suffix.lower() in _SUFFIXES for at in images.iterdir())
+    if not (unsorted and annotations.is_file()):
+        return _by_folder(folder, split, known)
     rows = [line.split("\t") for line in annotations.read_text().splitlines() if "\t" in line]
-    return {row[1] for row in rows}, [(f"{split}/images/{row[0]}", row[1]) for row in rows]
+    labelled = [(row[0], row[1]) for row in rows if known is None or row[1] in known]
+    return Listing(
+        frozenset(wnid for _, wnid in labelled),
+        tuple((f"{split}/images/{name}", wnid) for name, wnid in labelled),
+        strangers=tuple(sorted({row[1] for row in rows} - {wnid for _, wnid in labelled})),
+    )
+
+
+def _note(listing: Listing, wnids: Sequence[str]) -> str:
+    """What was passed over and what is missing, in sentences; nothing where all is as it should be."""
+    missing = [wnid for wnid in wnids if wnid not in listing.found]
+    told = [
+        f"passed over {_some(listing.hidden)} (hidden)" if listing.hidden else "",
+        f"passed over {_some(listing.strangers)} (no class of the data set)" if listing.strangers else "",
+        f"nothing there for {_some(missing)}; the other classes keep their labels" if missing else "",
+    ]
+    return "; ".join(filter(None, told))
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def _class_names(folder: Path, wnids: list[str]) -> tuple[str, ...]:
@@ -79,19 +172,6 @@ def _class_names(folder: Path, wnids: list[str]) -> tuple[str, ...]:
         return tuple(wnids)
     words = dict(line.split("\t", 1) for line in listing.read_text().splitlines() if "\t" in line)
     return tuple(words.get(wnid, wnid) for wnid in wnids)
-
-
-def _transform(preprocessing: Preprocessing) -> Callable[[object], Tensor]:
-    from torchvision import transforms
-
-    steps: list[object] = []
-    if preprocessing.resize is not None:
-        mode = transforms.InterpolationMode(preprocessing.interpolation)
-        steps.append(transforms.Resize(preprocessing.resize, interpolation=mode))
-    if preprocessing.crop is not None:
-        steps.append(transforms.CenterCrop(preprocessing.crop))
-    transform: Callable[[object], Tensor] = transforms.Compose([*steps, transforms.ToTensor()])
-    return transform
 
 
 def _failure(request: Request, fault: str) -> str:

@@ -7,11 +7,11 @@ from pkgutil import resolve_name
 
 import torch
 
-from energylens.data.catalog import DataSet, Request, data_set
-from energylens.data.preprocessing import preprocessing_named
+from energylens.data.catalog import Request, data_set
 from energylens.data.samples import Samples
-from energylens.data.sources import Source
+from energylens.data.sources import Source, prepared
 from energylens.errors import InputError, RunError
+from energylens.preprocessing import preprocessing_named
 
 
 def load_data(
@@ -30,8 +30,8 @@ def load_data(
     classes: only the samples with these labels, renumbered in this order (``Samples.of_classes``); None for all.
     n: how many, 1 to as many as there are; None for all. choose: "first", "random" (keyed by seed: a larger n contains
     a smaller one) or "balanced" (the first of each class, counts differing by at most 1). split: "train" or "test".
-    root: where the files lie, else ENERGYLENS_DATA, else ~/.cache/energylens/data. preprocessing: a name as
-    `preprocessing_named` reads it, for data sets of image files; None for the data set's default.
+    root: where the files lie, else ENERGYLENS_DATA, else ~/.cache/energylens/data. preprocessing: how pictures are
+    resized and cropped, as `preprocessing_named` reads it; None for the data set's default.
 
     Raises InputError for a wrong request, RunError when the files are missing, corrupt and cannot be fetched.
 
@@ -43,21 +43,14 @@ def load_data(
     row = data_set(name)
     if split not in row.splits:
         raise InputError(f"{name} has no split {split!r}; expected one of {', '.join(row.splits)}.")
-    source = _read(Request(row, split, _data_root(root), _preprocessing(row, preprocessing)))
+    how = preprocessing_named(row.preprocessing if preprocessing is None else preprocessing)
+    source = prepared(_read(Request(row, split, _data_root(root), how.name)), how)
     samples = Samples(name, split, torch.arange(len(source.labels)), source)
     return (samples if classes is None else samples.of_classes(classes)).choose(n, choose, seed)
 
 
 def _data_root(root: str | Path | None) -> Path:
     return Path(root or os.environ.get("ENERGYLENS_DATA") or "~/.cache/energylens/data").expanduser().absolute()
-
-
-def _preprocessing(row: DataSet, preprocessing: str | None) -> str:
-    chosen = row.preprocessing if preprocessing is None else preprocessing
-    if not row.resizable and chosen != row.preprocessing:
-        raise InputError(f"{row.name} has no preprocessing {chosen!r}; expected {row.preprocessing}.")
-    preprocessing_named(chosen)  # refused here, before files are looked for
-    return chosen
 
 
 def _read(request: Request) -> Source:

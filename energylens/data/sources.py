@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from PIL import Image
 from torch import Tensor
 
+from energylens.data.pictures import decoded
 from energylens.errors import InputError, RunError
+from energylens.preprocessing import Preprocessing
 
 
 class Source(Protocol):
@@ -66,6 +67,48 @@ class Memory:
 
 
 @dataclass(frozen=True, eq=False)
+class Prepared:
+    """The pictures of `Memory`, resized and cropped as 8-bit pictures like those of `Files`."""
+
+    source: Memory
+    preprocessing: Preprocessing
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.source.classes
+
+    @property
+    def labels(self) -> Tensor:
+        return self.source.labels
+
+    @cached_property
+    def image_shape(self) -> tuple[int, ...]:
+        return tuple(self.images(torch.tensor([0])).shape[1:])
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of the preprocessing's name and the digest of what it prepares."""
+        return hashlib.sha256(f"{self.preprocessing.name}\n{self.source.digest}\n".encode()).hexdigest()
+
+    def images(self, indices: Tensor) -> Tensor:
+        return self.preprocessing.images(self._bytes(indices))
+
+    def _bytes(self, indices: Tensor) -> Tensor:
+        """(B, C, H, W) uint8."""
+        pixels = self.source.pixels[indices]
+        if pixels.dtype == torch.uint8 and self.source.levels == 255:
+            return pixels
+        return self.source.images(indices).mul_(255).round_().to(torch.uint8)
+
+
+def prepared(source: Source, preprocessing: Preprocessing) -> Source:
+    """The source itself, where it comes prepared or nothing is to be done, else its pictures resized and cropped."""
+    if isinstance(source, Memory) and preprocessing != Preprocessing():
+        return Prepared(source, preprocessing)
+    return source
+
+
+@dataclass(frozen=True, eq=False)
 class Files:
     """Image files decoded per batch, never all at once.
 
@@ -113,11 +156,10 @@ class Files:
     def _decode(self, index: int) -> Tensor:
         path = self.paths[index]
         try:
-            with Image.open(self.folder / path) as image:
-                return self.transform(image.convert("RGB"))
-        except OSError as error:
+            return self.transform(decoded(self.folder / path, "RGB"))
+        except (OSError, ValueError) as error:
             raise self._unreadable(path, error) from error
 
-    def _unreadable(self, path: str, error: OSError) -> RunError:
+    def _unreadable(self, path: str, error: Exception) -> RunError:
         file = self.folder / path
         return RunError(f"{file} could not be read ({error}); expected an image. Unpack it anew from its archive.")

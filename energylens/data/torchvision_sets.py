@@ -1,15 +1,17 @@
 """The data sets torchvision reads and fetches, in torchvision's own layouts below the data root."""
 
+import gzip
 import hashlib
 import socket
+import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from energylens.data.catalog import Request
+from energylens.data.catalog import DataFile, Request
 from energylens.data.sources import Memory
 from energylens.errors import RunError
 
@@ -17,17 +19,28 @@ _SILENCE = 20.0  # seconds a server may say nothing before a download counts as 
 
 
 def load_mnist(request: Request) -> Memory:
-    """28x28 grey digits; the train split has 60,000, the test split 10,000."""
+    """28x28 grey digits; the train split has 60,000, the test split 10,000.
+
+    From the idx files as published, packed by gzip or not, in MNIST/raw or MNIST below the root or the root itself.
+    """
     from torchvision.datasets import MNIST
 
-    def read(download: bool) -> Any:
-        found = MNIST(request.root, train=request.split == "train", download=download)
-        if any(_faults(request).values()):  # torchvision checks the archives it unpacks, not what lies unpacked
-            raise RuntimeError("the unpacked files are not the original ones")
-        return found
+    def read(download: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        if download:
+            MNIST(request.root, train=request.split == "train", download=True)
+        images, labels = (_original(request, file) for file in request.data_set.files_of(request.split))
+        return images[16:].reshape(-1, 1, 28, 28), labels[8:].long()  # behind the headers of idx files
 
-    found = _open(request, read)
-    return Memory(tuple("0123456789"), found.targets.long(), found.data.unsqueeze(1))
+    pixels, labels = _open(request, read)
+    return Memory(tuple("0123456789"), labels, pixels)
+
+
+def _original(request: Request, file: DataFile) -> torch.Tensor:
+    """The bytes of the file, unpacked, (n,) uint8; RuntimeError unless they are the original ones."""
+    path = _path_of(request, file)
+    if path is None or not _is_whole(path, file.md5):
+        raise RuntimeError(f"{file.path} is not the original one")
+    return torch.frombuffer(bytearray(_content(path)), dtype=torch.uint8)
 
 
 def load_cifar10(request: Request) -> Memory:
@@ -65,7 +78,7 @@ def _open(request: Request, read: Callable[[bool], Any]) -> Any:
         return read(False)
     except Exception:  # torchvision raises whatever its parsers met: RuntimeError, AssertionError, EOFError, ...
         try:
-            with _impatient_sockets():
+            with _impatient_sockets(), _no_empty_folders(request.root / request.data_set.folder):
                 return read(True)
         except Exception as error:
             raise RunError(_failure(request, error)) from error
@@ -82,6 +95,18 @@ def _impatient_sockets() -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
+@contextmanager
+def _no_empty_folders(folder: Path) -> Iterator[None]:
+    """What was made within this context of the folder and those above it goes again where it stayed empty."""
+    made = [at for at in (folder, *folder.parents) if not at.exists()]
+    try:
+        yield
+    finally:
+        for at in made:  # the innermost first
+            with suppress(OSError):  # not there, or not empty
+                at.rmdir()
+
+
 def _failure(request: Request, error: Exception) -> str:
     """What was looked for, what was wrong with it, and the command that mends it."""
     row = request.data_set
@@ -89,7 +114,7 @@ def _failure(request: Request, error: Exception) -> str:
     cause = " ".join(str(error).split())  # torchvision's may run over several lines
     return (
         f"{row.name} ({request.split}) could not be read. "
-        f"Looked in {request.root / row.folder}; {'; '.join(faults) or 'all files are whole'}. "
+        f"Looked in {', '.join(map(str, row.places(request.root)))}; {'; '.join(faults) or 'all files are whole'}. "
         f"A download was tried and failed: {type(error).__name__}: {cause}. "
         f"Fetch it by: {row.fetch_command(request.root)} "
         "or point --data-root (ENERGYLENS_DATA) to a folder that has it."
@@ -98,20 +123,29 @@ def _failure(request: Request, error: Exception) -> str:
 
 def _faults(request: Request) -> dict[str, list[str]]:
     """What is wrong with the files of the request -> the files it is wrong with."""
-    folder = request.root / request.data_set.folder
-    files = request.data_set.files_of(request.split)
-    there = [file for file in files if (folder / file.path).is_file()]
+    paths = {file: _path_of(request, file) for file in request.data_set.files_of(request.split)}
     return {
-        "missing": [file.path for file in files if file not in there],
+        "missing": [file.path for file, path in paths.items() if path is None],
         "corrupt (wrong md5; delete before fetching anew)": [
-            file.path for file in there if not _is_whole(folder / file.path, file.md5)
+            path.name for file, path in paths.items() if path is not None and not _is_whole(path, file.md5)
         ],
     }
 
 
+def _path_of(request: Request, file: DataFile) -> Path | None:
+    """Where the file lies, by any of its names; None for nowhere."""
+    folders = request.data_set.places(request.root)
+    return next((at for folder in folders for name in (file.path, *file.also) if (at := folder / name).is_file()), None)
+
+
 def _is_whole(path: Path, md5: str | None) -> bool:
     try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() == md5
-    except OSError:
+        return hashlib.md5(_content(path), usedforsecurity=False).hexdigest() == md5
+    except (OSError, EOFError, zlib.error):
         return False
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a file, of a packed one what it holds."""
+    packed = path.read_bytes()
+    return gzip.decompress(packed) if path.suffix == ".gz" else packed

@@ -16,6 +16,7 @@ from energylens.errors import InputError
 from energylens.generation.penultimate import penultimate
 from energylens.models import card_of, load_model, module_digest
 from energylens.models.checkpoints import read_checkpoint
+from energylens.preprocessing import Preprocessing, preprocessing_named
 from energylens.subject import check_reading, device_of
 
 WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"  # as torch-fidelity calls them
@@ -89,15 +90,20 @@ def extractor(
 
 
 def _classifier(model: nn.Module, layer: str) -> Extractor:
-    """The features of a classifier on images in [0, 1]."""
+    """The features of a classifier on images in [0, 1]; pictures of another size than it takes are resized for it."""
+    how = preprocessing_named(card_of(model).preprocessing or "None")
 
     def of(images: Tensor) -> tuple[Tensor, Tensor]:
+        as_they_are = how == Preprocessing() or how.made == tuple(images.shape[2:])
+        x = images.float() / 255 if as_they_are else how.images(images)
         with frozen(model):
-            features, logits = penultimate(model, images.to(device_of(model)).float() / 255)
+            features, logits = penultimate(model, x.to(device_of(model)))
         return (features if layer == "penultimate" else logits), logits
 
     name = f"{card_of(model).short_name} {layer}"
-    return Extractor(name, f"{module_digest(model)} {layer}", "none", {}, of)
+    resize = "none" if how == Preprocessing() else how.name
+    digest = " ".join([module_digest(model), layer, *([] if resize == "none" else [resize])])
+    return Extractor(name, digest, resize, {}, of)
 
 
 def _fidelity() -> Any:

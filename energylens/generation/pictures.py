@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from energylens.errors import InputError
+from energylens.data.pictures import decoded
+from energylens.errors import InputError, tell
 from energylens.generation.generated import PICTURES, REQUEST
 from energylens.reading import check_readable, entries, is_there, reading
 from energylens.run_folder import MANIFEST
@@ -44,14 +45,16 @@ class Pictures:
 
 def read_pictures(folder: Path) -> Pictures:
     """The pictures in ``folder/images``, as `energylens generate` keeps them, those that it was asked for last; or,
-    without it, all in the folder itself.
+    without it, all in the folder itself; or, where it has none, all in the folders below it, such as one a class.
+
+    Hidden files and folders are passed over with a Note.
 
     Raises InputError for a folder that is not there or empty, or holds pictures of several sizes.
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder: give one with pictures, or one that `energylens generate` made")
     inside = folder / PICTURES if (folder / PICTURES).is_dir() else folder
-    paths = [path for path in entries(inside) if path.suffix.lower() in SUFFIXES]
+    paths = _visible(entries(inside), inside) or _visible(_below(inside), inside)
     if not paths:
         raise InputError(f"{inside} holds no picture ({', '.join(SUFFIXES)}): nothing to score")
     sizes = {path: _size(path) for path in paths}
@@ -67,14 +70,35 @@ def read_pictures(folder: Path) -> Pictures:
     return Pictures(folder, tuple(asked), first, manifest, len(paths) - len(asked))
 
 
+def _below(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """Every file in this folder and those below it, through links too, but not back up (above: where it came from)."""
+    if (real := folder.resolve()) in above:
+        return
+    for at in entries(folder):
+        if at.is_dir():
+            yield from _below(at, above | {real})
+        else:
+            yield at
+
+
+def _visible(found: Iterable[Path], folder: Path) -> list[Path]:
+    """Those that are pictures, by path, without what editors and file managers hide there (._x.png)."""
+    pictures = sorted(path for path in found if path.suffix.lower() in SUFFIXES and path.is_file())
+    hidden = [path for path in pictures if any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    if hidden:
+        more = f" and {len(hidden) - 1} more" if len(hidden) > 1 else ""
+        tell(f"{folder}: passed over {hidden[0].name}{more} (hidden)")
+    return [path for path in pictures if path not in set(hidden)]
+
+
 def _size(path: Path) -> tuple[int, int]:
     with reading(path, REMADE), Image.open(path) as picture:  # only its head is read
         return picture.height, picture.width
 
 
 def _decoded(path: Path, mode: str) -> Tensor:
-    with reading(path, REMADE), Image.open(path) as picture:
-        pixels = np.atleast_3d(np.asarray(picture.convert(mode)))
+    with reading(path, REMADE):
+        pixels = np.atleast_3d(np.asarray(decoded(path, mode)))
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
 
 

@@ -27,7 +27,7 @@ class ModelCard:
     threat_model: `Linf`, `L2` or `corruptions`. eps: the radius, in units of images in [0, 1].
     clean, autoattack: published accuracies in %.
     labels: which of the data set's labels its logits are for, in their order; None for all.
-    preprocessing: how the benchmark resizes and crops, in RobustBench's words (`Res256Crop224`).
+    preprocessing: how pictures are resized and cropped before the model sees them, as `preprocessing_named` reads it.
     mean, std: the normalisation that the user gave, None where the model brings its own or has none.
     weights_key: the entry of a file that the weights came from (`state_dict_ema`), None where they are all it holds.
     weights: `weights_digest` of the module. origin: the path or URL that the weights came from.

@@ -1,14 +1,14 @@
 """Models that other packages hold: timm, torchvision, the Hugging Face hub.
 
 Each comes with the normalisation its weights were trained with as its first layer, so that the input is an image in
-[0, 1].
+[0, 1], and with the resize and crop of its pictures on its card.
 """
 
 import contextlib
 import difflib
 import importlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,17 @@ from typing import Any
 from torch import Tensor, nn
 
 from energylens.errors import InputError, RunError
-from energylens.models.architectures import normalized
 from energylens.models.card import ModelCard
+from energylens.models.measured import Pixels, UnlikeError, measured
+from energylens.preprocessing import Preprocessing
+
+_USUAL_STEPS = ("do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_convert_rgb")
 
 
-def load_timm(name: str) -> tuple[nn.Module, ModelCard]:
+def load_timm(name: str, pixels: Pixels | None = None) -> tuple[nn.Module, ModelCard]:
     """timm's model of that name with its pretrained weights from the Hugging Face hub, as safetensors only.
 
+    pixels: what the user says of its input; by default what timm's configuration says.
     Raises InputError for a name that timm does not know or has no weights there for; RunError if they cannot be had.
     """
     timm = _imported("timm")
@@ -33,12 +37,14 @@ def load_timm(name: str) -> tuple[nn.Module, ModelCard]:
         tags = timm.list_pretrained(f"{name.split('.')[0]}*")
         raise InputError(f"timm has no pretrained weights for {name!r}{_like(name, tags)}")
     model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=_timm_file(config.hf_hub_id))
-    return _of_timm(model, ModelCard(f"timm:{name}", "timm", architecture=name, origin=_page(config.hf_hub_id)))
+    card = ModelCard(f"timm:{name}", "timm", architecture=name, origin=_page(config.hf_hub_id))
+    return _of_timm(model, card, pixels)
 
 
-def load_torchvision(name: str) -> tuple[nn.Module, ModelCard]:
+def load_torchvision(name: str, pixels: Pixels | None = None) -> tuple[nn.Module, ModelCard]:
     """torchvision's classifier of that name with its best ImageNet weights.
 
+    pixels: what the user says of its input; by default what the weights say.
     Raises InputError for a name that torchvision does not know; RunError if the weights cannot be had.
     """
     from torchvision import models
@@ -48,28 +54,29 @@ def load_torchvision(name: str) -> tuple[nn.Module, ModelCard]:
     weights = models.get_model_weights(name).DEFAULT
     with _reaching(weights.url):
         model = models.get_model(name, weights=weights)
-    how = weights.transforms()
+    pixels = pixels or _of_torchvision(weights.transforms())
     card = ModelCard(
         name=f"torchvision:{name}",
         source="torchvision",
         dataset="imagenet",
         architecture=name,
         clean=weights.meta.get("_metrics", {}).get("ImageNet-1K", {}).get("acc@1"),
-        preprocessing=_preprocessing(how.interpolation.value, how.resize_size[0], how.crop_size[0]),
+        preprocessing=pixels.preprocessing.name,
         origin=weights.url,
     )
-    return normalized(model, how.mean, how.std), card
+    return pixels.before(model), card
 
 
-def load_hub(repo: str) -> tuple[nn.Module, ModelCard]:
+def load_hub(repo: str, pixels: Pixels | None = None) -> tuple[nn.Module, ModelCard]:
     """A classifier of the Hugging Face hub: through timm if the repository is timm's, else through transformers.
 
-    Raises InputError for a repository that is neither, or if transformers is not installed; RunError if the hub cannot
-    be reached.
+    pixels: what the user says of its input; by default what timm's configuration says or the image processor does.
+    Raises InputError for a repository that is neither, if transformers is not installed, or for an image processor
+    that cannot be followed; RunError if the hub cannot be reached.
     """
     config = json.loads(Path(_from_hub(repo, "config.json")).read_text(encoding="utf-8"))
     loader = _hub_timm if "architecture" in config else _hub_transformers
-    return loader(repo, config)
+    return loader(repo, config, pixels)
 
 
 class Logits(nn.Module):
@@ -85,7 +92,7 @@ class Logits(nn.Module):
         return logits
 
 
-def _hub_timm(repo: str, config: dict[str, Any]) -> tuple[nn.Module, ModelCard]:
+def _hub_timm(repo: str, config: dict[str, Any], pixels: Pixels | None) -> tuple[nn.Module, ModelCard]:
     timm = _imported("timm")
     name = config["architecture"]
     if not timm.is_model(name):
@@ -93,10 +100,10 @@ def _hub_timm(repo: str, config: dict[str, Any]) -> tuple[nn.Module, ModelCard]:
     cfg = config.get("pretrained_cfg", {}) | _timm_file(repo)
     classes = config.get("num_classes", cfg.get("num_classes", 1000))
     model = timm.create_model(name, pretrained=True, pretrained_cfg=cfg, num_classes=classes)
-    return _of_timm(model, ModelCard(f"hf:{repo}", "hf", architecture=name, origin=_page(repo)))
+    return _of_timm(model, ModelCard(f"hf:{repo}", "hf", architecture=name, origin=_page(repo)), pixels)
 
 
-def _hub_transformers(repo: str, config: dict[str, Any]) -> tuple[nn.Module, ModelCard]:
+def _hub_transformers(repo: str, config: dict[str, Any], pixels: Pixels | None) -> tuple[nn.Module, ModelCard]:
     try:
         transformers = importlib.import_module("transformers")
     except ImportError as error:
@@ -105,10 +112,53 @@ def _hub_transformers(repo: str, config: dict[str, Any]) -> tuple[nn.Module, Mod
         ) from error
     with _reaching(_page(repo)):
         classifier = transformers.AutoModelForImageClassification.from_pretrained(repo, use_safetensors=True)
-        processor = transformers.AutoImageProcessor.from_pretrained(repo)
-    architecture = next(iter(config.get("architectures", [])), None)
-    card = ModelCard(f"hf:{repo}", "hf", architecture=architecture, origin=_page(repo))
-    return normalized(Logits(classifier), processor.image_mean, processor.image_std), card
+    pixels = pixels or _of_processor(repo, transformers.AutoImageProcessor.from_pretrained)
+    card = ModelCard(
+        name=f"hf:{repo}",
+        source="hf",
+        architecture=next(iter(config.get("architectures", [])), None),
+        preprocessing=pixels.preprocessing.name,
+        origin=_page(repo),
+    )
+    return pixels.before(Logits(classifier)), card
+
+
+def _of_processor(repo: str, load: Callable[[str], Any]) -> Pixels:
+    """What the repository's image processor does; InputError where it has none, or one that cannot be followed."""
+    advice = "say it yourself: --preprocessing resize=256,crop=224 --mean M,M,M --std S,S,S"
+    try:
+        processor = load(repo)
+    except (OSError, ValueError, ImportError) as error:  # its weights are here: it is not the network
+        reason = " ".join(str(error).split())
+        raise InputError(f"hf:{repo} does not say how its pictures are prepared ({reason}): {advice}") from error
+
+    def prepare(picture: Any) -> Any:
+        made = processor(images=picture, return_tensors="pt")
+        if "pixel_values" not in made:
+            raise UnlikeError(f"it gives {', '.join(made)}, not pixel_values")
+        if len(made["pixel_values"]) != 1:
+            raise UnlikeError(f"it makes {len(made['pixel_values'])} images of one picture")
+        return made["pixel_values"][0]
+
+    try:
+        return measured(prepare)
+    except UnlikeError as reason:
+        kind = ", ".join([type(processor).__name__, *_unusual_steps(processor)])
+        raise InputError(
+            f"the image processor of hf:{repo}, {kind}, cannot be followed: {reason}; {advice}"
+        ) from reason
+
+
+def _unusual_steps(processor: Any) -> list[str]:
+    """What an image processor says that it does, beside what most do: `do_pad` for example."""
+    names = (name for name in dir(processor) if name.startswith("do_") and name not in _USUAL_STEPS)
+    return [name for name in names if getattr(processor, name) is True]
+
+
+def _of_torchvision(how: Any) -> Pixels:
+    """What ``weights.transforms()`` does."""
+    preprocessing = Preprocessing(how.resize_size[0], how.crop_size[0], how.interpolation.value)
+    return Pixels(preprocessing, tuple(how.mean), tuple(how.std))
 
 
 def _timm_file(repo: str) -> dict[str, Any]:
@@ -120,22 +170,26 @@ def _timm_file(repo: str) -> dict[str, Any]:
     return {"file": _from_hub(repo, "model.safetensors"), "custom_load": False}
 
 
-def _of_timm(model: nn.Module, card: ModelCard) -> tuple[nn.Module, ModelCard]:
+def _of_timm(model: nn.Module, card: ModelCard, pixels: Pixels | None) -> tuple[nn.Module, ModelCard]:
     cfg: Any = model.pretrained_cfg
-    size = cfg["input_size"][-1]
-    resize, squash = int(size / cfg["crop_pct"]), cfg["crop_mode"] == "squash"
+    pixels = pixels or _of_config(card.name, cfg)
     card = replace(
-        card,
-        dataset="imagenet" if cfg["num_classes"] == 1000 else None,
-        preprocessing=_preprocessing(cfg["interpolation"], resize, size, squash=squash),
+        card, dataset="imagenet" if cfg["num_classes"] == 1000 else None, preprocessing=pixels.preprocessing.name
     )
-    return normalized(model, cfg["mean"], cfg["std"]), card
+    return pixels.before(model), card
 
 
-def _preprocessing(interpolation: str, resize: int, crop: int, *, squash: bool = False) -> str:
-    """`[Kind]Res<n>Crop<m>`, or `[Kind]Res<n>x<n>Crop<m>` where both sides are resized whatever the aspect."""
-    kind = "" if interpolation == "bilinear" else interpolation.capitalize()
-    return f"{kind}Res{resize}{f'x{resize}' * squash}Crop{crop}"
+def _of_config(name: str, cfg: Any) -> Pixels:
+    """What timm's ``create_transform(**resolve_data_config(cfg))`` does; InputError where that cannot be expressed."""
+    *_, height, width = cfg["input_size"]
+    if cfg["crop_mode"] not in ("center", "squash") or height != width:
+        raise InputError(
+            f"{name} wants pictures of {height}x{width} pixels with crop mode {cfg['crop_mode']!r}; only squares, "
+            "cropped 'center' or 'squash', can be followed: say it yourself with --preprocessing, --mean and --std"
+        )
+    resize = int(height / cfg["crop_pct"])
+    side = (resize, resize) if cfg["crop_mode"] == "squash" else resize
+    return Pixels(Preprocessing(side, height, cfg["interpolation"]), tuple(cfg["mean"]), tuple(cfg["std"]))
 
 
 def _imported(package: str) -> Any:

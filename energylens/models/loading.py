@@ -12,14 +12,17 @@ from torch import nn
 
 from energylens.errors import InputError, RunError
 from energylens.models.architectures import normalized
+from energylens.models.architectures.layers import check_range
 from energylens.models.card import ModelCard, with_card
 from energylens.models.elsewhere import load_hub, load_timm, load_torchvision
+from energylens.models.measured import Pixels
 from energylens.models.robustbench import load_robustbench
 from energylens.models.threat_models import threat_model_named
 from energylens.models.usable import check_usable
 from energylens.models.users_network import Maker, load_factory
 from energylens.models.weights_file import SUFFIXES, load_weights_file
 from energylens.models.zoo import ZooRow, resolve, shipped_weights
+from energylens.preprocessing import preprocessing_named
 
 Loaded = tuple[nn.Module, ModelCard]
 
@@ -39,6 +42,7 @@ class Request:
     std: Sequence[float] | None
     num_classes: int | None
     trust_pickle: bool
+    preprocessing: str | None
 
     def refuse(self, *options: str) -> None:
         """InputError if one of these options was given: this kind of model knows the answer itself."""
@@ -63,6 +67,7 @@ def load_model(
     std: Sequence[float] | None = None,
     num_classes: int | None = None,
     trust_pickle: bool = False,
+    preprocessing: str | None = None,
     device: str | torch.device = "cpu",
 ) -> nn.Module:
     """A classifier on float images in [0, 1], in eval mode, its parameters frozen, with its ModelCard as `module.card`.
@@ -81,14 +86,20 @@ def load_model(
     weights_key: which of several sets of weights in a file, such as `state_dict_ema`; a Note says which was taken.
     mean, std: one float a channel, for a weights file or a factory whose model expects normalised images.
     trust_pickle: let a checkpoint run the code it carries; one that holds a whole module then needs no arch.
+    preprocessing: how the pictures of a data set become the model's images, as `resize=256,crop=224` or RobustBench's
+    `Res256Crop224`, instead of what is known of the model. With mean and std also for `timm:`, `torchvision:` and
+    `hf:`, which then are not asked.
     Raises InputError for a request that cannot be met, RunError if disk or network fail.
     """
     threat_model = None if threat_model is None else threat_model_named(threat_model)
+    if preprocessing is not None:
+        preprocessing = preprocessing_named(preprocessing).name
     request = Request(
         str(name), dataset, threat_model, _model_dir(model_dir), arch, arch_args or None, weights_key,
-        mean, std, num_classes, trust_pickle,
+        mean, std, num_classes, trust_pickle, preprocessing,
     )  # fmt: skip
     module, card = _loader(str(name))(request)
+    card = replace(card, preprocessing=preprocessing or card.preprocessing)
     check_usable(module, card.name)
     module = module.eval()
     for parameter in module.parameters():  # one by one: a TorchScript module does not take it as a whole
@@ -120,13 +131,23 @@ def _from_factory(request: Request) -> Loaded:
     return normalized(module, request.mean, request.std), _annotated(card, request)
 
 
-def _from_package(load: Callable[[str], Loaded]) -> Callable[[Request], Loaded]:
+def _from_package(load: Callable[[str, Pixels | None], Loaded]) -> Callable[[Request], Loaded]:
     def loader(request: Request) -> Loaded:
-        request.refuse("arch", "arch_args", "num_classes", "weights_key", "mean", "std")
-        module, card = load(request.name.partition(":")[2])
+        pixels = _told_pixels(request)
+        told = () if pixels is not None else ("mean", "std")
+        request.refuse("arch", "arch_args", "num_classes", "weights_key", *told)
+        module, card = load(request.name.partition(":")[2], pixels)
         return module, _annotated(card, request)
 
     return loader
+
+
+def _told_pixels(request: Request) -> Pixels | None:
+    """What the user says of the model's input, where he says all of it."""
+    if request.preprocessing is None or request.mean is None or request.std is None:
+        return None
+    check_range(request.mean, request.std)
+    return Pixels(preprocessing_named(request.preprocessing), tuple(request.mean), tuple(request.std))
 
 
 def _from_zoo(request: Request) -> Loaded:

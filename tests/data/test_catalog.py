@@ -1,11 +1,13 @@
+import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from pkgutil import resolve_name
 
 import pytest
 
-from energylens.data import DATA_SETS, data_set
+from energylens.data import DATA_SETS, data_set, load_data
 from energylens.errors import InputError
 
 
@@ -24,7 +26,7 @@ def test_every_row_is_complete(name: str) -> None:
     assert row.name == name
     assert callable(resolve_name(row.loader))
     assert set(row.default_eps) == {"linf", "l2"}
-    assert row.citation
+    assert row.citation and row.splits == tuple(row.sizes)
     if row.files:
         assert all(row.files_of(split) for split in row.splits)
         command = row.fetch_command(Path("/some where/data"))
@@ -53,3 +55,19 @@ def test_an_unknown_name_is_answered_with_close_matches_and_the_list(name: str) 
 def test_a_name_close_to_nothing_is_answered_with_the_list() -> None:
     with pytest.raises(InputError, match=r"unknown data set 'zzz'; Known: digits"):
         data_set("zzz")
+
+
+def test_the_command_line_lists_names_sizes_and_files(run: Callable[..., tuple[int, str, str]]) -> None:
+    status, output, _ = run("datasets")
+    assert status == 0
+    for row in DATA_SETS.values():
+        assert row.name in output and all(f"{size:,}" in output for size in row.sizes.values())
+    assert "MNIST/raw: train-images-idx3-ubyte" in output and "(or .gz)" in output and "val/<wnid>/*.JPEG" in output
+    listed = json.loads(run("datasets", "--json")[1])
+    assert [(row["name"], row["splits"]) for row in listed] == [(r.name, list(r.splits)) for r in DATA_SETS.values()]
+
+
+def test_the_sizes_are_those_of_the_images(cifar10_root: Path, mnist_root: Path) -> None:
+    for name, root in (("digits", None), ("cifar10", cifar10_root), ("mnist", mnist_root)):
+        for split, size in data_set(name).sizes.items():
+            assert len(load_data(name, split=split, root=root)) == size

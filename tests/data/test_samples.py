@@ -159,7 +159,7 @@ def test_the_repr_is_short() -> None:
     [
         ({"name": "digit"}, "did you mean digits?"),
         ({"split": "val"}, "digits has no split 'val'; expected one of train, test"),
-        ({"preprocessing": "Res224"}, "digits has no preprocessing 'Res224'; expected None"),
+        ({"preprocessing": "Res"}, "unknown preprocessing 'Res'; expected settings such as resize=256"),
         ({"n": 501}, "n=501 samples asked for; expected 1 to 500"),
         ({"n": 0}, "n=0"),
         ({"choose": "best"}, "expected one of first, random, balanced"),

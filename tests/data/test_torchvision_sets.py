@@ -1,3 +1,4 @@
+import gzip
 import hashlib
 import io
 import pickle
@@ -70,10 +71,32 @@ def test_mnist(mnist_root: Path) -> None:
     assert len(load_data("mnist", split="train", root=mnist_root)) == 60_000
 
 
+@pytest.mark.parametrize("folder", ["MNIST/raw", "MNIST", "."])
+@pytest.mark.parametrize("form", ["{}.gz", "{}", "dotted"])
+def test_mnist_as_published_packed_or_not(mnist_root: Path, tmp_path: Path, folder: str, form: str) -> None:
+    raw = mnist_root / "MNIST" / "raw"
+    (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+    for name in ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"):
+        whole = (raw / name).read_bytes()
+        called = name.replace("-idx", ".idx") if form == "dotted" else form.format(name)
+        (tmp_path / folder / called).write_bytes(gzip.compress(whole, 1) if called.endswith(".gz") else whole)
+    found, expected = (load_data("mnist", n=50, root=root) for root in (tmp_path, mnist_root))
+    assert torch.equal(found.images, expected.images) and found.digest == expected.digest
+
+
+@pytest.mark.parametrize("name", ["mnist", "cifar10", "cifar100", "svhn"])
+def test_a_failed_load_leaves_no_folder_behind(name: str, tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    for root in (tmp_path, tmp_path / "new" / "root"):
+        with pytest.raises(RunError):
+            load_data(name, root=root)
+    assert [path.name for path in tmp_path.rglob("*")] == ["kept"]
+
+
 @pytest.mark.parametrize(
     ("name", "looked_for"),
     [
-        ("mnist", "MNIST/raw; missing: train-images-idx3-ubyte"),
+        ("mnist", "; missing: t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte"),
         ("cifar10", "cifar-10-batches-py; missing: data_batch_1"),
         ("cifar100", "cifar-100-python; missing: train, test, meta"),
         ("svhn", "; missing: test_32x32.mat"),
@@ -112,7 +135,7 @@ def test_a_spoilt_mnist_file_is_named(mnist_root: Path, tmp_path: Path, spoil: C
     whole = images.read_bytes()
     images.unlink()
     images.write_bytes(spoil(whole))
-    with pytest.raises(RunError, match=r"raw; corrupt \(.*\): t10k-images-idx3-ubyte\. "):
+    with pytest.raises(RunError, match=r"; corrupt \(.*\): t10k-images-idx3-ubyte\. "):
         load_data("mnist", root=tmp_path)
 
 

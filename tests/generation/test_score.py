@@ -3,16 +3,19 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 import energylens as el
+from energylens.errors import Note
 from energylens.generation import features, score
 from energylens.generation.generated import as_picture, to_bytes
 from energylens.generation.reference import reference
 from energylens.generation.scores import Gaussian, frechet_distance
 from energylens.models.zoo import resolve, shipped_weights
+from energylens.preprocessing import Preprocessing
 
 SCORES = ["class_score", "frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage"]
 
@@ -196,6 +199,17 @@ def test_a_classifier_of_ones_own_is_read_as_a_profiles_model_is(runs, tmp_path)
     assert [row.values for row in shifted.rows] != [row.values for row in scores.rows]
 
 
+def test_a_classifier_sees_the_pictures_in_the_size_that_it_takes():
+    space = features.extractor(
+        "digits", classifier="digits-pgd", preprocessing="resize=10,crop=8", device=torch.device("cpu")
+    )
+    pictures = torch.randint(256, (2, 1, 12, 12), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    resized = to_bytes(Preprocessing(10, 8).images(pictures))
+    assert space.resize == "Res10Crop8"
+    torch.testing.assert_close(space(pictures)[1], space(resized)[1])  # of 8x8, which are left as they are
+    assert not torch.allclose(space(pictures)[1], space(pictures[..., 2:10, 2:10])[1])
+
+
 def test_the_images_of_a_generation_are_those_that_were_asked_for_last(tmp_path):
     """In a folder that holds more, which come back when they are asked for."""
     settings = {"model": "digits-pgd", "start": "gaussian", "steps": 0}
@@ -221,6 +235,40 @@ def test_a_damaged_request_is_said(runs, tmp_path):
 def test_a_data_set_without_a_stand_in_needs_weights_or_a_classifier():
     with pytest.raises(el.InputError, match="no classifier stands in on mnist: give --inception-weights FILE"):
         features.extractor("mnist", device=torch.device("cpu"))
+
+
+def test_a_folder_of_class_folders_is_read(pictures, tmp_path):
+    images = el.load_data("digits", n=30).images
+    flat, sorted_ = pictures(images), tmp_path / "sorted"
+    for number, path in enumerate(sorted(flat.iterdir())):
+        folder = sorted_ / str(number % 3)
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, folder)
+    hidden = [sorted_ / ".ipynb_checkpoints" / "000-checkpoint.png", sorted_ / "0" / "._000.png"]
+    hidden[0].parent.mkdir()
+    for path in hidden:
+        path.write_bytes(b"no picture")
+    with pytest.warns(Note, match=r"sorted: passed over .*000-checkpoint\.png and 1 more \(hidden\)"):
+        one = el.score(sorted_, dataset="digits")
+    other = el.score(flat, dataset="digits")
+    first, second = (
+        next(row for row in scores.rows if row.name in ("sorted", "pictures")).values["frechet_distance"].value
+        for scores in (one, other)
+    )
+    assert first == pytest.approx(second, rel=1e-4)
+
+
+def test_pictures_of_sixteen_bits_are_scored_as_those_of_eight(pictures, tmp_path):
+    images = el.load_data("digits", n=30).images
+    eight, sixteen = pictures(images), tmp_path / "sixteen"
+    sixteen.mkdir()
+    for number, image in enumerate(images):
+        Image.fromarray((image[0] * 65535).round().to(torch.int32).numpy().astype(np.uint16)).save(
+            sixteen / f"{number:03d}.png"
+        )
+    scores = el.score([eight, sixteen], dataset="digits")
+    values = {row.name: row.values["frechet_distance"].value for row in scores.rows}
+    assert values["sixteen"] == pytest.approx(values["pictures"], rel=1e-6)
 
 
 def test_bad_folders_are_said(pictures, tmp_path, runs):

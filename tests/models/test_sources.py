@@ -11,12 +11,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
+from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
 import energylens.models.elsewhere as elsewhere
+from energylens.data import load_data
 from energylens.errors import InputError, RunError
 from energylens.models import ModelCard, card_of, load_model, weights_digest
 from energylens.models.architectures import ARCHITECTURES
 from energylens.models.robustbench import import_robustbench
+from energylens.subject import whole_split
 
 
 @pytest.fixture
@@ -170,22 +173,126 @@ class FakeClassifier(nn.Module):
         return SimpleNamespace(logits=pixel_values.mean((2, 3)))
 
 
-def test_a_transformers_repository_of_the_hub(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (hub / "me/vit").mkdir(parents=True)
-    (hub / "me/vit/config.json").write_text('{"architectures": ["ViTForImageClassification"]}')
-    monkeypatch.setitem(sys.modules, "transformers", None)  # not installed
-    with pytest.raises(InputError, match=r"pip install 'energylens\[transformers\]'"):
-        load_model("hf:me/vit")
-
+def fake_transformers(monkeypatch: pytest.MonkeyPatch, load: Any) -> None:
+    """A transformers that answers for any repository; load: what gives its image processor."""
     fake: Any = ModuleType("transformers")
     fake.AutoModelForImageClassification = SimpleNamespace(from_pretrained=lambda repo, **_: FakeClassifier())
-    fake.AutoImageProcessor = SimpleNamespace(
-        from_pretrained=lambda repo: SimpleNamespace(image_mean=[0.5] * 3, image_std=[0.25] * 3)
-    )
+    fake.AutoImageProcessor = SimpleNamespace(from_pretrained=load)
     monkeypatch.setitem(sys.modules, "transformers", fake)
-    model = load_model("hf:me/vit")
+
+
+class FakeProcessor:
+    """Resizes to 32x32, takes off 0.5, divides by 0.25 and turns RGB into BGR: only trying it tells."""
+
+    do_resize, do_align_axis = True, True
+
+    def __call__(self, images: Any, return_tensors: str) -> dict[str, Any]:
+        x = (pil_to_tensor(images.resize((32, 32), resample=2)) / 255 - 0.5) / 0.25
+        return {"pixel_values": x.flip(0)[None]}
+
+
+@pytest.fixture
+def vit(hub: Path) -> str:
+    """A repository of transformers' kind."""
+    (hub / "me/vit").mkdir(parents=True)
+    (hub / "me/vit/config.json").write_text('{"architectures": ["ViTForImageClassification"]}')
+    return "hf:me/vit"
+
+
+def test_a_transformers_repository_without_transformers(vit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)  # not installed
+    with pytest.raises(InputError, match=r"pip install 'energylens\[transformers\]'"):
+        load_model(vit)
+
+
+def test_a_transformers_repository_comes_with_what_its_image_processor_does(
+    vit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_transformers(monkeypatch, lambda repo: FakeProcessor())
+    model = load_model(vit)
+    x = torch.tensor([0.0, 0.5, 1.0]).view(1, 3, 1, 1).expand(1, 3, 32, 32)
+    assert model(x).tolist() == [pytest.approx([2.0, 0.0, -2.0])]
+    assert (model.card.architecture, model.card.preprocessing) == ("ViTForImageClassification", "Res32x32Crop32")
+    samples = whole_split("digits", model.card, model, split="test", root=None)
+    assert samples.image_shape == (1, 32, 32)  # also where the card does not name the data set
+
+
+@pytest.mark.parametrize(
+    ("family", "settings"),
+    [
+        ("ViT", {"size": {"height": 64, "width": 64}, "do_normalize": False, "rescale_factor": 1 / 127.5}),
+        ("ConvNext", {"size": {"shortest_edge": 64}, "crop_pct": 0.875}),
+        ("ConvNext", {"size": {"shortest_edge": 384}}),
+    ],
+)
+def test_transformers_own_logits_of_real_pictures(
+    family: str, settings: dict[str, Any], hub: Path, cifar10_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    transformers = pytest.importorskip("transformers", reason="pip install 'energylens[transformers]'")
+    monkeypatch.chdir(hub)  # so that me/net is found here
+    sizes = {
+        "ViT": {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+        | {"image_size": 64, "patch_size": 16},
+        "ConvNext": {"hidden_sizes": [8, 8, 8, 8], "depths": [1, 1, 1, 1]},
+    }
+    config = getattr(transformers, f"{family}Config")(num_labels=10, **sizes[family])
+    classifier = getattr(transformers, f"{family}ForImageClassification")(config).eval()
+    processor = getattr(transformers, f"{family}ImageProcessor")(**settings)
+    for part in (classifier, processor):
+        part.save_pretrained("me/net")
+
+    model = load_model("hf:me/net", dataset="cifar10")
+    plain = load_data("cifar10", n=6, root=cifar10_root)
+    ours = load_data("cifar10", n=6, root=cifar10_root, preprocessing=model.card.preprocessing)
+    with torch.no_grad():
+        wanted = classifier(**processor(images=list(map(to_pil_image, plain.images)), return_tensors="pt")).logits
+        torch.testing.assert_close(model(ours.images), wanted, atol=1e-4 * float(wanted.std()), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        (
+            {"input_ids": torch.zeros(1, 9)},
+            "FakeProcessor, do_align_axis, cannot be followed: it gives input_ids, not pixel_values",
+        ),
+        ({"pixel_values": torch.zeros(5, 3, 8, 8)}, "it makes 5 images of one picture"),
+        ({"pixel_values": torch.zeros(1, 196, 768)}, r"an array of shape \(196, 768\)"),
+    ],
+)
+def test_an_image_processor_that_cannot_be_followed_is_named(
+    made: dict[str, Any], told: str, vit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeProcessor, "__call__", lambda self, images, return_tensors: made)
+    fake_transformers(monkeypatch, lambda repo: FakeProcessor())
+    with pytest.raises(InputError, match=f"hf:me/vit, .*{told}.*--preprocessing resize=256,crop=224 --mean"):
+        load_model(vit)
+
+
+def test_a_repository_without_an_image_processor_is_told_by_the_user(vit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(repo: str) -> Any:
+        raise OSError("no preprocessor_config.json there")
+
+    fake_transformers(monkeypatch, none)
+    with pytest.raises(
+        InputError, match=r"how its pictures are prepared \(no preprocessor_config.json there\): say it"
+    ):
+        load_model(vit)
+    model = load_model(vit, preprocessing="resize=40,crop=32", mean=[0.5] * 3, std=[0.25] * 3)
     assert torch.equal(model(torch.ones(1, 3, 4, 4)), torch.full((1, 3), 2.0))
-    assert model.card.architecture == "ViTForImageClassification"
+    assert (model.card.preprocessing, model.card.mean) == ("Res40Crop32", (0.5, 0.5, 0.5))
+    with pytest.raises(InputError, match="are not of images in"):
+        load_model(vit, preprocessing="resize=40,crop=32", mean=[127.0] * 3, std=[64.0] * 3)
+
+
+@pytest.mark.usefixtures("factories")
+def test_a_preprocessing_of_ones_own_reaches_the_images() -> None:
+    model = load_model("my_nets:tiny", dataset="digits", preprocessing="interpolation=bicubic,resize=20,crop=16")
+    assert model.card.preprocessing == "BicubicRes20Crop16"
+    assert whole_split(None, model.card, model, split="test", root=None).image_shape == (1, 16, 16)
+    with pytest.raises(InputError, match="unknown preprocessing 'big'; expected settings such as resize=256"):
+        load_model("my_nets:tiny", preprocessing="big")
 
 
 def test_the_hub_offline_and_a_bad_address(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from PIL import Image
 
 import energylens as el
 from analyses.profile_runs import find_runs, read_records
+from analyses.report_profile import natural_samples, repeat
 from energylens.cli import main
 from energylens.models.zoo import resolve, shipped_weights
 from energylens.published import accuracy_interval
@@ -288,3 +289,18 @@ def test_a_page_that_cannot_be_written_says_so(profiled, report, tmp_path):
     (tmp_path / "file").write_text("")
     status, _, err = report(profiled[0], "--out", tmp_path / "file" / "page.html")
     assert status == 1 and "cannot write the page to" in err and len(err.splitlines()) == 1
+
+
+def test_a_preprocessing_of_ones_own_is_repeated_and_is_another_record(tmp_path):
+    """Two ways to prepare the pictures in one folder: no row is shared, the report finds its images."""
+    records = [
+        el.profile("digits-pgd", "digits", ["fgsm"], n=8, out=tmp_path, **how)
+        for how in ({}, {"preprocessing": "resize=10,crop=8"})
+    ]
+    commands = [repeat(record)[0] for record in records]
+    assert ["--preprocessing Res10Crop8" in command for command in commands] == [False, True]
+    energies = [record["natural"].rows["marginal_clean"].to_numpy() for record in records]
+    assert not np.allclose(*energies)
+    for record, expected in zip(records, energies, strict=True):
+        images = natural_samples(record).subset(range(8)).images
+        np.testing.assert_allclose(el.marginal_energy(el.load_model("digits-pgd")(images)), expected, rtol=1e-4)

@@ -48,9 +48,14 @@ def normalized(module: nn.Module, mean: Sequence[float] | None, std: Sequence[fl
         return module
     if mean is None or std is None:
         raise InputError(f"mean and std come together, got mean {mean} and std {std}: give both or neither")
+    check_range(mean, std)
+    return named(normalize=Normalize(mean, std), model=module)
+
+
+def check_range(mean: Sequence[float], std: Sequence[float]) -> None:
+    """InputError for a mean and std, given by a user, of images in [0, 255]."""
     if not (all(0 <= m <= 1 for m in mean) and all(0 < s <= 1 for s in std)):
         raise InputError(f"mean {mean} and std {std} are not of images in [0, 1]: divide them by 255")
-    return named(normalize=Normalize(mean, std), model=module)
 
 
 def kaiming(module: nn.Module, mode: Literal["fan_in", "fan_out"]) -> nn.Module:

@@ -1,0 +1,196 @@
+"""What happens to a decoded picture before it becomes a tensor, and the texts that say so. Imports no torch itself."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from energylens.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Side = int | tuple[int, int]  # of a square, or (height, width)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Resize (the shorter side, or height x width), then cut out the centre.
+
+    Sizes are in pixels; None leaves the step out. A crop larger than the picture is filled up with black.
+    interpolation: as torchvision's InterpolationMode calls it. corner: where an odd number of pixels is to be cut off,
+    the first that is kept is at half of it, rounded to the even number as torchvision does ("round") or down as
+    transformers does ("floor"). by: who resizes, PIL ("pil"), whose 8-bit rounding most models know, or torchvision's
+    own code for tensors ("torchvision"), which newer versions of transformers use: up to a few levels of 255 apart.
+    """
+
+    resize: Side | None = None
+    crop: Side | None = None
+    interpolation: str = "bilinear"
+    corner: str = "round"
+    by: str = "pil"
+
+    @property
+    def name(self) -> str:
+        """The text that `preprocessing_named` reads as this: RobustBench's word where there is one.
+
+        >>> Preprocessing(236, 224, "bicubic").name
+        'BicubicRes236Crop224'
+        >>> Preprocessing((288, 192), None, "bicubic").name
+        'resize=288x192,interpolation=bicubic'
+        """
+        for word, meant in _IRREGULAR.items():
+            if self == meant:
+                return word
+        resize = self.resize if isinstance(self.resize, tuple) else (self.resize,)
+        square = self.resize is not None and isinstance(self.crop, int) and len(set(resize)) == 1
+        unusual = {name: value for name, value in (("corner", self.corner), ("by", self.by)) if value not in _USUAL}
+        if square and not unusual:
+            kind = "" if self.interpolation == "bilinear" else self.interpolation.capitalize()
+            return f"{kind}Res{_written(self.resize)}Crop{self.crop}"
+        told = {"resize": self.resize, "crop": self.crop}
+        sizes = [f"{key}={_written(side)}" for key, side in told.items() if side is not None]
+        how = [f"interpolation={self.interpolation}"] * (self.resize is not None)
+        return ",".join([*sizes, *how, *(f"{name}={value}" for name, value in unusual.items())])
+
+    def transform(self) -> Callable[[Any], "Tensor"]:
+        """PIL image -> (C, H, W) float32 in [0, 1], by torchvision's transforms."""
+        import torch
+        from torchvision import transforms
+        from torchvision.transforms import v2  # of the two it is v2 that transformers calls; v1 rounds otherwise
+
+        tensors = self.by == "torchvision"
+        steps: list[object] = [transforms.PILToTensor()] if tensors else []
+        if self.resize is not None:
+            mode = transforms.InterpolationMode(self.interpolation)
+            steps.append((v2 if tensors else transforms).Resize(self.resize, interpolation=mode, antialias=True))
+        if self.crop is not None:
+            steps.append(_CROPS[self.corner](self.crop))
+        steps.append(transforms.ConvertImageDtype(torch.float32) if tensors else transforms.ToTensor())
+        transform: Callable[[Any], Tensor] = transforms.Compose(steps)
+        return transform
+
+    def images(self, pixels: "Tensor") -> "Tensor":
+        """Pictures as a tensor, (B, C, H, W) uint8, one or three channels -> (B, C, H', W') float32 in [0, 1]."""
+        import torch
+        from torchvision.transforms.functional import to_pil_image
+
+        transform = self.transform()
+        return torch.stack([transform(to_pil_image(picture.cpu())) for picture in pixels])
+
+    @property
+    def made(self) -> tuple[int, int] | None:
+        """The (height, width) that every picture gets; None where it depends on the picture's own."""
+        side = self.crop if self.crop is not None else self.resize
+        if isinstance(side, int):
+            return None if self.crop is None else (side, side)
+        return side
+
+
+#: The names outside the pattern, as RobustBench defines them (robustbench/data.py).
+_IRREGULAR: Mapping[str, Preprocessing] = {
+    "None": Preprocessing(),
+    "Crop288": Preprocessing(crop=288),
+    "Res224": Preprocessing(resize=(224, 224)),
+}
+
+INTERPOLATIONS = ("bilinear", "bicubic", "lanczos", "hamming", "box", "nearest", "nearest-exact")
+_KINDS: Mapping[str, str] = {"": "bilinear"} | {name.capitalize(): name for name in INTERPOLATIONS}
+
+
+def _rounded_crop(size: Side) -> Callable[[Any], Any]:
+    from torchvision import transforms
+
+    crop: Callable[[Any], Any] = transforms.CenterCrop(size)
+    return crop
+
+
+def _floored_crop(size: Side) -> Callable[[Any], Any]:
+    """PIL image or tensor -> its centre, the upper left one of two; what lies outside of the picture is black."""
+    from torchvision.transforms import functional
+
+    height, width = size if isinstance(size, tuple) else (size, size)
+
+    def crop(image: Any) -> Any:
+        _, tall, wide = functional.get_dimensions(image)
+        return functional.crop(image, int((tall - height) / 2), int((wide - width) / 2), height, width)
+
+    return crop
+
+
+_CROPS: Mapping[str, Callable[[Side], Callable[[Any], Any]]] = {"round": _rounded_crop, "floor": _floored_crop}
+CORNERS = tuple(_CROPS)
+BY = ("pil", "torchvision")
+_USUAL = (CORNERS[0], BY[0])
+
+_NUMBER = r"[1-9]\d{0,3}"
+_PATTERN = re.compile(rf"(?P<kind>\D*)Res(?P<side>{_NUMBER})(?P<square>x(?P=side))?Crop(?P<crop>{_NUMBER})")
+_SIZE = re.compile(rf"({_NUMBER})(?:x({_NUMBER}))?")
+
+
+def preprocessing_named(name: str) -> Preprocessing:
+    """What a text like `resize=236,crop=224,interpolation=bicubic` or RobustBench's `BicubicRes236Crop224` means.
+
+    Raises InputError, which explains both forms, where it means nothing.
+
+    >>> preprocessing_named("BicubicRes236Crop224") == preprocessing_named("resize=236,crop=224,interpolation=bicubic")
+    True
+    >>> preprocessing_named("resize=384x320").resize
+    (384, 320)
+    """
+    if name in _IRREGULAR:
+        return _IRREGULAR[name]
+    told = _from_word(name) or _from_settings(name)
+    if told is None:
+        raise InputError(
+            f"unknown preprocessing {name!r}; expected settings such as resize=256,crop=224,interpolation=bicubic "
+            f"(resize=256: the shorter side; resize=256x224: height x width; interpolation one of "
+            f"{', '.join(INTERPOLATIONS)}), or RobustBench's word for it, [Kind]Res<n>Crop<m>, as in "
+            f"BicubicRes236Crop224, Kind one of {', '.join(filter(None, _KINDS))} (none: Bilinear); or one of "
+            f"{', '.join(_IRREGULAR)}."
+        )
+    return told
+
+
+def _from_word(name: str) -> Preprocessing | None:
+    match = _PATTERN.fullmatch(name)
+    if match is None or match["kind"] not in _KINDS:
+        return None
+    side = int(match["side"])
+    return Preprocessing((side, side) if match["square"] else side, int(match["crop"]), _KINDS[match["kind"]])
+
+
+def _from_settings(name: str) -> Preprocessing | None:
+    """`key=value,key=value`, each key once; None where that is not what it is."""
+    told: dict[str, Any] = {}
+    for part in name.split(","):
+        key, _, text = part.partition("=")
+        value = _READ[key](text) if key in _READ and key not in told else None
+        if value is None:
+            return None
+        told[key] = value
+    return Preprocessing(**told)
+
+
+def _side(text: str) -> Side | None:
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        return None
+    return int(match[1]) if match[2] is None else (int(match[1]), int(match[2]))
+
+
+def _one_of(*known: str) -> Callable[[str], str | None]:
+    return lambda text: text if text in known else None
+
+
+_READ: Mapping[str, Callable[[str], Any]] = {
+    "resize": _side,
+    "crop": _side,
+    "interpolation": _one_of(*INTERPOLATIONS),
+    "corner": _one_of(*_CROPS),
+    "by": _one_of(*BY),
+}
+
+
+def _written(side: Side | None) -> str:
+    return "x".join(map(str, side)) if isinstance(side, tuple) else str(side)
