@@ -82,6 +82,8 @@ def single_step_grid() -> dict[str, dict[str, Any]]:
         **grid({"gamma": (0.0, 0.1), "beta": (1.0, 3.0, 10.0)}, on="abnormal", mean="selected"),
         **grid({"gamma": (0.0, 0.1), "beta": (0.3,)}, on="all"),
         **grid({"gamma": (0.0,), "beta": (100.0,)}, on="both"),
+        **grid({"gamma": (0.0,), "beta": (30.0, 100.0, 300.0)}, on="both", unit="spread"),
+        **grid({"gamma": (0.0,), "beta": (100.0,)}, on="abnormal", unit="spread"),
         **grid({"gamma": (0.0,), "beta": (100.0,)}, on="abnormal", stop_gradient="clean"),
         **grid({"gamma": (0.0,), "beta": (100.0,)}, on="abnormal", stop_gradient="adv"),
         **grid({"gamma": (0.0,), "beta": (300.0,)}, on="abnormal", warmup=8.0),
@@ -113,7 +115,14 @@ STUDIES: dict[str, Study] = {
         },
     ),
     "der-co": Study("co-small", single_step_grid()),
-    "der-ro": Study("ro-small", {"PGD": {}, **grid({"gamma": (0.0, 0.1, 0.5), "beta": (1.0, 5.0, 20.0)}, on="all")}),
+    "der-ro": Study(
+        "ro-small",
+        {
+            "PGD": {},
+            **grid({"gamma": (0.0, 0.1, 0.5), "beta": (1.0, 5.0, 20.0)}, on="all"),
+            **grid({"gamma": (0.0, 0.1), "beta": (1.0, 5.0)}, on="all", unit="spread"),
+        },
+    ),
     "co-paper": Study(
         "co",
         {

@@ -20,7 +20,9 @@ WITHOUT = {"der-co": "FGSM", "der-ro": "PGD"}
 PANELS = {
     ("der-co", "on abnormal"): "FGSM, abnormal examples",
     ("der-co", "on abnormal, mean selected"): "FGSM, abnormal examples,\nmean over these",
+    ("der-co", "on both, unit spread"): "FGSM, both,\nin units of the spread",
     ("der-ro", "on all"): "PGD, all examples",
+    ("der-ro", "on all, unit spread"): "PGD, all examples,\nin units of the spread",
 }
 
 
