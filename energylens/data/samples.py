@@ -69,8 +69,13 @@ class Samples:
 
     @property
     def digest(self) -> str:
-        """sha256, in hex, of the whole split's content, the same whichever samples are chosen; computed once."""
+        """sha256, in hex, of the whole split's content now, the same whichever samples are chosen."""
         return self.source.digest
+
+    @property
+    def former_digest(self) -> str | None:
+        """What earlier versions named the data by, where that was another."""
+        return self.source.former_digest
 
     @property
     def images(self) -> Tensor:

@@ -1,7 +1,7 @@
 """Where a whole split's pixels come from: memory, or files decoded when a batch asks for them."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from energylens.data.contents import file_hashes
 from energylens.data.pictures import decoded
 from energylens.errors import InputError, RunError
 from energylens.preprocessing import Preprocessing
@@ -32,7 +33,11 @@ class Source(Protocol):
 
     @property
     def digest(self) -> str:
-        """sha256, in hex, of what the split holds."""
+        """sha256, in hex, of what the split holds now: pixels may change in place."""
+
+    @property
+    def former_digest(self) -> str | None:
+        """What earlier versions told as the digest, where that was another."""
 
     def images(self, indices: Tensor) -> Tensor:
         """indices: (B,) int64 in [0, N) -> (B, C, H, W) float32 in [0, 1]."""
@@ -54,13 +59,18 @@ class Memory:
     def image_shape(self) -> tuple[int, ...]:
         return tuple(self.pixels.shape[1:])
 
-    @cached_property
+    @property
     def digest(self) -> str:
-        """sha256 of dtype, shape, pixels and labels."""
+        """sha256 of dtype, shape, pixels and labels, computed anew each time: a user's tensor may change in place."""
         sha = hashlib.sha256(f"{self.pixels.dtype} {tuple(self.pixels.shape)} {self.levels}\n".encode())
         sha.update(self.pixels.contiguous().numpy().data)
         sha.update(self.labels.contiguous().numpy().data)
         return sha.hexdigest()
+
+    @property
+    def former_digest(self) -> None:
+        """None: it was the same."""
+        return None
 
     def images(self, indices: Tensor) -> Tensor:
         return self.pixels[indices].to(torch.float32).div_(self.levels)
@@ -127,16 +137,29 @@ class Files:
     def image_shape(self) -> tuple[int, ...]:
         return tuple(self._decode(0).shape)
 
-    @cached_property
+    @property
     def digest(self) -> str:
-        """sha256 of the preprocessing's name and, in the order of the indices, every file's path, size and label."""
+        """sha256 of the preprocessing's name and, in the order of the indices, every file's path, content and label.
+
+        Asks for every file's state each time, and reads those that have changed since (see ``contents.py``).
+        """
+        try:
+            return self._digest_of(file_hashes(self.folder, self.paths))
+        except OSError as error:
+            raise self._unreadable(str(error.filename or self.folder), error) from error
+
+    @property
+    def former_digest(self) -> str:
+        """The same with sizes in the contents' place, as earlier versions named the data."""
+        try:
+            return self._digest_of([(self.folder / path).stat().st_size for path in self.paths])
+        except OSError as error:
+            raise self._unreadable(str(error.filename or self.folder), error) from error
+
+    def _digest_of(self, told: Sequence[object]) -> str:
         sha = hashlib.sha256(f"{self.preprocessing}\n".encode())
-        for path, label in zip(self.paths, self.labels.tolist(), strict=True):
-            try:
-                size = (self.folder / path).stat().st_size
-            except OSError as error:
-                raise self._unreadable(path, error) from error
-            sha.update(f"{path}\t{size}\t{label}\n".encode())
+        for path, content, label in zip(self.paths, told, self.labels.tolist(), strict=True):
+            sha.update(f"{path}\t{content}\t{label}\n".encode())
         return sha.hexdigest()
 
     def images(self, indices: Tensor) -> Tensor:

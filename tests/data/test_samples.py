@@ -141,6 +141,14 @@ def test_wrong_tensors_of_your_own_are_refused() -> None:
         Samples.from_tensors(X, Y, classes=["cat", "dog"])
 
 
+def test_the_digest_follows_a_tensor_that_changes_in_place() -> None:
+    x = X.clone()
+    samples = Samples.from_tensors(x, Y)
+    before = samples.digest
+    x[0, 0, 0, 0] = 1 - x[0, 0, 0, 0]
+    assert samples.digest != before and samples.digest == Samples.from_tensors(x, Y).digest
+
+
 def test_the_digest_tells_contents_apart() -> None:
     digest = Samples.from_tensors(X, Y).digest
     assert len(digest) == 64 and digest == Samples.from_tensors(X.clone(), Y, name="other").digest
