@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +12,11 @@ import pandas as pd
 
 from energylens.attacks.battery import NATURAL, Attack
 from energylens.errors import RunError
+from energylens.identity import Witness, own_folder, own_identity
 from energylens.manifest import made_elsewhere
 from energylens.models import ModelCard
 from energylens.record import AttackRecord
-from energylens.run_folder import RunFolder, open_run
+from energylens.run_folder import RunFolder, open_run, run_path
 from energylens.shards import Ranks
 from energylens.store import Images, Memory, Store
 
@@ -31,6 +32,31 @@ def also_kept(attack: Attack, *, trajectory: bool, images: bool) -> tuple[str, .
     return tuple(name for name, wanted in kept.items() if wanted)
 
 
+def own_common(
+    battery: Sequence[Attack],
+    manifests: Callable[[Mapping[str, Any]], list[dict[str, Any]]],
+    common: Mapping[str, Any],
+    card: ModelCard,
+    witness: Witness,
+    out: Path,
+    overwrite: bool,
+) -> dict[str, Any]:
+    """What the manifests of a battery share, with the number of the model: see ``own_identity``.
+
+    manifests: one an attack, out of what they share.
+    """
+
+    def places(candidate: Mapping[str, Any]) -> list[Path]:
+        model = card.folder_name(candidate["model"])
+        return [
+            run_path(out, model, attack.row.name, manifest, card.short_name)
+            for attack, manifest in zip(battery, manifests(candidate), strict=True)
+        ]
+
+    knows = witness.recognises if overwrite else witness.knows
+    return own_identity(common, witness.samples.former_digest, places, knows, overwrite=overwrite)
+
+
 def open_attack_run(
     attack: Attack,
     card: ModelCard,
@@ -38,12 +64,17 @@ def open_attack_run(
     also: tuple[str, ...],
     out: str | Path | None,
     overwrite: bool,
+    witness: Witness | None,
 ) -> AttackRun:
-    """The run with the rows that are there. A callable's stay in memory until they are whole: see ``settle``."""
-    if out is None or not attack.reusable:
+    """The run with the rows that are there. A callable's, and those of a model that is not steady, stay in memory
+    until they are whole: see ``settle``. Raises RunError where another model has just begun the same folder."""
+    if out is None or witness is None:
         return AttackRun(attack, Memory(manifest), also)
+    manifest = {**manifest, **witness.told()}
+    if not (attack.reusable and witness.steady):
+        return AttackRun(attack, Memory(manifest), also, reusable=False)
     folder = _open(attack, card, manifest, out, overwrite=overwrite)
-    return AttackRun(attack, folder, also)
+    return AttackRun(attack, own_folder(folder, witness), also)
 
 
 def _open(
@@ -55,11 +86,12 @@ def _open(
 
 @dataclass
 class AttackRun:
-    """One attack of the battery and the rows it has so far."""
+    """One attack of the battery and the rows it has so far. reusable: whether rows on disk can be told to be its."""
 
     attack: Attack
     store: Store
     also: tuple[str, ...]
+    reusable: bool = True
     done: set[int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -92,9 +124,9 @@ class AttackRun:
         self.done.update(rows["index"].tolist())
 
     def settle(self, ranks: Ranks, card: ModelCard, out: str | Path | None) -> None:
-        """Bring a callable's rows, which waited in memory until they were whole, to where they are kept, in place of
-        those of its last run: nobody can tell whether it has changed."""
-        if self.attack.reusable or out is None:
+        """Bring rows that waited in memory until they were whole to where they are kept, in place of those of the last
+        run: of a callable nobody can tell whether it has changed, of a randomised model every run is another draw."""
+        if self.reusable or out is None:
             return
         self.store = Memory.joined(ranks.gather(self.store))
         if ranks.rank == 0:

@@ -39,14 +39,14 @@ def manifest_of(
     attack: Attack,
     card: ModelCard,
     samples: Samples,
-    common: dict[str, Any],
+    common: Mapping[str, Any],
     also: Sequence[str] = (),
-    alone: Shard | None = None,
+    share: Shard | None = None,
 ) -> dict[str, Any]:
     """What the rows of one attack are of; its ``identity`` is all that they depend on.
 
-    also: what they hold beside the usual columns, "images" or "trajectory". alone: the share that a process of its own
-    is doing: a callable's rows, never reused, must not replace another share's.
+    also: what they hold beside the usual columns, "images" or "trajectory". share: of rows that are never reused, the
+    share that a process of its own is doing: they must not replace another share's.
     """
     settings = asdict(attack.settings)
     if attack.diffuser:  # its weights, not where they lie
@@ -59,8 +59,8 @@ def manifest_of(
         identity["selection"] = hashlib.sha256(samples.indices.numpy().tobytes()).hexdigest()
     if also:
         identity["also"] = list(also)
-    if alone and not attack.reusable:
-        identity["shard"] = str(alone)
+    if share:
+        identity["shard"] = str(share)
     return {
         "identity": identity,
         "model": asdict(card),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from energylens.attack_run import IMAGES, TRAJECTORY, AttackRun, also_kept, open_attack_run
+from energylens.attack_run import IMAGES, TRAJECTORY, AttackRun, also_kept, open_attack_run, own_common
 from energylens.attacks.battery import NATURAL, Attack, AttackSpec, check_distinct, configure_battery, equip
 from energylens.attacks.frozen import frozen
 from energylens.attacks.kernels import BF16, KERNELS, PLAIN, PROBED, Sight, check_kernels, sight_of
@@ -24,6 +24,7 @@ from energylens.attacks.settings import check_numbers
 from energylens.attacks.targets import check_target, choose_targets
 from energylens.data import Samples
 from energylens.errors import InputError, RunError
+from energylens.identity import Witness
 from energylens.ladder import climb
 from energylens.manifest import manifest_of, shared_identity
 from energylens.models import current_card
@@ -98,7 +99,8 @@ def profile(
     eps, norm: the threat model, ``"8/255"`` or a float; by default the model's own, else the data set's usual one.
     steps: iterations of the attacks that iterate. target: aim at ``random``, ``least-likely``, ``second-best`` or a
         class number. seed: of the noise and of the choice of samples.
-    out: where to keep the record; rows found there are not computed again. None keeps it in memory only.
+    out: where to keep the record; rows found there are not computed again, where the model still answers as it did
+        when they were made (``identity.py``). None keeps it in memory only.
     trajectory: keep E(x') and E(x', y) of every iterate of the attacks that climb, start and end included.
     save_images: keep the adversarial images, lossless, and what rounding them to 8 bits does (``pred_uint8``).
         AutoAttack's are always kept.
@@ -149,12 +151,24 @@ def profile(
         battery = tuple(attack.looking(sight, kernels, trace=trajectory) for attack in battery)
         check_distinct(battery[1:])
         common = shared_identity(module, samples, seed)
+        kept = [also_kept(attack, trajectory=trajectory, images=save_images) for attack in battery]
+        witness = None if out is None else Witness(module, samples, common["dataset"]["digest"])
+        reused = [attack.reusable and (witness is None or witness.steady) for attack in battery]
+
+        def manifests(common: Mapping[str, Any]) -> list[dict[str, Any]]:
+            return [
+                manifest_of(attack, card, samples, common, also, None if rows_are else alone)
+                for attack, also, rows_are in zip(battery, kept, reused, strict=True)
+            ]
+
         with ranks.first_goes_first():  # it makes, or empties, the folders
-            runs = []
-            for attack in battery:
-                also = also_kept(attack, trajectory=trajectory, images=save_images)
-                manifest = manifest_of(attack, card, samples, common, also, alone)
-                runs.append(open_attack_run(attack, card, manifest, also, out, overwrite and ranks.rank == 0))
+            anew = overwrite and ranks.rank == 0
+            if out is not None and witness is not None:
+                common = own_common(battery, manifests, common, card, witness, Path(out), anew)
+            runs = [
+                open_attack_run(attack, card, manifest, also, out, anew, witness)
+                for attack, manifest, also in zip(battery, manifests(common), kept, strict=True)
+            ]
         for run in runs:
             claims.enter_context(run.claimed(str(part or "whole"), indices))
         if share:
@@ -163,6 +177,7 @@ def profile(
     ranks.wait()  # until everybody's rows are there
     for run in runs:
         run.settle(ranks, card, out)
+    told = None if witness is None else witness.note()
     wanted = samples.indices.tolist() if alone is None else indices
     record = Record(
         card.name,
@@ -173,7 +188,7 @@ def profile(
         attacks=tuple(run.record(wanted) for run in runs),
         folder=None if out is None else model_folder(Path(out).absolute(), card.folder_name(common["model"])),
         samples=samples,
-        notes=tuple(filter(None, (sight.note, _half_note(battery), *(run.note() for run in runs)))),
+        notes=tuple(filter(None, (sight.note, _half_note(battery), told, *(run.note() for run in runs)))),
     )
     if not ladder:
         return record

@@ -88,6 +88,22 @@ class RunFolder:
         table: pd.DataFrame = pd.concat(tables, ignore_index=True)
         return table.drop_duplicates("index").sort_values("index", ignore_index=True)
 
+    def clean_energies(self) -> pd.DataFrame:
+        """Index, label and clean energies of every finished row, in order of index."""
+        columns = ["index", "label", "marginal_clean", "joint_clean"]
+        tables = [_read_part(part, columns).to_pandas() for part in self.parts()]
+        table: pd.DataFrame = pd.concat(tables, ignore_index=True) if tables else empty_rows()[columns]
+        return table.drop_duplicates("index").sort_values("index", ignore_index=True)
+
+    def tell(self, more: Mapping[str, Any]) -> RunFolder:
+        """The folder with a manifest that says this too, where an earlier version has not said it; what cannot be
+        written is left as it is."""
+        manifest = {**more, **self.manifest}
+        if manifest.keys() != self.manifest.keys():
+            with suppress(OSError):
+                _write_manifest(self.path, manifest)
+        return RunFolder(self.path, manifest)
+
     def seconds(self) -> float:
         """What the finished rows took to compute."""
         return sum(float(_read_schema(part).metadata.get(SECONDS, b"0")) for part in self.parts())
@@ -196,11 +212,17 @@ def open_run(
     that lies there is taken as it is. Raises InputError where the folder holds rows of other settings,
     RunError where it cannot be written or read, or is to be overwritten while another process fills it.
     """
+    path = run_path(out, model, attack, manifest, formerly)
+    return RunFolder(path, open_folder(path, manifest, overwrite=overwrite))
+
+
+def run_path(out: Path, model: str, attack: str, manifest: Mapping[str, Any], formerly: str | None = None) -> Path:
+    """Where the run of this manifest lies, or would lie; arguments as of ``open_run``."""
     out, name = out.absolute(), f"{safe_name(attack)}-{fingerprint(manifest['identity'])}"  # the caller may chdir
     path = model_folder(out, model) / name
     if formerly and not path.exists() and (earlier := model_folder(out, formerly) / name).exists():
-        path = earlier
-    return RunFolder(path, open_folder(path, manifest, overwrite=overwrite))
+        return earlier
+    return path
 
 
 def open_folder(path: Path, manifest: Mapping[str, Any], *, overwrite: bool = False) -> dict[str, Any]:
@@ -211,11 +233,18 @@ def open_folder(path: Path, manifest: Mapping[str, Any], *, overwrite: bool = Fa
             shutil.rmtree(path)
         path.mkdir(parents=True, exist_ok=True)
         if not (path / MANIFEST).exists():
-            with whole_file(path / MANIFEST) as temporary:
-                temporary.write_text(json.dumps(manifest, indent=2) + "\n")
+            with (path / f"{LOCK}open").open("a+") as lock:
+                _wait_for(lock)
+                if not (path / MANIFEST).exists():  # of two that begin it, the second finds the first one's
+                    _write_manifest(path, manifest)
     found = read_manifest(path / MANIFEST)
     check_same(found["identity"], json.loads(json.dumps(manifest["identity"])), path)
     return found
+
+
+def _write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
+    with whole_file(path / MANIFEST) as temporary:
+        temporary.write_text(json.dumps(manifest, indent=2) + "\n")
 
 
 @contextmanager

@@ -213,13 +213,14 @@ def test_only_what_is_missing_is_computed(robust, tmp_path):
     first = el.profile(robust, "digits", ["fgsm"], n=20, out=tmp_path)
     seen, hook = count_images(robust)
     again = el.profile(robust, "digits", ["fgsm"], n=20, out=tmp_path)
-    assert sum(seen) == 1  # the one image that checks model and data
+    assert seen == [1, 4, 5]  # the image that checks model and data, and those that tell who the model is
+    seen.clear()
     more = el.profile(robust, "digits", ["fgsm"], n=30, out=tmp_path)
-    assert sum(seen) == 2 + 10 * 3  # clean, attack, adversarial
+    assert seen == [1, 4, 5, 4, 5, 10, 10, 10]  # of this request and of the rows' own; clean, attack, adversarial
     seen.clear()
     el.profile(robust, "digits", ["fgsm"], n=20, out=tmp_path, overwrite=True)
     hook.remove()
-    assert sum(seen) == 1 + 20 * 3
+    assert seen[-3:] == [20, 20, 20]
     pd.testing.assert_frame_equal(first.frame(), again.frame())
     grown = more.frame()
     assert grown["attack"].value_counts().to_dict() == {"natural": 30, "fgsm": 30}

@@ -51,10 +51,10 @@ def test_shares_in_one_folder_come_together(robust, alone, tmp_path):
     parts = [el.profile(robust, out=tmp_path, shard=shard, **OPTIONS) for shard in ("1/2", "2/2")]
     assert [len(part) for part in parts] == [8, 10]
     calls = []
-    hook = robust.register_forward_hook(lambda *_: calls.append(1))
+    hook = robust.register_forward_hook(lambda module, args, logits: calls.append(len(logits)))
     together = el.profile(robust, out=tmp_path, **OPTIONS).frame()
     hook.remove()
-    assert len(calls) == 1  # the image that checks model and data: nothing is computed again
+    assert calls == [1, 4, 5]  # whether model and data fit, and who the model is: nothing is computed again
     pd.testing.assert_frame_equal(together, alone, rtol=1e-5, atol=1e-5)
 
 

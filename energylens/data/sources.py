@@ -95,10 +95,15 @@ class Prepared:
     def image_shape(self) -> tuple[int, ...]:
         return tuple(self.images(torch.tensor([0])).shape[1:])
 
-    @cached_property
+    @property
     def digest(self) -> str:
         """sha256 of the preprocessing's name and the digest of what it prepares."""
         return hashlib.sha256(f"{self.preprocessing.name}\n{self.source.digest}\n".encode()).hexdigest()
+
+    @property
+    def former_digest(self) -> None:
+        """None: it was the same."""
+        return None
 
     def images(self, indices: Tensor) -> Tensor:
         return self.preprocessing.images(self._bytes(indices))

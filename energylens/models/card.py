@@ -108,7 +108,8 @@ def module_digest(module: nn.Module) -> str:
     For every submodule, in order and once a place it stands at: its class; its parameters and buffers, saved or not;
     its plain attributes, which are numbers, texts, None, functions by name, tensors, and tuples or lists of these; and
     the source file of a class that is of no installed package, for a user's own `forward` may change any day.
-    Independent of the device, the mode, `requires_grad` and the process; attributes that begin with _ are left out.
+    Independent of the device, the mode, `requires_grad` and the process; attributes that begin with _ are left out. It
+    does not see closures, partials, globals, helper modules or hooks: the answers of `identity.py` are for these.
     """
     digest = hashlib.sha256()
     for name, part in module.named_modules(remove_duplicate=False):
