@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,11 @@ from energylens.generation.sampler import sample
 from energylens.generation.settings import GenerationSettings
 from energylens.generation.starts import Material, check_starts, draw_starts
 from energylens.generation.training_images import nearest, reference_energies
+from energylens.identity import Witness, checked, own_folder, own_identity, spread
 from energylens.manifest import shared_identity, software
 from energylens.models import ModelCard, current_card
 from energylens.profiling import BATCH_SIZES, Listener, Progress
-from energylens.run_folder import RunFolder, holding, open_run
+from energylens.run_folder import RunFolder, holding, open_run, run_path
 from energylens.shards import RANKS, Ranks, joined_ranks
 from energylens.store import Memory, Store
 from energylens.subject import Data, check_fit, device_of, the_module, whole_split
@@ -88,18 +90,25 @@ def generate(
         raise InputError(f"images of {channels} channels cannot be kept as PNG, only of 1 or 3: leave out out")
     with frozen(module, seed), ExitStack() as stack:
         check_fit(module, card, train)
+        witness = Witness(module, train, train.digest)
         reference = torch.full((len(train.classes),), torch.nan, device=device_of(module))
         if settings.needs_reference:
-            reference = reference_energies(module, train, settings.loss, labels)
+            reference = reference_energies(module, train, settings.loss, labels, witness.known_as)
         manifest = _manifest(module, card, train, settings, labels, seed)
         with ranks.first_goes_first():  # it makes, or empties, the folder
-            store = _store(out, card, settings, manifest, overwrite and ranks.rank == 0)
+            store = _store(out, card, settings, manifest, overwrite and ranks.rank == 0, witness)
         if isinstance(store, RunFolder):
             stack.enter_context(holding(store.path, str(ranks.shard) if ranks.rank else "whole"))
         sight = sight_of(module, kernels, train.batch(0, PROBED)[0].to(device_of(module)))
         network = list(sight.networks.values())[-1]
-        maker = _Maker(Material(module, train, settings), network, labels, reference, seed)
+        looks = settings.features != "pixels"  # else nothing that the model says of them is remembered
+        material = Material(module, train, settings, witness.known_as if looks else None)
+        maker = _Maker(material, network, labels, reference, seed)
         _fill(store, maker, ranks.shard.positions(n), size, listener)
+        if out is not None and isinstance(store, Memory):  # of a model that is not steady
+            store = Memory.joined(ranks.gather(store))
+            if ranks.rank == 0:
+                store = _settled(store, Path(out), card, settings)
         ranks.wait()  # until everybody's images are there
         rows = store.rows().sort_values("index", ignore_index=True)
         if isinstance(store, RunFolder) and ranks.rank == 0:
@@ -116,7 +125,7 @@ def generate(
         tuple(reference.tolist()),
         folder=store.path if isinstance(store, RunFolder) else None,
         seconds=store.seconds(),
-        notes=(sight.note,) if sight.note else (),
+        notes=tuple(filter(None, (sight.note, None if out is None else witness.note()))),
     )
 
 
@@ -162,15 +171,64 @@ def _manifest(
     }
 
 
+def _name(settings: GenerationSettings) -> str:
+    return f"generate-{settings.start}"
+
+
 def _store(
-    out: str | Path | None, card: ModelCard, settings: GenerationSettings, manifest: dict[str, Any], overwrite: bool
+    out: str | Path | None,
+    card: ModelCard,
+    settings: GenerationSettings,
+    manifest: dict[str, Any],
+    overwrite: bool,
+    witness: Witness,
 ) -> Store:
+    """Where the images are kept: this model's folder, or memory, also where they must be whole before they are kept."""
     if out is None:
         return Memory(manifest)
-    return open_run(
-        Path(out), card.folder_name(manifest["identity"]["model"]), f"generate-{settings.start}", manifest,
-        overwrite=overwrite, formerly=card.short_name,
-    )  # fmt: skip
+
+    def own(common: Mapping[str, Any]) -> dict[str, Any]:
+        return {**manifest, "identity": dict(common), **witness.told()}
+
+    def places(common: Mapping[str, Any]) -> list[Path]:
+        return [run_path(Path(out), card.folder_name(common["model"]), _name(settings), own(common), card.short_name)]
+
+    knows = witness.recognises if overwrite else partial(_made_by, witness)
+    former = witness.samples.former_digest
+    told = own(own_identity(manifest["identity"], former, places, knows, overwrite=overwrite))
+    if not witness.steady:
+        return Memory(told)
+    return own_folder(_open(Path(out), card, settings, told, overwrite=overwrite), witness)
+
+
+def _open(
+    out: Path, card: ModelCard, settings: GenerationSettings, manifest: Mapping[str, Any], *, overwrite: bool
+) -> RunFolder:
+    model = card.folder_name(manifest["identity"]["model"])
+    return open_run(out, model, _name(settings), manifest, overwrite=overwrite, formerly=card.short_name)
+
+
+def _made_by(witness: Witness, folder: RunFolder) -> bool:
+    """Whether a folder's images are the model's: by what its manifest keeps, and by the energies of some of them."""
+    if not witness.recognises(folder):
+        return False
+    rows = folder.rows() if witness.steady else folder.rows().head(0)
+    some = rows.iloc[spread(range(len(rows)), checked(folder))]
+    if not len(some):
+        return True
+    images = folder.images(some["index"].tolist())["images"].to(device_of(witness.model))
+    with torch.no_grad():
+        logits = witness.model(images).float().cpu()
+    energies = torch.tensor(some[["marginal", "joint"]].to_numpy("float32"))
+    return witness.gave(energies, logits, torch.tensor(some["label"].to_numpy()))
+
+
+def _settled(store: Store, out: Path, card: ModelCard, settings: GenerationSettings) -> RunFolder:
+    """The folder that the images of a model that is not steady are kept in, in place of those of its last run."""
+    rows = store.rows()
+    folder = _open(out, card, settings, store.manifest, overwrite=True)
+    folder.write(rows, store.seconds(), store.images(rows["index"].tolist()))
+    return folder
 
 
 @dataclass(frozen=True)

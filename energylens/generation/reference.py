@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -19,6 +20,8 @@ from energylens.run_folder import fingerprint, safe_name, writing
 from energylens.whole_file import whole_file
 
 FOLDER = "reference"  # in the runs
+CHECKED = 4  # images whose features are computed again before kept statistics are used
+ROUNDING = 1e-3  # how far they may lie apart, as a share of an image's largest: other devices and batch sizes
 MANIFOLD = 10_000  # at most so many real features are kept for what looks at all pairs
 
 
@@ -40,25 +43,56 @@ class Reference:
 def reference(samples: Samples, extractor: Extractor, batch_size: int, out: Path | None) -> Reference:
     """The statistics of a whole split, computed once for this data and this feature space.
 
-    out: where they are kept, ``out/reference/<data>-<split>-<features>-<hash>.safetensors``; None for nowhere. Raises
-    RunError where the file is damaged or cannot be written.
+    out: where they are kept, ``out/reference/<data>-<split>-<features>-<hash>.safetensors``; None for nowhere. Those of
+    a feature space that has the same digest and gives other features have a file of their own; a randomised one's are
+    not kept. Raises RunError where the file is damaged or cannot be written.
     """
-    if out is None:
+    if out is None or not _steady(samples, extractor):
         return _computed(samples, extractor, batch_size)
     identity = {
         "data": samples.digest, "classes": samples.kept, "split": samples.split, "features": extractor.digest,
         "nearest": NEAREST, "manifold": MANIFOLD,
     }  # fmt: skip
     name = safe_name(f"{samples.name}-{samples.split}-{extractor.name}")
-    path = out / FOLDER / f"{name}-{fingerprint(identity)}.safetensors"
-    if path.exists():
-        return _read(path)
+    for number in count(1):
+        told = identity if number == 1 else identity | {"number": number}
+        path = out / FOLDER / f"{name}-{fingerprint(told)}.safetensors"
+        if not path.exists():
+            break
+        if _has_features(found := _read(path), samples, extractor):
+            return found
     computed = _computed(samples, extractor, batch_size)
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as temporary:
             save_file({name: tensor.contiguous() for name, tensor in asdict(computed).items()}, temporary)
     return computed
+
+
+def _steady(samples: Samples, extractor: Extractor) -> bool:
+    """Whether an image has the same features alone and among others."""
+    images = to_bytes(samples.batch(0, CHECKED)[0])
+    return _close(extractor(images)[0][-1:], extractor(images[-1:])[0])
+
+
+def _has_features(there: Reference, samples: Samples, extractor: Extractor) -> bool:
+    """Whether the first features of a reference are what the extractor makes of the same images now."""
+    kept = there.features[:CHECKED]
+    positions = torch.arange(len(kept)) * _stride(samples)
+    return _close(extractor(to_bytes(samples.subset(positions).images))[0], kept)
+
+
+def _close(features: Tensor, others: Tensor) -> bool:
+    """Whether features (N, D) agree, to a share of an image's largest."""
+    if features.shape != others.shape:
+        return False
+    largest = others.abs().amax(dim=1, keepdim=True)
+    return bool(((features - others).abs() <= ROUNDING * largest).all())
+
+
+def _stride(samples: Samples) -> int:
+    """Of how many images the features of one are kept."""
+    return -(-len(samples) // MANIFOLD)
 
 
 def _read(path: Path) -> Reference:
@@ -68,7 +102,7 @@ def _read(path: Path) -> Reference:
 
 def _computed(samples: Samples, extractor: Extractor, batch_size: int) -> Reference:
     """Sums over batches, so that memory does not grow with the data set."""
-    every = -(-len(samples) // MANIFOLD)
+    every = _stride(samples)
     total, products, kept = torch.zeros(1), torch.zeros(1), []
     for at in range(0, len(samples), batch_size):
         features = extractor(to_bytes(samples.batch(at, at + batch_size)[0]))[0].double()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,7 +15,6 @@ from energylens.data import Samples
 from energylens.errors import InputError
 from energylens.generation.components import Components, principal_components, whole_gaussian
 from energylens.generation.penultimate import penultimate
-from energylens.models import weights_digest
 from energylens.subject import device_of
 
 if TYPE_CHECKING:
@@ -29,11 +29,18 @@ _SEEN: dict[tuple[str, ...], Tensor] = {}  # and what a model made of the images
 
 @dataclass(frozen=True)
 class Material:
-    """What starts are made of. train: the training images of all classes, whose labels are the model's."""
+    """What starts are made of. train: the training images of all classes, whose labels are the model's. known_as: what
+    is remembered by in this process of what the model makes of them (``Witness.known_as``), None for nothing."""
 
     model: nn.Module
     train: Samples
     settings: GenerationSettings
+    known_as: tuple[str, ...] | None = None
+
+    @cached_property
+    def contents(self) -> str:
+        """The training images' digest, as it was when it was first asked for."""
+        return self.train.digest
 
     def images(self, label: int) -> Tensor:
         """The class's training images, flattened, (n, D), on the model's device."""
@@ -44,16 +51,21 @@ class Material:
         """What the class's images, (n, D), are compared by: pixels or penultimate features, (n, F)."""
         if self.settings.features == "pixels":
             return images
-        key = (self.train.digest, str(self.train.kept), weights_digest(self.model), str(label))
+        if self.known_as is None:
+            return self._features(images)
+        key = (*self.known_as, str(label))
         if key not in _SEEN:
-            blocks = torch.split(images.view(-1, *self.train.image_shape), BATCH)
-            _SEEN[key] = torch.cat([penultimate(self.model, block)[0].flatten(1) for block in blocks])
+            _SEEN[key] = self._features(images)
         return _SEEN[key]
+
+    def _features(self, images: Tensor) -> Tensor:
+        blocks = torch.split(images.view(-1, *self.train.image_shape), BATCH)
+        return torch.cat([penultimate(self.model, block)[0].flatten(1) for block in blocks])
 
     def class_components(self, label: int) -> Components:
         """The principal components of a class, once a process."""
         settings, device = self.settings, device_of(self.model)
-        key = (self.train.digest, str(self.train.kept), str(label), str(settings.retained), str(device))
+        key = (self.contents, str(self.train.kept), str(label), str(settings.retained), str(device))
         if key not in _KEPT:
             _KEPT[key] = principal_components(self.images(label), settings.retained)
         return _KEPT[key]

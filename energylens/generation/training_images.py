@@ -7,19 +7,23 @@ from torch import Tensor, nn
 
 from energylens.data import Samples
 from energylens.generation.sampler import LOSSES
-from energylens.models import module_digest
 from energylens.subject import device_of, float_logits
 
 BATCH = 500  # training images at once
 _KNOWN: dict[tuple[str, ...], float] = {}  # of this process: (model, data, loss, class) -> mean
 
 
-def reference_energies(model: nn.Module, train: Samples, loss: str, labels: Tensor) -> Tensor:
-    """The mean loss of each class's training images, (K,) nats, of the classes among ``labels``; NaN for the others."""
-    identity = (module_digest(model), train.digest, str(train.kept), loss)
+def reference_energies(
+    model: nn.Module, train: Samples, loss: str, labels: Tensor, known_as: tuple[str, ...] | None = None
+) -> Tensor:
+    """The mean loss of each class's training images, (K,) nats, of the classes among ``labels``; NaN for the others.
+
+    known_as: what they are remembered by in this process (``Witness.known_as``), None for not at all.
+    """
     means = torch.full((len(train.classes),), torch.nan)
     for label in sorted(set(labels.tolist())):
-        if (key := (*identity, str(label))) not in _KNOWN:
+        key = (*(known_as or ()), loss, str(label))
+        if known_as is None or key not in _KNOWN:
             _KNOWN[key] = _mean_loss(model, train.subset((train.labels == label).nonzero()), loss)
         means[label] = _KNOWN[key]
     return means.to(device_of(model))

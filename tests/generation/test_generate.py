@@ -124,10 +124,11 @@ def test_only_what_is_missing_is_made(robust, tmp_path):
     seen = []
     hook = robust.register_forward_hook(lambda module, args, out: seen.append(len(out)))
     again = el.generate(robust, n=6, out=tmp_path, **FAST)
-    assert max(seen) == 1  # does it fit?
+    assert seen == [1, 4, 5, 4]  # does it fit, is it the same model, and are these its images?
+    seen.clear()
     more = el.generate(robust, n=8, out=tmp_path, **FAST)
     hook.remove()
-    assert max(seen) == 2
+    assert seen[:4] == [1, 4, 5, 4] and max(seen[4:]) == 2
     assert torch.equal(first.images, again.images) and torch.equal(first.images, more.images[:6])
     assert len(list((first.folder / "images").iterdir())) == 8
     assert el.generate(robust, n=6, out=tmp_path, steps=4).folder != first.folder
@@ -149,7 +150,7 @@ def test_nan_leaves_nothing_half_written(tmp_path):
 
         def forward(self, x):
             self.calls += 1
-            return robust(x) * (1 if self.calls < 4 else torch.nan)
+            return robust(x) * (1 if self.calls < 6 else torch.nan)  # two that ask who it is
 
     with pytest.raises(el.RunError, match="the chain of sample 0 runs into NaN or infinity at step 2"):
         el.generate(Bursting(), "digits", n=4, out=tmp_path)
