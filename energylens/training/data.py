@@ -45,7 +45,7 @@ class Images:
 class TrainingData:
     """train: what is learnt; probe: the first of it, without augmentation and before any were left out, so that it is
     the same whatever rule leaves them out; val: held back, maybe empty; test. digest: of all that the images follow
-    from, and of who was left out."""
+    from, and of who was left out; former_digest: what earlier versions told in its place."""
 
     train: Images
     probe: Images
@@ -53,6 +53,7 @@ class TrainingData:
     test: Images
     classes: tuple[str, ...]
     digest: dict[str, Any]
+    former_digest: dict[str, Any]
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -94,6 +95,8 @@ def load_training_data(settings: TrainSettings, root: str | Path | None, device:
         tested[:limit],
         train.classes,
         digest,
+        digest
+        | {name: samples.former_digest or samples.digest for name, samples in (("train", train), ("test", test))},
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import platform
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -19,13 +19,15 @@ from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from energylens.attacks.frozen import frozen
 from energylens.attacks.noise import BatchNoise, key
-from energylens.errors import InputError
+from energylens.errors import InputError, RunError
+from energylens.identity import PROBES, Answers, ask
 from energylens.models.architectures import architecture, normalized
-from energylens.run_folder import fingerprint, holding, open_folder, safe_name, writing
+from energylens.run_folder import MANIFEST, fingerprint, holding, open_folder, read_manifest, safe_name, writing
 from energylens.shards import launched_ranks, meeting
 from energylens.training.attacker import Attacker, make_attacker
-from energylens.training.checkpoint import BEST, LAST, copy_weights, load_state, save_state, save_weights
+from energylens.training.checkpoint import BEST, LAST, STATE, copy_weights, load_state, save_state, save_weights
 from energylens.training.data import Batches, TrainingData, load_training_data
 from energylens.training.evaluation import Share
 from energylens.training.history import History
@@ -210,7 +212,14 @@ class Run:
             "watch": None if self.watch is None else self.watch.state_dict(),
             "best": list(self.best),
             "stopped": self.stopped,
+            "answers": self._answers().told(),
         }
+
+    def _answers(self) -> Answers:
+        """What the judged network answers to the first images of the probe."""
+        x = self.data.probe[:PROBES].x
+        with frozen(self.twin):
+            return ask(self.twin, x, tuple(range(len(x))))
 
     @contextmanager
     def resumed(self) -> Iterator[None]:
@@ -240,9 +249,22 @@ class Run:
             switch.load_state_dict(state["switches"][name])
         if self.watch is not None and state["watch"] is not None:
             self.watch.load_state_dict(state["watch"])
+        self._check_answers(state.get("answers"))
         self.epoch, self.stopped = state["epoch"], state["stopped"]
         self.best = (int(state["best"][0]), float(state["best"][1]))
         self.history = History.read(self.folder, self.epoch)
+
+    def _check_answers(self, told: dict[str, Any] | None) -> None:
+        """Refuse to go on with another network or other images than made the state; an earlier version's says nothing.
+
+        Raises RunError.
+        """
+        self.judged()
+        if told is not None and not Answers.read(told, self.folder / STATE).agree(self._answers()):
+            raise RunError(
+                f"the network in {self.folder} answers otherwise than when it was saved: its code, the images or a "
+                "library have changed since. Go on with what it was trained with, or --overwrite starts this run anew"
+            )
 
 
 def open_run(
@@ -274,8 +296,7 @@ def open_run(
         network.compile()
     generator = Generator(accelerator.device)
     attacker = make_attacker(settings, network, BatchNoise(generator))
-    identity = _identity(settings, data)
-    folder = (folder or out / FOLDER / f"{safe_name(settings.name)}-{fingerprint(identity)}").absolute()
+    folder, identity = _place(settings, data, out, folder)
     if accelerator.is_main_process:
         open_folder(folder, _manifest(identity, settings), overwrite=overwrite)
     switches = {name: ErrorSwitch() for name in settings.reg if REGULARIZERS[name].switched}
@@ -315,9 +336,21 @@ def _network(
     return network.train()
 
 
-def _identity(settings: TrainSettings, data: TrainingData) -> dict[str, Any]:
+def _place(settings: TrainSettings, data: TrainingData, out: Path, folder: Path | None) -> tuple[Path, dict[str, Any]]:
+    """Where the run is kept, in ``folder`` where the user names one, and its identity: that of an earlier version,
+    which gave the data another digest, where it lies there."""
+    for digest in (data.former_digest, data.digest):
+        identity = _identity(settings, digest)
+        own = (folder or out / FOLDER / f"{safe_name(settings.name)}-{fingerprint(identity)}").absolute()
+        with suppress(RunError):  # what cannot be read is another's business, or is to be overwritten
+            if fingerprint(read_manifest(own / MANIFEST)["identity"]) == fingerprint(identity):
+                break
+    return own, identity
+
+
+def _identity(settings: TrainSettings, data: dict[str, Any]) -> dict[str, Any]:
     """What a run depends on: who is left out and the digest of the model that tells, not where that lies."""
-    return {"settings": settings.manifest() | {"omit_by": None}, "data": data.digest}
+    return {"settings": settings.manifest() | {"omit_by": None}, "data": data}
 
 
 def _manifest(identity: dict[str, Any], settings: TrainSettings) -> dict[str, Any]:
