@@ -689,13 +689,23 @@ class TestTraining:
         (folder,) = (out / "train").iterdir()
         return folder
 
-    def test_a_network_whose_code_has_changed_is_refused(self, tmp_path, monkeypatch):
+    @staticmethod
+    def forget_answers(folder):
+        """Make the state what an earlier version wrote."""
+        state = torch.load(folder / "state.pt", weights_only=True)
+        del state["answers"]
+        torch.save(state, folder / "state.pt")
+
+    @pytest.mark.parametrize("earlier", [False, True])
+    def test_a_network_whose_code_has_changed_is_refused(self, earlier, tmp_path, monkeypatch):
         folder = self.interrupted(tmp_path)
+        if earlier:
+            self.forget_answers(folder)
         network = training_run._network
 
         def changed(*args):
             core = network(*args)
-            core.register_forward_pre_hook(lambda module, inputs: (inputs[0] / 2,))
+            core.register_forward_pre_hook(lambda module, inputs: (1 - inputs[0],))
             return core
 
         monkeypatch.setattr(training_run, "_network", changed)
@@ -718,9 +728,7 @@ class TestTraining:
 
     def test_a_state_of_an_earlier_version_goes_on(self, tmp_path):
         folder = self.interrupted(tmp_path)
-        state = torch.load(folder / "state.pt", weights_only=True)
-        del state["answers"]
-        torch.save(state, folder / "state.pt")
+        self.forget_answers(folder)
         assert len(loop.train(self.settings, out=tmp_path, device="cpu").history) == 2
 
     def test_who_is_left_out_is_the_reference_models_own_choice(self, monkeypatch, tmp_path):

@@ -41,6 +41,7 @@ from energylens.training.watch import EnergyWatch
 from energylens.whole_file import sweep
 
 FOLDER = "train"  # in the runs
+SLACK = 0.01  # of the probe's accuracy, a share: rounding on another device turns few predictions
 PACKAGES = ("energylens", "torch", "torchvision", "accelerate")
 
 
@@ -249,22 +250,32 @@ class Run:
             switch.load_state_dict(state["switches"][name])
         if self.watch is not None and state["watch"] is not None:
             self.watch.load_state_dict(state["watch"])
-        self._check_answers(state.get("answers"))
         self.epoch, self.stopped = state["epoch"], state["stopped"]
         self.best = (int(state["best"][0]), float(state["best"][1]))
         self.history = History.read(self.folder, self.epoch)
+        self._check_network(state.get("answers"))
 
-    def _check_answers(self, told: dict[str, Any] | None) -> None:
-        """Refuse to go on with another network or other images than made the state; an earlier version's says nothing.
+    def _check_network(self, told: dict[str, Any] | None) -> None:
+        """Refuse to go on with another network, or other images, than made the state. Raises RunError.
 
-        Raises RunError.
+        told: its answers; None in a state of an earlier version, which is judged by the last epoch's accuracy.
         """
-        self.judged()
-        if told is not None and not Answers.read(told, self.folder / STATE).agree(self._answers()):
+        network = self.judged()
+        if told is None:
+            same = not abs(self._right_on_probe(network) - self.history.epochs[-1]["train_clean"]) > SLACK  # not of nan
+        else:
+            same = Answers.read(told, self.folder / STATE).agree(self._answers())
+        if not same:
             raise RunError(
                 f"the network in {self.folder} answers otherwise than when it was saved: its code, the images or a "
                 "library have changed since. Go on with what it was trained with, or --overwrite starts this run anew"
             )
+
+    def _right_on_probe(self, network: nn.Module) -> float:
+        """Accuracy on the probe, a share in [0, 1]."""
+        with frozen(network), torch.no_grad():
+            right = [(network(x).argmax(dim=1) == y).sum() for x, y, _ in Share().batches(self.data.probe)]
+        return sum(map(int, right)) / len(self.data.probe)
 
 
 def open_run(
