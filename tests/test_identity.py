@@ -371,7 +371,7 @@ def test_answers_that_cannot_be_read_are_said(change, digits, tmp_path):
 def test_a_folder_begun_meanwhile_for_another_model_is_said(digits, tmp_path, monkeypatch):
     profiled(Pre(lambda x: x), digits, tmp_path)
 
-    def unaware(folder, common, *_, **__):
+    def unaware(common, *_, **__):
         return dict(common)
 
     monkeypatch.setattr("energylens.attack_run.own_identity", unaware)
