@@ -121,6 +121,11 @@ class Drawn:
         sha.update(self.labels.contiguous().numpy().data)
         return sha.hexdigest()
 
+    @property
+    def former_digest(self) -> None:
+        """None: it was the same."""
+        return None
+
     def images(self, indices: Tensor) -> Tensor:
         batch = torch.empty(len(indices), *self.image_shape)
         for slot, index in zip(batch, indices.tolist(), strict=True):
