@@ -9,8 +9,8 @@ import pandas as pd
 
 from analyses.digits_runs import last_of, trained
 from analyses.lab import Lab
-from energylens.published import accuracy_interval
 from energylens.record import Record
+from energylens.sign_test import accuracy_interval
 
 PAPER_MODELS = (
     "Standard", "Andriushchenko2020Understanding", "Wong2020Fast", "Engstrom2019Robustness", "Rice2020Overfitting",

@@ -19,9 +19,9 @@ from energylens.data import DATA_SETS, Samples, load_data
 from energylens.data.choice import CHOICES
 from energylens.errors import InputError, RunError
 from energylens.identity import CONTENTS
-from energylens.ladder import MEANING, ladder
-from energylens.published import accuracy_interval
+from energylens.ladder import RULES, ladder, robust_overfitting
 from energylens.record import AttackRecord, Record
+from energylens.sign_test import accuracy_interval
 
 KEEPS_IMAGES = frozenset(row.name for row in ATTACKS if row.keeps_images)  # whether asked to or not
 TOLD = ("index", "linf", "marginal_clean", "marginal_adv", "joint_clean", "joint_adv")  # of a sample
@@ -38,10 +38,24 @@ def attack_table(record: Record) -> pd.DataFrame:
     return table.join(pd.DataFrame(intervals, columns=["accuracy_low", "accuracy_high"]))
 
 
-def rung_table(record: Record) -> pd.DataFrame:
+def rung_table(record: Record, training: Record | None = None) -> pd.DataFrame:
     """The rungs of the sanity ladder that the record alone can tell, a row a rung (``record.Rung``), and beside it
-    ``meaning``: what its violation usually means."""
-    return pd.DataFrame([asdict(rung) | {"meaning": MEANING[rung.rule]} for rung in ladder(record)])
+    ``meaning``, what its violation usually means, and ``remedy``. training: the same model's record on its training
+    images, where there is one."""
+    rungs = ladder(record) + (() if training is None else robust_overfitting(record, training))
+    return pd.DataFrame([asdict(rung) | asdict(RULES[rung.rule]) for rung in rungs])
+
+
+def training_twin(record: Record, others: Sequence[Record]) -> Record | None:
+    """To a record on test images that of the same model on the training images of the same data; None without one."""
+    return next((one for one in others if _subject(one, "train") == _subject(record, "test") is not None), None)
+
+
+def _subject(record: Record, split: str) -> tuple[Any, ...] | None:
+    """What both records of a model share; None for one on another split."""
+    identity = record.attacks[0].manifest["identity"]
+    data = identity["dataset"]
+    return (identity["model"], data["name"], data.get("classes")) if data["split"] == split else None
 
 
 def natural_samples(record: Record, root: Path | None = None) -> Samples:

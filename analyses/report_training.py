@@ -11,8 +11,8 @@ import pandas as pd
 from analyses.early_warning import failure
 from analyses.training_runs import TrainingRun
 from energylens.errors import InputError
-from energylens.published import accuracy_interval
 from energylens.run_folder import MANIFEST, read_manifest
+from energylens.sign_test import accuracy_interval
 from energylens.training.checkpoint import BEST
 from energylens.training.methods import METHODS
 from energylens.training.regularizers import REGULARIZERS

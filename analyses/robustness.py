@@ -10,8 +10,9 @@ import pandas as pd
 from analyses.digits_runs import last_of, trained
 from analyses.lab import Lab
 from analyses.model_survey import PAPER_MODELS
-from energylens.published import accuracy_interval, published_accuracy
+from energylens.published import published_accuracy
 from energylens.record import Record
+from energylens.sign_test import accuracy_interval
 
 ATTACKS = ("pgd,steps=50", "autoattack")
 SCALES: dict[str, dict[str, Any]] = {

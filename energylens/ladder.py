@@ -5,13 +5,21 @@
     huge-eps   PGD with a radius that spans the whole image range fells about all
     noise      PGD fells as many as uniform noise in its ball
 
-The first two are read off the record. The others ask the model about its first PROBED samples. Accuracies are compared
-sample by sample: a rung is violated where an exact one-sided test says at LEVEL that the difference is not chance.
+and what must not, if the model is to be as robust as its accuracies say (``overfitting.py``):
+
+    catastrophic overfitting   many samples are robust to a single step and broken by many steps
+    robust overfitting         many more training images are robust than test images
+
+The first two and the last two are read off records. The others ask the model about its first PROBED samples.
+Accuracies are compared sample by sample: a rung is violated where an exact one-sided test says at LEVEL that the
+difference is not chance.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import permutations
 
 import torch
@@ -21,20 +29,38 @@ from energylens.attacks.ascent import Ascent, ascend
 from energylens.attacks.noise import Noise
 from energylens.attacks.norms import NORMS
 from energylens.attacks.strength import Contender, contender, is_larger, is_stronger
+from energylens.overfitting import CATASTROPHIC, ROBUST, Failure, Gap, OneStep, one_step_only
 from energylens.record import AttackRecord, Record, Rung
 from energylens.sign_test import LEVEL, binomial_tail, sign_test
 from energylens.subject import device_of
 
 PROBED = 64
 ANYWHERE = Ascent(eps=1.0, steps=20, relative_step=0.25)  # from x itself: a model without gradients stays right
-MEANING = {  # rule -> what a violation usually means
-    "stronger": "the stronger attack is misled or badly set",
-    "eps": "the attack loses its way in the larger ball",
-    "huge-eps": "no gradient leads to images that the attack is free to choose: gradients are masked",
-    "noise": "the gradient leads nowhere: gradients are masked",
-}
 ADVICE = "Run `energylens doctor` on the model, and believe autoattack rather than gradient attacks."
-_RULES: dict[str, Callable[[Contender, Contender], bool]] = {"stronger": is_stronger, "eps": is_larger}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a violation usually means, and what to do then."""
+
+    meaning: str
+    remedy: str = ADVICE
+
+    @classmethod
+    def of(cls, failure: Failure) -> Rule:
+        """The rule that a failure of training breaks."""
+        return cls(failure.meaning, f"What to do: {failure.remedy}.")
+
+
+RULES = {
+    "stronger": Rule("the stronger attack is misled or badly set"),
+    "eps": Rule("the attack loses its way in the larger ball"),
+    "huge-eps": Rule("no gradient leads to images that the attack is free to choose: gradients are masked"),
+    "noise": Rule("the gradient leads nowhere: gradients are masked"),
+    CATASTROPHIC.name: Rule.of(CATASTROPHIC),
+    ROBUST.name: Rule.of(ROBUST),
+}
+_PAIRED: dict[str, Callable[[Contender, Contender], bool]] = {"stronger": is_stronger, "eps": is_larger}
 
 
 def climb(record: Record, model: nn.Module, batch_size: int) -> tuple[Rung, ...]:
@@ -54,21 +80,74 @@ def climb(record: Record, model: nn.Module, batch_size: int) -> tuple[Rung, ...]
 
 def ladder(record: Record) -> tuple[Rung, ...]:
     """The rungs that the record alone can tell, without a model."""
-    return tuple(
+    paired = tuple(
         _paired(rule, weaker.name, stronger.name, _right(weaker), _right(stronger))
         for (weaker, less), (stronger, more) in permutations(_contenders(record), 2)
-        for rule, applies in _RULES.items()
+        for rule, applies in _PAIRED.items()
         if applies(more, less)
     )
+    return (*paired, *_catastrophic(record))
+
+
+def _catastrophic(record: Record) -> tuple[Rung, ...]:
+    """The pair of a single-step and a many-step attack that tells most of catastrophic overfitting, if there is one."""
+    found: list[tuple[OneStep, AttackRecord]] = []
+    for attack, many in _contenders(record):
+        under = {a.name: _right(a) for a, one in _contenders(record) if one.single_step and is_stronger(many, one)}
+        if many.outdoes_noise and under:
+            right = _right(record.attacks[0])
+            found.append(
+                (one_step_only({name: one[right] for name, one in under.items()}, _right(attack)[right]), attack)
+            )
+    if not found:
+        return ()
+    evidence, stronger = max(found, key=lambda pair: pair[0].count)
+    right = _right(record.attacks[0])
+    one, many_steps = (_share(_right(attack)[right]) for attack in (record[evidence.attack], stronger))
+    names = (CATASTROPHIC.name, evidence.attack, stronger.name)
+    return (Rung(*names, one, many_steps, evidence.n, evidence.p, holds=not evidence.found, evidence=str(evidence)),)
+
+
+def robust_overfitting(test: Record, train: Record) -> tuple[Rung, ...]:
+    """The attack of many steps that tells most of robust overfitting, if both records hold one.
+
+    test, train: records of one model on the two splits of its data set.
+    """
+    found = []
+    for attack, many in _contenders(test):
+        twin = next((one for one in train.attacks if one.manifest["identity"]["attack"] == _identity(attack)), None)
+        if many.outdoes_noise and twin is not None:
+            found.append((Gap(_count(twin), _count(attack), _delta(twin), _delta(attack)), attack.name))
+    if not found:
+        return ()
+    gap, name = max(found, key=lambda pair: pair[0].value)
+    (learnt, of), (new, n) = gap.train, gap.test
+    names = (ROBUST.name, f"{name} on training images", f"{name} on test images")
+    return (Rung(*names, learnt / of, new / n, n, math.nan, holds=not gap.found, evidence=str(gap)),)
+
+
+def _identity(attack: AttackRecord) -> object:
+    return attack.manifest["identity"]["attack"]
+
+
+def _count(attack: AttackRecord) -> tuple[int, int]:
+    """How many samples stand, and how many there are."""
+    return int(_right(attack).sum()), len(attack.rows)
+
+
+def _delta(attack: AttackRecord) -> float:
+    """Mean dE(x), in nats."""
+    return float((attack.rows["marginal_clean"] - attack.rows["marginal_adv"]).mean())
 
 
 def sentence(rung: Rung) -> str:
     """A violated rung as a reader needs it."""
-    return (
-        f"Sanity ladder, {rung.rule} VIOLATED: {rung.stronger} leaves {100 * rung.accuracy_stronger:.1f} % right, "
-        f"{rung.weaker} {100 * rung.accuracy_weaker:.1f} % (n = {rung.n}, p = {rung.p:.1g}): "
-        f"{MEANING[rung.rule]}. {ADVICE}"
+    rule = RULES[rung.rule]
+    told = rung.evidence or (
+        f"{rung.stronger} leaves {100 * rung.accuracy_stronger:.1f} % right, {rung.weaker} "
+        f"{100 * rung.accuracy_weaker:.1f} % (n = {rung.n}, p = {rung.p:.1g})"
     )
+    return f"Sanity ladder, {rung.rule} VIOLATED: {told}: {rule.meaning}. {rule.remedy}"
 
 
 def _contenders(record: Record) -> Iterator[tuple[AttackRecord, Contender]]:
@@ -92,7 +171,8 @@ def _paired(rule: str, weaker: str, stronger: str, right_weaker: Tensor, right_s
 
 
 def _share(right: Tensor) -> float:
-    return float(right.double().mean())
+    """How many are right, in [0, 1]; 0 of none."""
+    return float(right.double().mean()) if len(right) else 0.0
 
 
 class _Probe:

@@ -23,6 +23,7 @@ from energylens.attacks.radius import parse_radius, usual_norm, usual_radius, wr
 from energylens.attacks.settings import check_numbers
 from energylens.attacks.targets import check_target, choose_targets
 from energylens.data import Samples
+from energylens.doctor import remarks
 from energylens.errors import InputError, RunError
 from energylens.identity import Witness
 from energylens.ladder import climb
@@ -109,7 +110,9 @@ def profile(
         share and returns the whole record.
     diffusion: what Diff-PGD purifies with, a name, folder or hub id ``load_diffuser`` knows; by default the data set's.
     ladder: with two attacks or more, check what must hold among them (``ladder.py``): about 21 forwards and 20
-        backwards of 64 samples.
+        backwards of 64 samples. And note what the doctor would say of how the model reads these images and labels
+        (outputs that are probabilities, a missing normalisation, an accuracy at chance): at most 5 forwards of 64
+        samples, and none where the rows show that all is well.
     kernels: what the attacks look through (``attacks/kernels.py``): ``plain``, the model; ``fused``, a copy of it with
         folded batch norms, channels-last; ``bf16``, that under bfloat16 for the attacks that bear it, whose names then
         say so. An attack's own (``"pgd,kernels=bf16"``) go before. Energies are always float32.
@@ -193,7 +196,8 @@ def profile(
     if not ladder:
         return record
     with frozen(module, seed):
-        return replace(record, ladder=climb(record, module, size))
+        record = replace(record, ladder=climb(record, module, size))
+        return replace(record, notes=record.notes + remarks(module, card, record))
 
 
 def _check_usable(battery: Sequence[Attack], trajectory: bool, diffusion: str | None) -> None:

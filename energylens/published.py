@@ -6,21 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from energylens.record import AttackRecord, Record
+from energylens.sign_test import accuracy_interval
 
 AUTOATTACK = "autoattack"
-
-
-def accuracy_interval(correct: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Clopper and Pearson's exact interval of a share of n samples, in [0, 1]; Biometrika 26 (1934).
-
-    >>> low, high = accuracy_interval(0, 100)
-    >>> low, round(high, 4)
-    (0.0, 0.0362)
-    """
-    from scipy.stats import binomtest
-
-    interval = binomtest(correct, n).proportion_ci(level, method="exact")
-    return float(interval.low), float(interval.high)
 
 
 def beside_published(record: Record) -> list[str]:

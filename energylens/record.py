@@ -164,8 +164,9 @@ class AttackRecord:
 class Rung:
     """One claim of the sanity ladder (``ladder.py``): ``stronger`` must not leave more samples right than ``weaker``.
 
-    rule: a row of ``ladder.MEANING``. accuracy_weaker, accuracy_stronger: shares in [0, 1] of the same n samples; of
-    the rule huge-eps the share that may stand and the one that does. p: how likely chance alone is that far off.
+    rule: a row of ``ladder.RULES``. accuracy_weaker, accuracy_stronger: shares in [0, 1] of the same n samples; of
+    the rule huge-eps the share that may stand and the one that does. p: how likely chance alone is that far off; NaN
+    where an interval decides. evidence: what was counted instead, in words, where the two accuracies are not it.
     """
 
     rule: str
@@ -176,6 +177,7 @@ class Rung:
     n: int
     p: float
     holds: bool
+    evidence: str = ""
 
 
 @dataclass(frozen=True)

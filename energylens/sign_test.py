@@ -1,4 +1,4 @@
-"""Whether a count is larger than chance would make it."""
+"""Counts and chance: whether a count is larger than chance would make it, and how sure a share of n samples is."""
 
 from __future__ import annotations
 
@@ -27,3 +27,16 @@ def sign_test(for_it: int, against: int) -> float:
     (True, 1.0, 0.75)
     """
     return binomial_tail(for_it, for_it + against, 0.5)
+
+
+def accuracy_interval(correct: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Clopper and Pearson's exact interval of a share of n samples, in [0, 1]; Biometrika 26 (1934).
+
+    >>> low, high = accuracy_interval(0, 100)
+    >>> low, round(high, 4)
+    (0.0, 0.0362)
+    """
+    from scipy.stats import binomtest
+
+    interval = binomtest(correct, n).proportion_ci(level, method="exact")
+    return float(interval.low), float(interval.high)

@@ -125,6 +125,33 @@ def check_fit(model: nn.Module, card: ModelCard, samples: Samples) -> None:
         )
 
 
+def wanted_dtype(model: nn.Module, x: Tensor) -> str | None:
+    """The type of a model's weights, ``float64``, where it takes images of that type and not the float32 images x; None
+    where that is not what keeps them apart."""
+    x = x.to(device_of(model))
+    if _takes(model, x):
+        return None
+    return next((_named(kind) for kind in _kinds(model) if _takes(model, x.to(kind))), None)
+
+
+def _kinds(model: nn.Module) -> set[torch.dtype]:
+    """The types of its weights and buffers."""
+    return {tensor.dtype for tensor in (*model.parameters(), *model.buffers()) if tensor.is_floating_point()}
+
+
+def _named(kind: torch.dtype) -> str:
+    return str(kind).removeprefix("torch.")
+
+
+def _takes(model: nn.Module, x: Tensor) -> bool:
+    try:
+        with frozen(model), torch.no_grad():
+            model(x)
+    except Exception:  # whatever a user's network raises
+        return False
+    return True
+
+
 def _logits_of(model: nn.Module, samples: Samples) -> Tensor:
     """The logits of the first sample, (1, K); InputError where the model cannot give them."""
     x, _ = samples.batch(0, 1)
@@ -133,9 +160,16 @@ def _logits_of(model: nn.Module, samples: Samples) -> Tensor:
             logits = model(x.to(device_of(model)))
     except Exception as error:  # whatever a user's network raises at a shape it was not made for
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if kind := wanted_dtype(model, x):
+            raise InputError(
+                f"the model computes in {kind} and does not take float32 images ({reason}): convert it with "
+                "model.float()"
+            ) from error
+        coarse = ", ".join(sorted(map(_named, _kinds(model) - {torch.float32})))
+        convert = f", or convert its {coarse} weights with model.float()" if coarse else ""
         raise InputError(
             f"the model does not take {samples.title}'s images of shape {samples.image_shape} ({reason}): "
-            "choose the data set it was trained on"
+            f"choose the data set it was trained on{convert}"
         ) from error
     return check_logits(logits, 1)
 

@@ -83,3 +83,28 @@ def run(monkeypatch, capsys, tmp_path):
         return status, *capsys.readouterr()
 
     return typed
+
+
+@pytest.fixture(scope="session")
+def one_step_only():
+    """digits-standard behind an input layer that folds changes beyond half of eps back to nothing: a step of eps does
+    nothing, several small ones stop half way. So a net answers that FGSM training has collapsed."""
+    import torch
+    from torch import nn
+
+    import energylens as el
+    from energylens.models.card import ModelCard, with_card
+
+    class Folded(nn.Module):
+        def __init__(self, eps=0.028, gain=20.0):
+            super().__init__()
+            self.eps, self.gain, self.network = eps, gain, el.load_model("digits-standard")
+
+        def forward(self, x):
+            level = (16 * x.detach()).round() / 16  # the digits have 17 grey levels, more than 2 eps apart
+            change = x - level
+            folded = torch.where(change.abs() > self.eps / 2, change.sign() * self.eps - change, change)
+            return self.network(level + self.gain * folded)
+
+    card = ModelCard("folded", "module", "digits", threat_model="Linf", eps=0.028)
+    return with_card(Folded().eval(), card)

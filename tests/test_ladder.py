@@ -9,7 +9,7 @@ from torch import nn
 import energylens as el
 from energylens.attacks.battery import configure
 from energylens.attacks.strength import contender, is_larger, is_stronger
-from energylens.ladder import ladder, sentence
+from energylens.ladder import ladder, robust_overfitting, sentence
 from energylens.manifest import manifest_of, shared_identity
 from energylens.models import card_of
 from energylens.sign_test import sign_test
@@ -41,7 +41,7 @@ def rungs(record):
 def test_all_rungs_hold_where_attacks_work(name):
     climbed = el.profile(name, attacks=BATTERY, n=100).ladder
     assert all(rung.holds for rung in climbed)
-    assert {rung.rule for rung in climbed} == {"stronger", "eps", "huge-eps", "noise"}
+    assert {rung.rule for rung in climbed} == {"stronger", "eps", "huge-eps", "noise", "catastrophic overfitting"}
 
 
 def test_the_rungs_of_a_battery(record):
@@ -50,6 +50,7 @@ def test_the_rungs_of_a_battery(record):
     expected |= {("eps", "pgd,eps=0.1", "pgd"), ("huge-eps", "half of chance", "pgd,eps=1")}
     expected |= {("noise", "noise of 0.2", "pgd"), ("noise", "noise of 0.2", "pgd,steps=40")}
     expected |= {("noise", "noise of 0.1", "pgd,eps=0.1")}
+    expected |= {("catastrophic overfitting", "fgsm", "pgd")}
     assert set(rungs(record)) == expected
     rung = rungs(record)["stronger", "fgsm", "pgd"]
     accuracy = {row["attack"]: row["accuracy"] for row in record.summary()}
@@ -104,6 +105,37 @@ def test_a_healthy_model_holds_in_l2_too(mnist_root, shared_checkpoints):
     model = el.load_model(str(shared_checkpoints / "trades_mnist_smallcnn.pt"), arch="mnist-smallcnn")
     climbed = el.profile(model, "mnist", ["fgsm", "pgd"], norm="l2", n=64, data_root=mnist_root).ladder
     assert all(rung.holds for rung in climbed)
+
+
+def test_robustness_to_one_step_alone_is_catastrophic_overfitting(one_step_only):
+    """Among the images that are right without an attack, counted from the rows."""
+    record = el.profile(one_step_only, "digits", ["fgsm", "rs-fgsm", "pgd"], n=64)
+    (rung,) = (rung for rung in record.ladder if rung.rule == "catastrophic overfitting")
+    right = {a.name: (a.rows["pred_adv"] == a.rows["label"]) for a in record.attacks}
+    counts = {name: int((right["natural"] & right[name] & ~right["pgd"]).sum()) for name in ("fgsm", "rs-fgsm")}
+    assert (rung.weaker, rung.stronger, rung.n) == (max(counts, key=counts.get), "pgd", int(right["natural"].sum()))
+    assert not rung.holds and f"{100 * max(counts.values()) / rung.n:.1f} % (95 %" in rung.evidence
+    assert rung.evidence in sentence(rung) and "--reg der" in sentence(rung) and "doctor" not in sentence(rung)
+    assert all(other.holds for other in record.ladder if other is not rung)
+    assert all(rung.holds for rung in el.profile("digits-pgd", attacks=["fgsm", "trades"], n=64).ladder)
+
+
+def test_a_targeted_attack_and_one_of_another_radius_tell_nothing_of_it(one_step_only):
+    specs = ["fgsm", "pgd,target=random", "pgd,eps=0.02", "n-fgsm"]
+    record = el.profile(one_step_only, "digits", specs, n=64)
+    assert "catastrophic overfitting" not in {rung.rule for rung in record.ladder}
+
+
+def test_training_images_beside_test_images_tell_robust_overfitting():
+    """digits-pgd is as robust on new images; were it right on all training images, it would not be."""
+    test, train = (el.profile("digits-pgd", attacks=["fgsm", "pgd"], n=200, split=s) for s in ("test", "train"))
+    (healthy,) = robust_overfitting(test, train)
+    assert healthy.holds and (healthy.weaker, healthy.stronger) == ("pgd on training images", "pgd on test images")
+    rows = train["pgd"].rows
+    by_heart = replace(train["pgd"], rows=rows.assign(pred_adv=rows["label"]))
+    (told,) = robust_overfitting(test, replace(train, attacks=(train.attacks[0], by_heart)))
+    assert not told.holds and told.accuracy_weaker == 1.0 and "dE(x)" in sentence(told)
+    assert robust_overfitting(test, el.profile("digits-pgd", attacks="pgd,steps=5", n=5, split="train")) == ()
 
 
 def order(specs, eps="0.2", norm="linf"):

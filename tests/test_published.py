@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 
 import energylens as el
-from energylens.published import accuracy_interval, beside_published
+from energylens.published import beside_published
+from energylens.sign_test import accuracy_interval
 
 
 def test_the_interval_is_clopper_and_pearsons():

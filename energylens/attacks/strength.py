@@ -45,6 +45,12 @@ class Contender:
         return isinstance(s, Ascent) and s.clip and s.steps > 1 and s.steps * s.step >= CROSSING * s.eps
 
     @property
+    def single_step(self) -> bool:
+        """Whether it is a run of the ascent loop that takes one step and stays in its ball."""
+        s = self.settings
+        return isinstance(s, Ascent) and s.clip and s.steps == 1
+
+    @property
     def outdoes_noise(self) -> bool:
         """Whether it must not do worse than noise in its ball: PGD, untargeted."""
         return self.crosses_ball and self.row not in WANDERING and self.target is None

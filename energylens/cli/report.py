@@ -42,13 +42,15 @@ def command(runs: tuple[Path, ...], out: Path, samples: int, data_root: Path | N
     energylens report runs/train/* --out training.html
     """
     from analyses.profile_runs import find_runs, read_records, told_apart
+    from analyses.report_profile import training_twin
     from analyses.training_runs import group_runs, read_runs
     from energylens.report.page import render, save_page
 
     profiles, trainings = find_runs(runs)
     records = read_records(profiles)
     stories: list[ProfileStory | TrainingStory] = [
-        _profile(record, apart, samples, data_root) for record, apart in zip(records, told_apart(records), strict=True)
+        _profile(record, apart, training_twin(record, records), samples, data_root)
+        for record, apart in zip(records, told_apart(records), strict=True)
     ]
     if trainings:
         stories += [_training(label, group) for label, group in group_runs(read_runs(trainings)).items()]
@@ -56,8 +58,9 @@ def command(runs: tuple[Path, ...], out: Path, samples: int, data_root: Path | N
     click.echo(out)
 
 
-def _profile(record: Record, apart: str, count: int, root: Path | None) -> ProfileStory:
-    """One record's section; without pictures where its images cannot be had."""
+def _profile(record: Record, apart: str, training: Record | None, count: int, root: Path | None) -> ProfileStory:
+    """One record's section; without pictures where its images cannot be had. training: the same model's record on its
+    training images, where there is one."""
     from analyses import report_profile as tables
     from analyses.attack_landscape import landscape
     from energylens.errors import InputError, RunError
@@ -78,7 +81,7 @@ def _profile(record: Record, apart: str, count: int, root: Path | None) -> Profi
         seed=record.seed,
         apart=apart,
         attacks=tables.attack_table(record),
-        rungs=tables.rung_table(record),
+        rungs=tables.rung_table(record, training),
         landscape=landscape(record),
         samples=tables.abnormal_samples(record, count, samples),
         missing=missing,

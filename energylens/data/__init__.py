@@ -11,7 +11,7 @@ from energylens.preprocessing import Preprocessing, preprocessing_named
 
 if TYPE_CHECKING:
     from energylens.data.images import check_images, check_labels
-    from energylens.data.load import load_data
+    from energylens.data.load import lies_here, load_data
     from energylens.data.samples import Samples
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "check_images",
     "check_labels",
     "data_set",
+    "lies_here",
     "load_data",
     "preprocessing_named",
 ]
@@ -30,6 +31,7 @@ _HOMES = {
     "Samples": "energylens.data.samples",
     "check_images": "energylens.data.images",
     "check_labels": "energylens.data.images",
+    "lies_here": "energylens.data.load",
     "load_data": "energylens.data.load",
 }
 

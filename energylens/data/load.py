@@ -49,6 +49,24 @@ def load_data(
     return (samples if classes is None else samples.of_classes(classes)).choose(n, choose, seed)
 
 
+def lies_here(name: str, split: str, root: str | Path | None = None) -> bool:
+    """Whether the files of a split of a data set from the catalog lie on the disk, so that nothing is downloaded.
+    Of files given as a pattern, whether their folder does. root: as in ``load_data``.
+
+    >>> lies_here("digits", "train"), lies_here("imagenet", "train")
+    (True, False)
+    """
+    row = data_set(name)
+    folder = _data_root(root) / row.folder
+    return split in row.splits and all((folder / _fixed(file.path)).exists() for file in row.files_of(split))
+
+
+def _fixed(pattern: str) -> str:
+    """The part of a path before its first placeholder: itself, or the folder that the files lie in."""
+    fixed, placeholder, _ = pattern.replace("*", "<").partition("<")
+    return fixed.rpartition("/")[0] if placeholder else fixed
+
+
 def _data_root(root: str | Path | None) -> Path:
     return Path(root or os.environ.get("ENERGYLENS_DATA") or "~/.cache/energylens/data").expanduser().absolute()
 

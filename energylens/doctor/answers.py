@@ -12,12 +12,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from energylens.doctor.finding import Finding
-from energylens.doctor.patient import Patient
+from energylens.doctor.patient import ROUNDING, Patient, apart
 from energylens.energy import marginal_energy
 from energylens.errors import InputError
-from energylens.subject import check_fit
+from energylens.subject import check_fit, wanted_dtype
 
-ROUNDING = 1e-4  # of the largest logit; batches of other sizes differ by 4e-7 at most on six real models
 ALONE = 8  # images that are asked one by one
 FULL_PRECISION = (torch.float32, torch.float64)
 COARSE = "logits of this precision are steps of up to 0.1 nats: energies and small gradients drown in rounding"
@@ -30,6 +29,13 @@ def precision(patient: Patient) -> Finding:
     coarse = kinds.difference(FULL_PRECISION)
     if coarse:
         return Finding("fail", f"{_names(coarse)} weights", COARSE, "convert the model with model.float()")
+    if kind := None if patient.logit_type else wanted_dtype(patient.model, patient.x[:1]):
+        return Finding(
+            "fail",
+            f"{kind} weights, which do not take float32 images",
+            "every image here is float32: nothing can be asked of this model",
+            "convert the model with model.float()",
+        )
     if patient.logit_type not in (None, *FULL_PRECISION):
         return Finding(
             "fail", f"{_names({patient.logit_type})} logits from float32 weights", COARSE,
@@ -109,12 +115,12 @@ def finite(patient: Patient) -> Finding:
 
 def deterministic(patient: Patient) -> Finding:
     """Does it answer the same images twice with the same logits?"""
-    apart = _apart(patient.answer(patient.x), patient.logits)
-    if apart <= ROUNDING:
-        return Finding("ok", f"two forwards differ by {apart:.1g} of the largest logit")
+    off = apart(patient.answer(patient.x), patient.logits)
+    if off <= ROUNDING:
+        return Finding("ok", f"two forwards differ by {off:.1g} of the largest logit")
     return Finding(
         "fail",
-        f"two forwards differ by {apart:.2g} of the largest logit",
+        f"two forwards differ by {off:.2g} of the largest logit",
         "the model draws random numbers as it runs (noise, resizing, F.dropout without training=self.training): one "
         "gradient is that of one draw, and attacks look weaker than they are",
         "if it is a defence, attack it with --attack autoattack-rand; else switch the randomness off",
@@ -126,20 +132,15 @@ def batch_invariant(patient: Patient) -> Finding:
     few = patient.x[:ALONE]
     alone = torch.cat([patient.answer(image) for image in torch.split(few, 1)])
     backwards = patient.answer(patient.x.flip(0)).flip(0)
-    apart = max(_apart(alone, patient.logits[:ALONE]), _apart(backwards, patient.logits))
-    if apart <= ROUNDING:
-        return Finding("ok", f"alone and in another order: {apart:.1g} of the largest logit away")
+    off = max(apart(alone, patient.logits[:ALONE]), apart(backwards, patient.logits))
+    if off <= ROUNDING:
+        return Finding("ok", f"alone and in another order: {off:.1g} of the largest logit away")
     return Finding(
         "fail",
-        f"alone or in another order the logits are {apart:.2g} of the largest away",
+        f"alone or in another order the logits are {off:.2g} of the largest away",
         "an image's energy depends on who else is in the batch (batch statistics, a mean over dimension 0)",
         "use stored statistics in eval mode",
     )
-
-
-def _apart(one: Tensor, other: Tensor) -> float:
-    """The largest difference, in units of the largest logit."""
-    return float((one - other).abs().max() / other.abs().max().clamp_min(torch.finfo(other.dtype).tiny))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from energylens.doctor.finding import Finding
 from energylens.doctor.patient import Patient
-from energylens.sign_test import LEVEL, sign_test
+from energylens.sign_test import LEVEL, accuracy_interval, sign_test
 
 
 def right_range(patient: Patient) -> Finding:
@@ -44,8 +44,6 @@ def _percent(correct: Tensor) -> str:
 
 def right_labels(patient: Patient) -> Finding:
     """Is it better than guessing, and is the order of its classes that of the data?"""
-    from energylens.published import accuracy_interval
-
     plain, classes, reordered = patient.plainly_correct, len(patient.samples.classes), _reordered_correct(patient)
     measured = f"accuracy {_percent(plain)}, {_percent(reordered)} with its classes in the order that fits best"
     if _gain(plain, reordered) < LEVEL:

@@ -13,11 +13,13 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from energylens.errors import RunError
+from energylens.overfitting import CATASTROPHIC, ROBUST
 from energylens.plots import style
 from energylens.report import charts, pictures
 from energylens.whole_file import whole_file
 
 SYMBOLS = {"marginal": "E(x)", "joint": "E(x, y)"}
+FAILURES = (CATASTROPHIC.name, ROBUST.name)
 COLOURS = {
     "natural": style.NATURAL,
     "adversarial": style.ADVERSARIAL,
@@ -89,6 +91,11 @@ class ProfileStory:
     def violated(self) -> list[dict[str, Any]]:
         """The rungs that do not hold."""
         return [rung for rung in _rows(self.rungs) if not rung["holds"]]
+
+    @property
+    def overfitted(self) -> list[dict[str, Any]]:
+        """Those of them that tell of the training, not of the attacks."""
+        return [rung for rung in self.violated if rung["rule"] in FAILURES]
 
     @property
     def rows(self) -> list[dict[str, Any]]:

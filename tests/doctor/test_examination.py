@@ -173,6 +173,60 @@ def test_flat_energies_are_told_what_to_remove():
     assert "temperature" in finding.remedy and "division" in finding.remedy
 
 
+class Kinked(torch.autograd.Function):
+    """A triangle wave, 0.002 long and 0.001 high, with its own gradient."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        at = (x / 0.002) % 1
+        return 0.002 * torch.where(at < 0.5, at, 1 - at)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (x,) = ctx.saved_tensors
+        return gradient * torch.where((x / 0.002) % 1 < 0.5, 1.0, -1.0)
+
+
+class Hidden(nn.Module):
+    """Keeps its network where nobody converts it to float64."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.call = network.forward
+
+    def forward(self, x):
+        return self.call(x.float())
+
+
+def teeth(x):
+    """As steep as the identity, and steeper; half a grey level off, away from the tips of the waves."""
+    return x + 3 * (Kinked.apply(x + 0.0003) - Kinked.apply(torch.full_like(x, 0.0003)).detach())
+
+
+@pytest.mark.parametrize("wrapped", [lambda model: model, Hidden], ids=["in float64", "in float32"])
+def test_a_kinked_function_is_no_wrong_gradient_and_a_wrong_gradient_is_not_kinked(wrapped):
+    kinked = examine(wrapped(Around(before=teeth).eval()), "digits")["slope"]
+    assert kinked.verdict == "ok" and "kinked, not wrong" in kinked.measured
+    wrong = examine(wrapped(Around(before=StraightThrough.apply).eval()), "digits")["slope"]
+    assert wrong.verdict == "fail" and "0.01 to 1e-05" in wrong.measured and "at any scale" in wrong.meaning
+
+
+def test_a_smooth_model_takes_one_step_and_no_float64(monkeypatch):
+    """What the slope of a healthy model costs does not grow."""
+    monkeypatch.setattr("energylens.doctor.patient.functional_call", None)
+    finding = examine("digits-pgd")["slope"]
+    assert finding.verdict == "ok" and finding.measured.startswith("a small step does 1.00")
+
+
+@pytest.mark.parametrize("kind", ["double", "half", "bfloat16"])
+def test_weights_of_another_type_are_told_as_such(kind):
+    """Also where the model never says which type it wants, and never to take another data set."""
+    diagnosis = examine(getattr(Around(), kind)().eval(), "digits")
+    assert diagnosis.failed == ("precision",) and "model.float()" in diagnosis["precision"].remedy
+    assert diagnosis["fit"].verdict == "skipped"
+
+
 def test_logits_in_double_precision_are_healthy():
     assert examine(Around(after=lambda logits: logits.double()).eval(), "digits").healthy
 

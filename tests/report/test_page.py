@@ -19,7 +19,7 @@ from analyses.profile_runs import find_runs, read_records
 from analyses.report_profile import natural_samples, repeat
 from energylens.cli import main
 from energylens.models.zoo import resolve, shipped_weights
-from energylens.published import accuracy_interval
+from energylens.sign_test import accuracy_interval
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 LOADING = {"src", "srcset", "poster", "data", "xlink:href"}  # attributes that fetch
@@ -304,3 +304,20 @@ def test_a_preprocessing_of_ones_own_is_repeated_and_is_another_record(tmp_path)
     for record, expected in zip(records, energies, strict=True):
         images = natural_samples(record).subset(range(8)).images
         np.testing.assert_allclose(el.marginal_energy(el.load_model("digits-pgd")(images)), expected, rtol=1e-4)
+
+
+def test_overfitting_is_told_in_the_doctors_words(one_step_only, report, tmp_path):
+    """Of the training, not of the attacks: these are not to be distrusted for it."""
+    el.profile(one_step_only, "digits", ["fgsm", "pgd"], n=64, out=tmp_path / "runs")
+    text = read(report(tmp_path / "runs")[1]).text
+    assert "Catastrophic overfitting. The model withstands the single-step attack" in text
+    assert "are robust to fgsm and broken by many steps" in text and "--reg der" in text
+    assert "do not trust these attacks" not in text
+
+
+def test_two_splits_of_one_model_tell_robust_overfitting(report, tmp_path):
+    for split in ("test", "train"):
+        el.profile("digits-pgd", attacks=["fgsm", "pgd"], n=60, split=split, out=tmp_path / "runs", ladder=False)
+    text = read(report(tmp_path / "runs")[1]).text
+    assert len(re.findall(r"on training and [\d.]+ % on test images", text)) == 1  # in the test images' section
+    assert "robust overfitting, no" in text
