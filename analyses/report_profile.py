@@ -53,9 +53,10 @@ def training_twin(record: Record, others: Sequence[Record]) -> Record | None:
 
 def _subject(record: Record, split: str) -> tuple[Any, ...] | None:
     """What both records of a model share; None for one on another split."""
-    identity = record.attacks[0].manifest["identity"]
+    manifest = record.attacks[0].manifest
+    identity, prepared = manifest["identity"], manifest["model"].get("preprocessing")
     data = identity["dataset"]
-    return (identity["model"], data["name"], data.get("classes")) if data["split"] == split else None
+    return (identity["model"], prepared, data["name"], data.get("classes")) if data["split"] == split else None
 
 
 def natural_samples(record: Record, root: Path | None = None) -> Samples:

@@ -56,7 +56,7 @@ def examine(
 
 
 def model_under_test(
-    model: str | nn.Module,
+    model: str | Path | nn.Module,
     data: Data,
     *,
     n: int | None,
@@ -137,9 +137,11 @@ def _training_images(samples: Samples, card: ModelCard, *, root: str | Path | No
         return f"{NO_TRAINING}: give the data set by its name"
     if not lies_here(name, "train", root):
         return f"{NO_TRAINING}: the training split of {name} does not lie on the disk"
-    own = {"classes": samples.kept, "preprocessing": card.preprocessing}
     try:
-        return load_data(name, n=len(samples), split="train", root=root, **own, **choice)
+        return load_data(
+            name, n=len(samples), split="train", root=root, classes=samples.kept, preprocessing=card.preprocessing,
+            **choice,
+        )  # fmt: skip
     except (InputError, RunError) as error:
         return f"{NO_TRAINING}: {first_line(error)}"
 
