@@ -12,9 +12,6 @@ from __future__ import annotations
 
 import ast
 import json
-import multiprocessing
-import os
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +25,9 @@ import pandas as pd
 
 from analyses.lab import Lab
 from analyses.overfitting import PROVENANCE
+from analyses.workers import SPAWN, deaf, leave_with_parent
 from energylens.errors import InputError
+from energylens.program import run_program
 from energylens.training.recipes import settings_of
 from energylens.training.settings import TrainSettings
 from energylens.whole_file import whole_file
@@ -162,7 +161,6 @@ def work_through(arms: Sequence[Arm], desk: Desk, *, jobs: int, minutes: float) 
 
     An arm that fails (its loss diverged) is written down as failed and does not stop the others.
     """
-    spawn = multiprocessing.get_context("spawn")  # a forked torch may hang
     end, waiting = time.monotonic() + 60 * minutes, [arm for arm in arms if not desk.done(arm)]
     running: dict[str, Any] = {}
     failed: dict[str, int] = {}
@@ -175,8 +173,9 @@ def work_through(arms: Sequence[Arm], desk: Desk, *, jobs: int, minutes: float) 
                         failed[slug] = process.exitcode
             while waiting and len(running) < jobs:
                 arm = waiting.pop(0)
-                running[arm.slug] = spawn.Process(target=_in_process, args=(arm, desk), name=arm.slug)
-                running[arm.slug].start()
+                running[arm.slug] = SPAWN.Process(target=_in_process, args=(arm, desk), name=arm.slug)
+                with deaf():
+                    running[arm.slug].start()
                 click.echo(f"{time.strftime('%H:%M:%S')} {arm.slug}", err=True)
             time.sleep(POLL)
     finally:
@@ -192,14 +191,7 @@ def work_through(arms: Sequence[Arm], desk: Desk, *, jobs: int, minutes: float) 
 
 def _in_process(arm: Arm, desk: Desk) -> None:
     """What a process does; it ends with its parent."""
-    parent = os.getppid()
-
-    def leave_with_parent() -> None:
-        while os.getppid() == parent:
-            time.sleep(POLL)
-        os._exit(1)
-
-    threading.Thread(target=leave_with_parent, daemon=True).start()
+    leave_with_parent()
     import torch
 
     torch.set_num_threads(1)
@@ -230,7 +222,7 @@ def judge(arm: Arm, folder: Path, desk: Desk) -> dict[str, float | int]:
         natural, attacked = profile(
             str(folder / f"{which}.safetensors"), attacks=attack, n=n, eps=arm.settings.eps, data_root=desk.root,
             out=desk.out / "judged" / folder.name / which, ladder=False,
-        ).summary()  # fmt: skip
+        ).as_numbers()  # fmt: skip
         found |= {f"{name}_images": n, f"{which}_{name}": round(100 * attacked["accuracy"], 2)}
         if name == "pgd_50_10":
             found[f"{which}_clean"] = round(100 * natural["accuracy"], 2)
@@ -370,15 +362,12 @@ def main(
         raise click.BadParameter(f"no arm {unknown[0]!r}: one of {', '.join(campaign.arms)}", param_hint="--arm")
     campaign = replace(campaign, strong=strong or campaign.strong, autoattack=autoattack or campaign.autoattack)
     desk = Desk(out / name, results, data_root)
-    try:
-        arms = [arm for arm in campaign.runs(**own) if not only or arm.name in only]
-        desk.settle(campaign.runs(**own))
-        click.echo(f"{throughput(arms[0], desk):.0f} images/s: {arms[0].slug}", err=True)
-        left = work_through(arms, desk, jobs=jobs, minutes=minutes)
-    except InputError as error:
-        raise click.ClickException(str(error)) from error
+    arms = [arm for arm in campaign.runs(**own) if not only or arm.name in only]
+    desk.settle(campaign.runs(**own))
+    click.echo(f"{throughput(arms[0], desk):.0f} images/s: {arms[0].slug}", err=True)
+    left = work_through(arms, desk, jobs=jobs, minutes=minutes)
     click.echo("\n".join(left) or "every arm is done")
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -26,6 +26,7 @@ from analyses.overfitting import RESULTS as STUDIES
 from analyses.overfitting import machine, recorded, summary
 from analyses.training_runs import TrainingRun
 from energylens.plots.tables import markdown
+from energylens.program import run_program
 from energylens.training.methods import weat_weight
 
 RESULTS = Path(__file__).parents[1] / "RESULTS.md"
@@ -77,12 +78,12 @@ class Claim:
 def _accuracy(model: str, attack: str, n: int, lab: Lab) -> float:
     """Accuracy under an attack, %; natural accuracy for the attack "natural"."""
     record = lab.profile(model, attacks="fgsm" if attack == "natural" else attack, n=n)
-    return 100 * float(record.summary()[0 if attack == "natural" else 1]["accuracy"])
+    return 100 * float(record.as_numbers()[0 if attack == "natural" else 1]["accuracy"])
 
 
 def _summarised(model: str, attack: str, n: int, column: str, lab: Lab) -> float:
     """A column of the attack's summary."""
-    return float(lab.profile(model, attacks=attack, n=n).summary()[1][column])
+    return float(lab.profile(model, attacks=attack, n=n).as_numbers()[1][column])
 
 
 def _weight(energy: float, lab: Lab) -> float:
@@ -398,4 +399,4 @@ def main(write: bool, runs: Path, jobs: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

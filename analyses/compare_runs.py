@@ -17,11 +17,11 @@ FOLLOWED = {"test_pgd": 100, "test_clean": 100, "delta_marginal": 1, "abnormal_s
 def comparison(runs: Sequence[TrainingRun]) -> pd.DataFrame:
     """One row a group of runs that differ only in their seed.
 
-    Returns label, dataset, seeds (how many runs), unfinished ("12/30 epochs" of the first such run, or ""), alarms
+    Returns label, dataset, seeds (how many runs), best_by ("validation" or "test": the split by whose highest PGD
+    accuracy the best epoch was chosen), unfinished ("12/30 epochs" of the first such run, or ""), alarms
     (kinds and in how many of the runs), and NAME_mean and NAME_sd (over seeds, n - 1; NaN for one) of best_epoch, then
-    in % the test accuracies best_pgd, last_pgd, best_clean, last_clean and gap = best - last. The best epoch is that of
-    the highest PGD accuracy on the validation split, else on the test set. ``attrs["notes"]`` says what a reader must
-    know to compare.
+    in % the test accuracies best_pgd, last_pgd, best_clean, last_clean and gap = best - last.
+    ``attrs["notes"]`` says what a reader must know to compare.
     """
     rows = []
     for label, group in group_runs(runs).items():
@@ -30,6 +30,7 @@ def comparison(runs: Sequence[TrainingRun]) -> pd.DataFrame:
             "label": label,
             "dataset": group[0].settings["dataset"],
             "seeds": len(group),
+            "best_by": " or ".join(dict.fromkeys(run.best_by for run in group)),
             "unfinished": next((_progress(run) for run in group if not run.finished), ""),
             "alarms": _alarms(group),
         }

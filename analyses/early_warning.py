@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from analyses.training_runs import TrainingRun, labels, read_runs
+from energylens.program import run_program
 from energylens.training.watch import Alarm, EnergyWatch, WatchSettings
 
 DROP = 0.2  # fast_adversarial's
@@ -110,4 +111,4 @@ def main(runs: tuple[Path, ...], windows: tuple[int, ...], rises: tuple[float, .
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

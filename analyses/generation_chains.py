@@ -50,7 +50,7 @@ def _followed(one: Generated) -> pd.DataFrame:
             "low": low,
             "high": high,
             "moving": [(steps > step).mean() for step in range(length)],
-            "reference": one.summary()[-1]["reference"],
+            "reference": one.as_numbers()[-1]["reference"],
             "tolerance": float(one.settings["tolerance"]) ** 0.5,
         }
     )

@@ -57,14 +57,16 @@ def generated(lab: Lab, **settings: Any) -> Generated:
     scale = SCALES[lab.scale]
     lab.tell(f"generating {', '.join(map(str, settings.values()))}")
     asked = {"model": scale["robust"], "data": scale["data"], "n": scale["n"], **settings}
-    one = generate(out=lab.runs, data_root=lab.root, **asked)
+    one = generate(out=lab.runs, data_root=lab.root, listener=lab.listener("generating"), **asked)
     lab.used.extend([] if one.folder is None else [one.folder])
     return one
 
 
 def scorer_of(lab: Lab, **space: Any) -> Scorer:
     """Scores against the training images of the lab's data. space: of features, as ``open_scorer`` takes it."""
-    return open_scorer(SCALES[lab.scale]["data"], data_root=lab.root, out=lab.runs, **space)
+    return open_scorer(
+        SCALES[lab.scale]["data"], data_root=lab.root, out=lab.runs, listener=lab.listener("scoring"), **space
+    )
 
 
 def panels(made: Mapping[str, Generated], scorer: Scorer | None = None) -> pd.DataFrame:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, MutableSequence, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analyses.training_runs import TrainingRun, read_run
+from analyses.workers import SPAWN, deaf, workers
+from energylens.pace import EVERY, Lines, Listener, NowAndThen, Pace, told
 from energylens.whole_file import shown
 
 if TYPE_CHECKING:
     from energylens.record import Record
     from energylens.training.settings import TrainSettings
 
+POLL = 0.5  # seconds between two looks at the processes
 SCALES = ("demo", "paper")  # the embedded digits in minutes, or the papers' own data, models and numbers
 
 
@@ -42,33 +44,81 @@ class Lab:
         from energylens.profiling import profile
 
         self.tell(f"profiling {model}")
-        record = profile(model, out=self.runs, data_root=self.root, **{"ladder": False} | settings)
+        usual: dict[str, Any] = {"ladder": False, "listener": self.listener(f"profiling {Path(model).name}")}
+        record = profile(model, out=self.runs, data_root=self.root, **usual | settings)
         self.used.extend([] if record.folder is None else [record.folder])
         return record
+
+    def listener(self, what: str) -> Listener:
+        """Tells now and then how far this is, and how long it will take."""
+        return Lines(what, self.tell)
 
     def train(self, wanted: Sequence[TrainSettings], *, diverged_too: bool = False) -> list[TrainingRun]:
         """These runs, in this order, trained where they are not there yet; with diverged_too, those that diverge as far
         as they come. Raises what the trainer raises."""
+        shares = SPAWN.RawArray("d", len(wanted))
         work = partial(_train, runs=self.runs, root=self.root, diverged_too=diverged_too)
-        spawn = multiprocessing.get_context("spawn")  # a forked torch may hang
-        with ProcessPoolExecutor(self.jobs, mp_context=spawn) as pool:
-            found = []
-            for number, folder in enumerate(pool.map(work, wanted), start=1):
-                self.tell(f"training {number} of {len(wanted)}: {shown(folder)}")
-                found.append(read_run(folder))
+        with workers(self.jobs, _take, shares) as pool:
+            with deaf():
+                futures = [pool.submit(work, number, settings) for number, settings in enumerate(wanted)]
+            found = self._awaited(futures, shares)
         self.used.extend(run.path for run in found)
         return found
 
+    def _awaited(self, futures: Sequence[Future[Path]], shares: Sequence[float]) -> list[TrainingRun]:
+        """The runs in order, each told of when all before it are there, and now and then how long they will take."""
+        found: list[TrainingRun] = []
+        course, line = _Course(), NowAndThen(first=EVERY)
+        while len(found) < len(futures):
+            wait([futures[len(found)]], timeout=POLL)
+            left = course.left(futures, shares)
+            if futures[len(found)].done():
+                found.append(read_run(futures[len(found)].result()))
+                self.tell(f"training {len(found)} of {len(futures)}: {shown(found[-1].path)}")
+            elif line.due():
+                done = sum(future.done() for future in futures)
+                self.tell(", ".join(filter(None, [f"training: {done} of {len(futures)} done", told(left)])))
+        return found
 
-def _train(settings: TrainSettings, *, runs: Path, root: Path | None, diverged_too: bool) -> Path:
+
+@dataclass
+class _Course:
+    """How far runs that train side by side have come. before: the share of each that was there when it began."""
+
+    before: dict[int, float] = field(default_factory=dict)
+    pace: Pace = field(default_factory=Pace)
+
+    def left(self, futures: Sequence[Future[Path]], shares: Sequence[float]) -> float | None:
+        """Seconds until all are done. A run that never said how far it is was there already, or has not begun."""
+        for number, share in enumerate(shares):
+            if share:
+                self.before.setdefault(number, share)
+        gained = sum(shares[number] - before for number, before in self.before.items())
+        todo = sum(1 - shares[number] for number, future in enumerate(futures) if not future.done())
+        return self.pace.left(gained, gained + todo) if self.before else None
+
+
+_shares: MutableSequence[float] = []  # in a worker: of every run, how much of it is done
+
+
+def _take(shares: MutableSequence[float]) -> None:
+    """In a worker: where to tell how far its runs are; and one thread, so that a run is the same whatever else runs."""
     import torch
 
-    from energylens.training.loop import DivergenceError, train
+    global _shares
+    _shares = shares
+    torch.set_num_threads(1)
+
+
+def _train(number: int, settings: TrainSettings, *, runs: Path, root: Path | None, diverged_too: bool) -> Path:
+    from energylens.training.loop import DivergenceError, Progress, train
     from energylens.training.watch import EnergyWatch
 
-    torch.set_num_threads(1)
+    def listen(at: Progress) -> None:
+        _shares[number] = at.done / at.total
+
     try:
-        return train(settings, out=runs, root=root, watch=EnergyWatch()).folder
+        return train(settings, out=runs, root=root, watch=EnergyWatch(), listener=listen).folder
     except DivergenceError as error:
         if not diverged_too:
             raise

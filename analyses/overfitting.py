@@ -25,6 +25,7 @@ from analyses.early_warning import failure
 from analyses.lab import Lab
 from analyses.training_runs import TrainingRun, shared_settings
 from energylens.errors import InputError, RunError
+from energylens.program import run_program
 from energylens.training.recipes import settings_of
 from energylens.training.settings import TrainSettings
 
@@ -376,4 +377,4 @@ def main(name: str, runs: Path, data_root: Path | None, jobs: int, results: Path
 
 
 if __name__ == "__main__":
-    main()
+    run_program(main)

@@ -14,6 +14,7 @@ import pandas as pd
 
 from energylens.attack_run import IMAGES
 from energylens.attacks.battery import Attack
+from energylens.attacks.radius import RADII, write_radius
 from energylens.attacks.registry import ATTACKS, find_row
 from energylens.errors import InputError, RunError
 from energylens.models.card import DIGITS
@@ -138,7 +139,7 @@ class _Attacked:
         row = find_row(name)
         settings = {**self.attack["settings"], "diffusion": None}  # there it is the digest of its weights
         own = [key for key in row.free_settings() if key in settings and settings[key] != getattr(row.defaults, key)]
-        overrides = {key: settings[key] for key in own}
+        overrides = {key: write_radius(settings[key]) if key in RADII else settings[key] for key in own}
         overrides |= {key: value for key in told if (value := getattr(self, key))}
         overrides |= {key: self.attack[key] for key in ("target", "kernels") if self.attack.get(key) is not None}
         one = Attack(row, row.defaults, None, None, overrides)

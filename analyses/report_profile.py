@@ -14,6 +14,7 @@ import torch
 
 from analyses.adversarial_images import PIXELS
 from energylens.attack_run import IMAGES, TRAJECTORY
+from energylens.attacks.radius import shown_setting
 from energylens.attacks.registry import ATTACKS
 from energylens.data import DATA_SETS, Samples, load_data
 from energylens.data.choice import CHOICES
@@ -32,7 +33,7 @@ UNTOLD = "An earlier version made these runs and kept no --mean and --std: add t
 def attack_table(record: Record) -> pd.DataFrame:
     """The summary of the record, a row an attack, natural first, and beside it ``label`` and ``accuracy_low`` and
     ``accuracy_high``, the 95 % interval of the accuracy, shares in [0, 1]."""
-    summary = record.summary()
+    summary = record.as_numbers()
     table = pd.DataFrame(summary).assign(label=[attack.label for attack in record.attacks])
     intervals = [accuracy_interval(round(row["accuracy"] * row["n"]), row["n"]) for row in summary]
     return table.join(pd.DataFrame(intervals, columns=["accuracy_low", "accuracy_high"]))
@@ -137,11 +138,9 @@ def attack_settings(record: Record) -> list[tuple[str, str]]:
 
 def _settings(attack: Mapping[str, Any]) -> str:
     shown = {**attack["settings"], "target": attack["target"], "kernels": attack.get("kernels")}
-    return ", ".join(f"{name.replace('_', '-')} {_told(value)}" for name, value in shown.items() if value is not None)
-
-
-def _told(value: Any) -> str:
-    return "+".join(map(str, value)) if isinstance(value, list) else str(value)
+    return ", ".join(
+        f"{name.replace('_', '-')} {shown_setting(name, value)}" for name, value in shown.items() if value is not None
+    )
 
 
 def provenance(record: Record) -> list[tuple[str, str]]:

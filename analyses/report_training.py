@@ -10,6 +10,7 @@ import pandas as pd
 
 from analyses.early_warning import failure
 from analyses.training_runs import TrainingRun
+from energylens.attacks.radius import shown_setting
 from energylens.errors import InputError
 from energylens.run_folder import MANIFEST, read_manifest
 from energylens.sign_test import accuracy_interval
@@ -52,7 +53,7 @@ def _outcome(run: TrainingRun) -> dict[str, Any]:
         "fell": fell,
         "alarms": list(zip(alarms["epoch"].tolist(), alarms["alarm"], strict=True)),
         "n": n,
-        "judge": {"val_pgd": "validation", "test_pgd": "test"}[run.judge],
+        "judge": run.best_by,
         **{f"{when}_{name}": value for when, row in ends.items() for name, value in _epoch(row, n).items()},
     }
 
@@ -96,7 +97,7 @@ def repeat(run: TrainingRun) -> str | None:
 def all_settings(run: TrainingRun) -> list[tuple[str, str]]:
     """Every setting that is set, the seed left out: name and value."""
     return [
-        (name.replace("_", "-"), ", ".join(map(str, value)) if isinstance(value, list) else str(value))
+        (name.replace("_", "-"), shown_setting(name, value))
         for name, value in run.recipe.items()
         if value not in (None, [])
     ]

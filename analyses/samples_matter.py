@@ -45,7 +45,7 @@ def exhibit(lab: Lab) -> pd.DataFrame:
     pairs = list(product(arms, SEEDS))
     runs = lab.train([settings_of(**scale["training"] | arms[arm], seed=seed) for arm, seed in pairs])
     records = [lab.profile(last_of(run), attacks="pgd", **scale["judging"]) for run in runs]
-    measured = [[100 * float(row["accuracy"]) for row in record.summary()] for record in records]
+    measured = [[100 * float(row["accuracy"]) for row in record.as_numbers()] for record in records]
     table = over_seeds(dict(zip(pairs, measured, strict=True)))
     table.attrs["caption"] = (
         f"PGD training for {runs[0].settings['epochs']} epochs on {records[0].dataset} without {100 * SHARE:g} % of "

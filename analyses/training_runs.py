@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from energylens.attacks.radius import shown_setting
 from energylens.errors import InputError
 from energylens.reading import check_readable, is_there, reading
 from energylens.run_folder import MANIFEST
@@ -49,6 +50,11 @@ class TrainingRun:
     def judge(self) -> str:
         """The column that picks the best epoch: the validation split's where there is one, else the test set's."""
         return "val_pgd" if self.history["val_pgd"].notna().any() else "test_pgd"
+
+    @property
+    def best_by(self) -> str:
+        """The split of that column, in a word: "validation" or "test"."""
+        return {"val_pgd": "validation", "test_pgd": "test"}[self.judge]
 
     def steps(self) -> pd.DataFrame:
         """One row a measured step; RunError where the file is not readable."""
@@ -94,7 +100,8 @@ def labels(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     methods = [" + ".join([one["method"], *one["reg"], *(["awp"] if one["awp"] else [])]) for one in settings]
     told = [method + _telling(own, settings, ALWAYS_TOLD) for method, own in zip(methods, settings, strict=True)]
     kin = [(method, own["dataset"], own["arch"]) for method, own in zip(methods, settings, strict=True)]
-    loud = [name for name in settings[0] if name not in (*ALWAYS_TOLD, *LAST_TOLD)]
+    every = dict.fromkeys(name for one in settings for name in one)
+    loud = [name for name in every if name not in (*ALWAYS_TOLD, *LAST_TOLD)]
     told = _told_apart(told, kin, settings, loud)
     return _told_apart(told, told, settings, LAST_TOLD)
 
@@ -113,27 +120,22 @@ def _told_apart(
 
 def _telling(own: Mapping[str, Any], others: Sequence[Mapping[str, Any]], names: Iterable[str]) -> str:
     """Those settings in which the others differ among each other, as they are here."""
-    return "".join(f", {name.replace('_', '-')} {_told(own.get(name))}" for name in names if _differ(name, others))
+    return "".join(
+        f", {name.replace('_', '-')} {shown_setting(name, own.get(name))}" for name in names if _differ(name, others)
+    )
 
 
 def shared_settings(runs: Sequence[TrainingRun]) -> str:
     """What a caption says of runs drawn together: ``dataset cifar10, eps 8/255, seed 0, n = 1000 images a split``."""
     settings = [run.settings for run in runs]
     shared = [name for name in CAPTION if settings[0].get(name) is not None and not _differ(name, settings)]
-    told = [f"{name.replace('_', '-')} {_told(settings[0][name])}" for name in shared]
+    told = [f"{name.replace('_', '-')} {shown_setting(name, settings[0][name])}" for name in shared]
     counts = dict.fromkeys(one["eval_samples"] or "all" for one in settings)
     return ", ".join([*told, f"n = {' or '.join(map(str, counts))} images a split"])
 
 
 def _differ(name: str, settings: Sequence[Mapping[str, Any]]) -> bool:
     return any(one.get(name) != settings[0].get(name) for one in settings)
-
-
-def _told(value: Any) -> str:
-    """A setting as a reader would write it."""
-    if isinstance(value, list):
-        return "+".join(map(_told, value)) or "none"
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _table(path: Path) -> pd.DataFrame:

@@ -80,7 +80,7 @@ def ours(model: nn.Module, x: Tensor, y: Tensor, kernels: str) -> dict[str, Done
     """``energylens.profile``, record on disk."""
     with tempfile.TemporaryDirectory() as out:
         record = el.profile(model, (x, y), list(BATTERY), eps=EPS, kernels=kernels, out=out, ladder=False)
-    rows = record.summary()[1:]  # whose names tell the kernels too
+    rows = record.as_numbers()[1:]  # whose names tell the kernels too
     return {spec: Done(row["seconds"], row["accuracy"]) for spec, row in zip(BATTERY, rows, strict=True)}
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from energylens.attacks.battery import NATURAL, Attack, AttackSpec, check_distin
 from energylens.attacks.frozen import frozen
 from energylens.attacks.kernels import BF16, KERNELS, PLAIN, PROBED, Sight, check_kernels, sight_of
 from energylens.attacks.noise import Noise
+from energylens.attacks.passes import Told
 from energylens.attacks.radius import parse_radius, usual_norm, usual_radius, write_radius
 from energylens.attacks.settings import check_numbers
 from energylens.attacks.targets import check_target, choose_targets
@@ -29,6 +31,7 @@ from energylens.identity import Witness
 from energylens.ladder import climb
 from energylens.manifest import manifest_of, shared_identity
 from energylens.models import current_card
+from energylens.pace import Listener, Progress
 from energylens.record import Record, measure
 from energylens.run_folder import model_folder
 from energylens.shards import RANKS, Ranks, Shard, joined_ranks, parse_shard
@@ -48,17 +51,7 @@ DEFAULT_BATTERY = ("fgsm", "pgd", "trades", "cw")
 BATCH_SIZES = {"cpu": 64, "cuda": 512}
 
 
-@dataclass(frozen=True)
-class Progress:
-    """One attack has finished one batch. done and total: forward-backward passes times images, at most, so that their
-    ratio tells the time left."""
-
-    attack: str
-    done: int
-    total: int
-
-
-Listener = Callable[[Progress], None]
+WITHIN = 5.0  # seconds without a word, after which a batch that is under way says how far it is
 
 
 def profile(
@@ -116,7 +109,7 @@ def profile(
     kernels: what the attacks look through (``attacks/kernels.py``): ``plain``, the model; ``fused``, a copy of it with
         folded batch norms, channels-last; ``bf16``, that under bfloat16 for the attacks that bear it, whose names then
         say so. An attack's own (``"pgd,kernels=bf16"``) go before. Energies are always float32.
-    listener: called after every batch of every attack.
+    listener: called after every batch of every attack, and now and then within one that takes long.
 
     Raises InputError for a request that cannot be met, RunError where disk, network or model fail.
     """
@@ -258,10 +251,13 @@ class _Work:
     listener: Listener | None
     total: int = 0
     done: int = 0
+    costs: dict[str, _Cost] = field(default_factory=dict)
+    spoke: float = field(default_factory=time.monotonic)
 
     def fill(self, runs: Sequence[AttackRun]) -> None:
         """Compute and write every missing row. Raises RunError where not even one image, or a block, fits."""
         indices = self.samples.indices.tolist()
+        self.costs = {run.attack.name: _Cost(len(run.missing(indices))) for run in runs}
         self.total = sum(len(run.missing(indices)) * run.attack.settings.passes for run in runs)
         for positions, waiting in _schedule(runs, indices, self.most):
             self._attack(positions, waiting)
@@ -290,15 +286,68 @@ class _Work:
                 rows = run.missing(batch.noise.indices)
                 if not rows:
                     continue
-                table, images = batch.take(rows).attacked_by(run, self.model, self.sight)
-                run.write(table, time.perf_counter() - began, images)
+                told = None if self.listener is None else partial(self._within, run.attack, len(rows), began)
+                table, images = batch.take(rows).attacked_by(run, self.model, self.sight, told)
+                run.write(table, seconds := time.perf_counter() - began, images)
                 self.done += len(rows) * run.attack.settings.passes
-                if self.listener:
-                    self.listener(Progress(run.attack.name, self.done, self.total))
+                self.costs[run.attack.name].over(len(rows), seconds)
+                self._say(run.attack, 0)
                 began = time.perf_counter()
         except torch.OutOfMemoryError:  # the retry comes when this frame, and what it holds, is gone
             return False
         return True
+
+    def _within(self, attack: Attack, rows: int, began: float, share: float, sure: bool) -> None:
+        """Now and then say that this share of a batch of so many rows is done."""
+        if time.monotonic() - self.spoke >= WITHIN:
+            self.costs[attack.name].under_way(rows, share if sure else 0.0, time.perf_counter() - began)
+            self._say(attack, int(share * rows * attack.settings.passes))
+
+    def _say(self, attack: Attack, more: int) -> None:
+        """Tell the listener, with so many passes more than of the batches that are over."""
+        self.spoke = time.monotonic()
+        if self.listener is None:
+            return
+        known = [cost for cost in self.costs.values() if cost.known]
+        afterwards = tuple(name for name, cost in self.costs.items() if cost.rows and not cost.known)
+        left = sum(cost.left for cost in known) if known else None
+        self.listener(Progress(attack.name, self.done + more, self.total, left, afterwards))
+
+
+@dataclass
+class _Cost:
+    """What the rows of one attack cost. rows: those that are missing; done, seconds: of those that are finished;
+    batch, share, elapsed: of the batch that is under way, its rows, how much of it is surely done, and its seconds."""
+
+    rows: int
+    done: int = 0
+    seconds: float = 0.0
+    batch: int = 0
+    share: float = 0.0
+    elapsed: float = 0.0
+
+    @property
+    def known(self) -> bool:
+        """Whether there is anything to reckon with."""
+        return self.done + self.share > 0
+
+    @property
+    def left(self) -> float:
+        """Seconds until the missing rows are there."""
+        if not self.share:
+            row = self.seconds / self.done
+            return max(self.rows * row - self.elapsed, (self.rows - self.batch) * row)
+        begun = self.share * self.batch
+        return (self.rows - begun) * (self.seconds + self.elapsed) / (self.done + begun)
+
+    def over(self, rows: int, seconds: float) -> None:
+        """A batch is over."""
+        self.rows, self.done, self.seconds = self.rows - rows, self.done + rows, self.seconds + seconds
+        self.under_way(0, 0.0, 0.0)
+
+    def under_way(self, batch: int, share: float, elapsed: float) -> None:
+        """So much of a batch is surely done, after so many seconds."""
+        self.batch, self.share, self.elapsed = batch, share, elapsed
 
 
 def _schedule(
@@ -343,14 +392,16 @@ class _Batch:
         at = torch.tensor(rows, device=self.x.device)
         return _Batch(self.x[at], self.y[at], self.clean_logits[at], self.noise.take(at))
 
-    def attacked_by(self, run: AttackRun, model: nn.Module, sight: Sight) -> tuple[pd.DataFrame, Images]:
-        """The batch's rows of the record and its adversarial images."""
+    def attacked_by(
+        self, run: AttackRun, model: nn.Module, sight: Sight, told: Told | None
+    ) -> tuple[pd.DataFrame, Images]:
+        """The batch's rows of the record and its adversarial images. told: hears which share of it is done."""
         attack, target = run.attack, None
         if attack.target is not None:
             target = choose_targets(attack.target, self.clean_logits, self.y, self.noise)
         result = attack(
             model, self.x, self.y, noise=self.noise, target=target, clean_logits=self.clean_logits,
-            trace=TRAJECTORY in run.also, sight=sight, shelf=run.store.shelf(self.noise.indices),
+            trace=TRAJECTORY in run.also, sight=sight, shelf=run.store.shelf(self.noise.indices), told=told,
         )  # fmt: skip
         if result.logits is None:
             logits = float_logits(model, result.x_adv, self.noise.indices)

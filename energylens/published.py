@@ -16,7 +16,7 @@ def beside_published(record: Record) -> list[str]:
 
     The clean one, and AutoAttack's where it ran with the published radius. Empty for other models and other data.
     """
-    rows = zip(record.attacks, record.summary(), strict=True)
+    rows = zip(record.attacks, record.as_numbers(), strict=True)
     return [
         _sentence(what, published, row)
         for attack, row in rows

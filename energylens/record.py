@@ -54,6 +54,18 @@ PURIFIED_COLUMNS: dict[str, str] = {  # of Diff-PGD's: what the model makes of R
 BROKEN_BY_COLUMN = "broken_by"  # text, of AutoAttack's: the part that felled the sample, "natural", or "" if none did
 
 
+#: what ``print(record)`` shows: heading, column of the summary, form
+PRINTED: dict[str, tuple[str, Callable[[float], str]]] = {
+    "attack": ("attack", str),
+    "accuracy": ("accuracy", lambda share: f"{100 * share:.1f} %"),
+    "E(x)": ("marginal_mean", "{:.2f}".format),
+    "E(x,y)": ("joint_mean", "{:.2f}".format),
+    "dE(x)": ("delta_marginal_mean", "{:+.2f}".format),
+    "dE(x,y)": ("delta_joint_mean", "{:+.2f}".format),
+    "AAE": ("abnormal_share", lambda share: f"{100 * share:.1f} %"),
+}
+
+
 def empty_rows() -> pd.DataFrame:
     """No rows, in the schema of COLUMNS."""
     return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in COLUMNS.items()})
@@ -144,8 +156,8 @@ class AttackRecord:
 
     name: str
     label: str
-    rows: pd.DataFrame
-    manifest: Mapping[str, Any]
+    rows: pd.DataFrame = field(repr=False)
+    manifest: Mapping[str, Any] = field(repr=False)
     seconds: float
     load_images: Callable[[], Mapping[str, Tensor]] | None = field(default=None, repr=False)
 
@@ -180,7 +192,7 @@ class Rung:
     evidence: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Record:
     """What one profile found: the natural samples first, then an attack each.
 
@@ -217,6 +229,11 @@ class Record:
         radii = dict.fromkeys(attack.manifest["eps"]["text"] for attack in self.attacks if attack.manifest["eps"])
         return f"eps {', '.join(radii)} {self.norm}" if radii else "no eps"
 
+    @property
+    def title(self) -> str:
+        """``digits-pgd on digits, 100 samples, eps 0.2 linf, seed 0``."""
+        return f"{self.model} on {self.dataset}, {len(self)} samples, {self.threat}, seed {self.seed}"
+
     def __getitem__(self, name: str) -> AttackRecord:
         for attack in self.attacks:
             if attack.name == name:
@@ -240,8 +257,12 @@ class Record:
             delta_joint=table["joint_clean"] - table["joint_adv"],
         )
 
-    def summary(self) -> list[dict[str, Any]]:
-        """One row an attack, natural first: means over the samples, summed in float64.
+    def summary(self) -> pd.DataFrame:
+        """What ``as_numbers`` tells as a table, one row an attack, natural first; NaN where a column does not apply."""
+        return pd.DataFrame(self.as_numbers())
+
+    def as_numbers(self) -> list[dict[str, Any]]:
+        """One row an attack, natural first, as JSON holds it: means over the samples, summed in float64.
 
         accuracy and abnormal_share are shares in [0, 1]; energies in nats; forwards and backwards are network passes
         a sample. accuracy_uint8, where images are kept: on the adversarial images rounded to 8 bits.
@@ -250,6 +271,16 @@ class Record:
         ``Separability``, of the samples whose image the attack has moved; None for few of them, as in the natural row.
         """
         return [_summarise(attack) for attack in self.attacks]
+
+    def __repr__(self) -> str:
+        """``Record(digits-pgd on digits, 100 samples, eps 0.2 linf, seed 0: natural, fgsm)``."""
+        return f"Record({self.title}: {', '.join(attack.name for attack in self.attacks)})"
+
+    def __str__(self) -> str:
+        """What it is of, the main columns of the summary and the notes."""
+        summary = self.summary()
+        table = pd.DataFrame({name: summary[column].map(form) for name, (column, form) in PRINTED.items()})
+        return "\n".join([self.title, table.to_string(index=False), *self.notes])
 
 
 def _summarise(attack: AttackRecord) -> dict[str, Any]:

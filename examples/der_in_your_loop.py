@@ -37,5 +37,4 @@ def train_with_der(epochs: int = 20, eps: float = 0.2, beta: float = 100.0) -> t
 if __name__ == "__main__":
     record = el.profile(train_with_der(), "digits", ["fgsm", "pgd"], eps=0.2, n=200)
     print(record.frame().groupby("attack", sort=False)[["delta_marginal", "delta_joint", "abnormal"]].mean())
-    for row in record.summary():
-        print(f"{row['attack']}: {100 * row['accuracy']:.1f} % of {row['n']} right")
+    print(record)

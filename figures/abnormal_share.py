@@ -31,7 +31,7 @@ def draw(table: pd.DataFrame) -> Figure:
             judged = seed.dropna(subset="test_pgd")
             axes.plot(judged["from_fall"], judged["test_pgd"], color=ERROR, marker="o", markersize=3, linewidth=1.3)
         axes.axvline(0, color=FAINT, linewidth=0.7, linestyle=":")
-        axes.set(xlabel="epochs since the evaluation that shows the collapse", ylabel="[%]", ylim=(0, 100))
+        axes.set(xlabel="epochs since the evaluation that shows the collapse", ylabel="[%]", ylim=(-3, 103))
         handles = [Line2D([], [], color=colour, linestyle=style, label=name) for colour, style, name in CURVES.values()]
         handles.append(Line2D([], [], color=ERROR, marker="o", markersize=3, label="PGD accuracy, test"))
         figure.legend(handles=handles, loc="outside upper center", ncols=3, fontsize=8)

@@ -68,8 +68,10 @@ def _arm(upper: Axes, lower: Axes, rows: pd.DataFrame) -> Axes:
             lower.plot(known["epoch"], known[name], color=colour, linewidth=1.2, clip_on=False)
         for epoch in seed.loc[seed["alarm"] != "", "epoch"].head(1):
             upper.plot(epoch, 103, marker="v", color=ADVERSARIAL, markersize=5, clip_on=False)
-    upper.set(ylim=(0, 103), xticklabels=[])
-    lower.set(ylim=(0, 100), xlabel="epoch")
+    upper.sharex(lower)  # one epoch axis, one set of ticks
+    upper.tick_params(labelbottom=False)
+    upper.set(ylim=(-3, 103))
+    lower.set(ylim=(-3, 103), xlabel="epoch")
     return right
 
 

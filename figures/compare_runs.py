@@ -43,7 +43,7 @@ def draw(table: pd.DataFrame) -> Figure:
                 axes.fill_between(rows["epoch"], low, high, color=style["color"], alpha=0.2, linewidth=0)
             axes.set_ylabel(name)
             if quantity in SHARES:
-                axes.set_ylim(bottom=0)
+                axes.set_ylim(bottom=-0.03 * axes.get_ylim()[1])  # a line at 0 is whole
         for axes in grid[1]:
             axes.set_xlabel("epoch")
             axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))

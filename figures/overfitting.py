@@ -30,11 +30,13 @@ def draw(table: pd.DataFrame) -> Figure:
         figure = Figure(figsize=(2.45 * wide, 1.9 * down + 0.9))
         grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
         limits = _delta_limits(table)
+        grid[0, 0].set_xlim(1, table["epoch"].max())  # all panels share their axes
+        grid[0, 0].xaxis.set_major_locator(MaxNLocator(5, integer=True))
         for axes in grid.flat[len(panels) :]:
             axes.set_visible(False)
         for number, (axes, (arm, dataset)) in enumerate(zip(grid.flat, panels, strict=False)):
             right = _panel(axes, table[(table["arm"] == arm) & (table["dataset"] == dataset)], limits)
-            axes.set_title(arm if len(datasets) == 1 else f"{dataset}, {arm}")
+            axes.set_title(arm if len(datasets) == 1 else f"{dataset}, {arm}", pad=8)  # above the alarms
             last = number % across == across - 1 or number == len(panels) - 1
             right.tick_params(labelright=last)
             if last:
@@ -62,17 +64,17 @@ def _panel(axes: Axes, rows: pd.DataFrame, limits: tuple[float, float]) -> Axes:
     mean = rows.groupby("epoch")[["test_pgd", "delta_marginal"]].mean()
     axes.plot(mean.index, 100 - mean["test_pgd"], color=ERROR, linewidth=1.8)
     right.plot(mean.index, mean["delta_marginal"], color=DELTA, linewidth=1.8)
-    axes.set(ylim=(0, 103), xlim=(1, rows["epoch"].max()))
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.set(ylim=(-3, 103))
     right.set_ylim(limits)
+    right.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     return right
 
 
 def _delta_limits(table: pd.DataFrame) -> tuple[float, float]:
-    """One right axis for all panels; a run that explodes does not flatten the others."""
-    low, high = table["delta_marginal"].quantile([0.005, 0.995])
+    """One right axis for all panels, on which every line is whole."""
+    low, high = min(table["delta_marginal"].min(), 0), max(table["delta_marginal"].max(), 0)
     margin = 0.1 * max(high - low, 0.1)
-    return float(min(low, 0) - margin), float(max(high, 0) + margin)
+    return float(low - margin), float(high + margin)
 
 
 def _handles(table: pd.DataFrame) -> list[Line2D]:

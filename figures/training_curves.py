@@ -40,6 +40,7 @@ def draw(table: pd.DataFrame) -> Figure:
         for position, rows in enumerate(runs):
             row, column = divmod(position, across)
             above, below = grid[2 * row, column], grid[2 * row + 1, column]
+            above.sharex(below)  # one epoch axis, one set of ticks
             _errors(above, rows)
             _abnormal(below, rows)
             above.set_title(textwrap.fill(rows["label"].iloc[0], int(LETTERS * wide)))
@@ -54,7 +55,7 @@ def _errors(axes: Axes, rows: pd.DataFrame) -> None:
     axes.set_visible(True)
     for column, (_, style) in ERRORS.items():
         axes.plot(rows["epoch"], rows[column], color=ERROR, **style)
-    axes.set(ylim=(0, 103), ylabel="error  [%]")
+    axes.set(ylim=(-3, 103), ylabel="error  [%]")  # a line at 0 or 100 is whole
     axes.yaxis.label.set_color(ERROR)
     axes.tick_params(labelbottom=False)
     right = axes.twinx()
@@ -72,11 +73,13 @@ def _errors(axes: Axes, rows: pd.DataFrame) -> None:
 
 
 def _abnormal(axes: Axes, rows: pd.DataFrame) -> None:
-    """The AAE share as an area."""
+    """The AAE share as an area under its line, which is to be seen at 0 too."""
     axes.set_visible(True)
-    axes.fill_between(rows["epoch"], rows["abnormal_share"], color=ABNORMAL, alpha=0.6, linewidth=0.8)
-    axes.set(ylim=(0, max(10.0, 1.1 * rows["abnormal_share"].max())), ylabel="AAE  [%]", xlabel="epoch")
-    axes.yaxis.set_major_locator(MaxNLocator(2))
+    axes.fill_between(rows["epoch"], rows["abnormal_share"], color=ABNORMAL, alpha=0.6, linewidth=0)
+    axes.plot(rows["epoch"], rows["abnormal_share"], color=ABNORMAL, linewidth=1.2)
+    top = max(10.0, 1.1 * float(rows["abnormal_share"].max()))
+    axes.set(ylim=(-0.08 * top, top), ylabel="AAE  [%]", xlabel="epoch")
+    axes.yaxis.set_major_locator(MaxNLocator(2, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     _alarms(axes, rows)
 

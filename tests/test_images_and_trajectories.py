@@ -38,7 +38,8 @@ class TestImages:
         with torch.no_grad():
             rounded = robust((x_adv * 255).round() / 255).argmax(dim=1)
         assert rows["pred_uint8"].tolist() == rounded.tolist()
-        assert record.summary()[1]["accuracy_uint8"] == pytest.approx((rounded == digits.labels).float().mean().item())
+        right = (rounded == digits.labels).float().mean().item()
+        assert record.as_numbers()[1]["accuracy_uint8"] == pytest.approx(right)
         assert rows["pred_uint8"].tolist() != rows["pred_adv"].tolist()  # C&W stops right behind the boundary
 
     def test_autoattacks_are_always_kept_others_only_on_request(self, robust, digits):
@@ -104,8 +105,8 @@ class TestTrajectories:
         table = energy_against_steps(record)
         assert table.groupby("energy").size().to_dict() == {"joint": 4, "marginal": 4}
         last = table[(table["energy"] == "joint") & (table["step"] == 3)].iloc[0]
-        assert last["mean"] == pytest.approx(record.summary()[1]["joint_mean"], abs=1e-5)
-        assert last["natural"] == pytest.approx(record.summary()[0]["joint_mean"], abs=1e-5)
+        assert last["mean"] == pytest.approx(record.as_numbers()[1]["joint_mean"], abs=1e-5)
+        assert last["natural"] == pytest.approx(record.as_numbers()[0]["joint_mean"], abs=1e-5)
         assert (table["low"] <= table["high"]).all()
         with pytest.raises(el.InputError, match="--trajectory"):
             energy_against_steps(el.profile(robust, digits, ["cw"]))

@@ -53,7 +53,7 @@ def test_the_rungs_of_a_battery(record):
     expected |= {("catastrophic overfitting", "fgsm", "pgd")}
     assert set(rungs(record)) == expected
     rung = rungs(record)["stronger", "fgsm", "pgd"]
-    accuracy = {row["attack"]: row["accuracy"] for row in record.summary()}
+    accuracy = {row["attack"]: row["accuracy"] for row in record.as_numbers()}
     assert (rung.accuracy_weaker, rung.accuracy_stronger, rung.n) == (accuracy["fgsm"], accuracy["pgd"], 100)
 
 

@@ -54,7 +54,7 @@ def test_summary_and_frame_follow_from_the_rows(robust, digits):
     record = el.profile(robust, digits, ["trades,steps=3", "n-fgsm"])
     frame = record.frame()
     assert list(frame["attack"].unique()) == ["natural", "trades,steps=3", "n-fgsm"]
-    for row, attack in zip(record.summary(), record.attacks, strict=True):
+    for row, attack in zip(record.as_numbers(), record.attacks, strict=True):
         rows = attack.rows.to_dict("list")
 
         def mean(name, rows=rows):
@@ -85,7 +85,7 @@ def test_summary_and_frame_follow_from_the_rows(robust, digits):
         for kind in ("marginal", "joint"):
             difference = here[f"{kind}_clean"] - here[f"{kind}_adv"]
             assert here[f"delta_{kind}"].tolist() == difference.tolist()
-    natural, trades, noisy = record.summary()
+    natural, trades, noisy = record.as_numbers()
     assert (natural["linf_mean"], natural["abnormal_share"], natural["delta_joint_mean"]) == (0, 0, 0)
     assert trades["abnormal_share"] > 0 and noisy["delta_joint_mean"] < 0 < noisy["linf_mean"]
 
@@ -287,7 +287,8 @@ def test_a_model_that_differs_outside_its_weights_is_another(digits, tmp_path):
         def forward(self, x):
             return self.linear(x.flatten(1)) / self.temperature
 
-    one, two = (el.profile(Scaled(t), digits, ["fgsm"], out=tmp_path).summary()[0]["joint_mean"] for t in (1.0, 2.0))
+    one, two = (el.profile(Scaled(t), digits, ["fgsm"], out=tmp_path) for t in (1.0, 2.0))
+    one, two = (record.as_numbers()[0]["joint_mean"] for record in (one, two))
     assert one == pytest.approx(2 * two)
 
 
@@ -306,7 +307,8 @@ def test_a_model_whose_code_has_changed_is_another(digits, tmp_path, monkeypatch
         spec.loader.exec_module(module)
         return module.Mine()
 
-    one, two = (el.profile(model(s), digits, ["fgsm"], out=tmp_path).summary()[0]["joint_mean"] for s in ("1.0", "50."))
+    one, two = (el.profile(model(s), digits, ["fgsm"], out=tmp_path) for s in ("1.0", "50."))
+    one, two = (record.as_numbers()[0]["joint_mean"] for record in (one, two))
     assert two == pytest.approx(50 * one)
 
 
@@ -324,7 +326,7 @@ def test_a_callables_record_is_kept_whole_and_never_reused(robust, digits, tmp_p
     with pytest.raises(RuntimeError, match="out of ideas"):
         el.profile(robust, digits, [out_of_ideas], out=tmp_path)
     assert len(pd.read_parquet(next(folder.glob("part-*")))) == 40
-    assert el.profile(robust, digits, ["fgsm"], out=tmp_path).summary()[0]["linf_mean"] == 0
+    assert el.profile(robust, digits, ["fgsm"], out=tmp_path).as_numbers()[0]["linf_mean"] == 0
 
 
 def test_a_callable_that_trains_the_model_spoils_nothing(digits):
@@ -501,7 +503,7 @@ def test_a_block_that_does_not_fit_is_not_torn_apart(robust, digits, monkeypatch
 def test_a_pair_of_tensors_need_not_hold_the_last_class(robust, digits):
     few = (digits.labels < 3).nonzero().squeeze(1)
     record = el.profile(robust, (digits.images[few], digits.labels[few]), ["cw,steps=5"])
-    assert record.summary()[0]["accuracy"] == 1
+    assert record.as_numbers()[0]["accuracy"] == 1
 
 
 class TestAttackAlone:

@@ -12,7 +12,7 @@ def record(cifar10_root):
 
 
 def test_places_are_the_papers(record):
-    rows = {row["attack"]: row for row in record.summary()}
+    rows = {row["attack"]: row for row in record.as_numbers()}
     assert rows["natural"]["accuracy"] > 0.9
     assert -15.5 < rows["natural"]["marginal_mean"] < -12
     assert rows["pgd"]["accuracy"] == 0 and rows["cw"]["accuracy"] == 0
@@ -22,10 +22,10 @@ def test_places_are_the_papers(record):
 
 
 def test_signs_are_the_papers(record):
-    delta = {row["attack"]: row["delta_marginal_mean"] for row in record.summary()}
+    delta = {row["attack"]: row["delta_marginal_mean"] for row in record.as_numbers()}
     assert delta["pgd"] > 8 and delta["trades"] > 8  # far left of the data: lower energy than natural
     assert delta["cw"] < -2  # right of the data
-    assert all(row["delta_joint_mean"] < 0 for row in record.summary()[1:])
+    assert all(row["delta_joint_mean"] < 0 for row in record.as_numbers()[1:])
 
 
 def test_perturbations_are_what_was_asked(record):
@@ -36,4 +36,4 @@ def test_perturbations_are_what_was_asked(record):
 
 def test_the_sanity_ladder_holds_and_e_of_x_tells_pgd(record):
     assert len(record.ladder) == 8 and all(rung.holds for rung in record.ladder)
-    assert {row["attack"]: row["auroc"] for row in record.summary()}["pgd"] > 0.9
+    assert {row["attack"]: row["auroc"] for row in record.as_numbers()}["pgd"] > 0.9

@@ -57,13 +57,13 @@ def test_the_other_half_judges():
 
 def test_a_few_samples_have_no_auroc():
     assert separability(*gaussians(19, 1)) is None
-    assert el.profile("digits-pgd", attacks="fgsm", n=19).summary()[1]["auroc"] is None
+    assert el.profile("digits-pgd", attacks="fgsm", n=19).as_numbers()[1]["auroc"] is None
 
 
 def test_the_summary_tells_the_trace_of_each_attack():
     """PGD leaves hardly a trace on digits-standard; HE-PGD, which climbs E(x') with the loss, one far on the right."""
     record = el.profile("digits-standard", attacks=["pgd", "he-pgd"], ladder=False)
-    natural, pgd, he_pgd = record.summary()
+    natural, pgd, he_pgd = record.as_numbers()
     assert natural["auroc"] is natural["detector_side"] is natural["tpr"] is None
     assert 0.35 < pgd["auroc"] < 0.5
     assert he_pgd["auroc"] < 0.1 and he_pgd["detector_side"] == "higher" and he_pgd["tpr"] > 0.7 > 0.2 > he_pgd["fpr"]

@@ -53,6 +53,7 @@ class Ascent:
     boxed: ClassVar[bool] = True  # in [0, 1] at every step, not at the end alone
     traceable: ClassVar[bool] = True
     block: ClassVar[None] = None
+    tells: ClassVar[bool] = False
 
     @property
     def step(self) -> float:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from energylens.attacks.frozen import random_state
 from energylens.attacks.kernels import FUSED
 from energylens.attacks.noise import Noise, key
-from energylens.attacks.passes import PassCounter
+from energylens.attacks.passes import Heard, PassCounter, Told
 from energylens.attacks.result import AttackResult
 from energylens.attacks.settings import check_norm, check_numbers, check_radius
 from energylens.errors import InputError, RunError
@@ -51,6 +51,7 @@ class Package:
     traceable: ClassVar[bool] = False
     quickest: ClassVar[str] = FUSED
     targetable: ClassVar[bool] = False
+    tells: ClassVar[bool] = True
 
     @property
     def runs(self) -> int:
@@ -153,6 +154,34 @@ PARTS: dict[str, Part] = {
 }
 
 
+@dataclass
+class _Course:
+    """How far a block has come: the passes that were made, and at most those that the samples still standing need."""
+
+    settings: Package
+    told: Told | None
+    made: float = 0.0
+
+    def of(self, part: str, samples: int) -> Heard | None:
+        """What hears of the passes of this part on so many samples, while it runs."""
+        if self.told is None:
+            return None
+        tell, whole, later = self.told, samples * PARTS[part].passes(self.settings), samples * self._after(part)
+        sure = part != self.settings.parts[0] or not later
+        return lambda work: tell((self.made + min(work, whole)) / (self.made + whole + later), sure)
+
+    def over(self, part: str, work: float, standing: int) -> None:
+        """The part is over, after so many passes, and so many samples stand."""
+        self.made += work
+        if self.told is not None and (left := standing * self._after(part)):
+            self.told(self.made / (self.made + left), True)
+
+    def _after(self, part: str) -> int:
+        """The passes of all later parts."""
+        later = self.settings.parts[self.settings.parts.index(part) + 1 :]
+        return sum(PARTS[name].passes(self.settings) for name in later)
+
+
 class Shelf(Protocol):
     """Where a block that is not whole yet is put down between two parts."""
 
@@ -191,21 +220,25 @@ def run_package(
     target: Tensor | None = None,
     clean_logits: Tensor | None = None,
     shelf: Shelf | None = None,
+    told: Told | None = None,
 ) -> AttackResult:
     """Attack one block: each part takes on the samples that stand, and a sample that fell keeps what felled it.
 
     x: (N, C, H, W) in [0, 1]; y: (N,) labels; clean_logits: (N, K) logits of x where they are known. shelf: keeps the
-    block between the parts, so that one that fails or is interrupted costs its own work alone. ``broken_by`` of the
-    result names the part a sample fell to, "natural" where it never stood, "" where it stands.
+    block between the parts, so that one that fails or is interrupted costs its own work alone. told: hears
+    which share of the block is done: within the first part, when nobody knows how few samples the others will have, the
+    least that it can be. ``broken_by`` of the result names the part a sample fell to, "natural" where it never stood,
+    "" where it stands.
     """
     seen = _Float32(model)
     block = _put_down(shelf, x.device) or _begun(seen, x, y, clean_logits)
+    course = _Course(settings, told)
     for number in range(int(block.done), len(settings.parts)):
         rows = (block.fell == STANDS).nonzero().squeeze(1)
         if not len(rows):
             break
         with _told(settings.parts[number], kept=shelf is not None):
-            _run_part(seen, x, y, noise, settings, number, block, rows)
+            _run_part(seen, x, y, noise, settings, number, block, rows, course)
         block.done += 1
         if shelf is not None and block.done < len(settings.parts):
             shelf.save(vars(block))
@@ -232,18 +265,27 @@ def _put_down(shelf: Shelf | None, device: torch.device) -> _Block | None:
 
 
 def _run_part(
-    model: nn.Module, x: Tensor, y: Tensor, noise: Noise, settings: Package, number: int, block: _Block, rows: Tensor
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    noise: Noise,
+    settings: Package,
+    number: int,
+    block: _Block,
+    rows: Tensor,
+    course: _Course,
 ) -> None:
     """One part on the samples at these rows, which stand: fills in those that fall."""
     name, classes = settings.parts[number], block.logits.shape[1]
     seed = key(noise.seed, name, noise.indices[0])
-    with PassCounter(model) as counter, random_state(seed):
+    with PassCounter(model, course.of(name, len(rows))) as counter, random_state(seed):
         candidates = PARTS[name].build(model, settings, seed, classes, x.device).perturb(x[rows], y[rows])
     candidates = candidates.clamp(0, 1)  # in L1 the package leaves them outside by rounding
     logits = model(candidates)
     hit = logits.argmax(dim=1) != y[rows]
     fallen = rows[hit]
     block.x_adv[fallen], block.logits[fallen], block.fell[fallen] = candidates[hit], logits[hit], number
+    course.over(name, counter.work, int((block.fell == STANDS).sum()))
     seen, returned = counter.per_sample(len(rows))
     block.forwards[rows] += seen + 1
     block.backwards[rows] += returned

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from energylens.attacks.diff_pgd import DiffPGD
 from energylens.attacks.foreign import Foreign, ForeignAttack, attack_at, foreign_name, foreign_settings, run_foreign
 from energylens.attacks.kernels import BF16, PLAIN, Sight, check_kernels
 from energylens.attacks.noise import Noise
+from energylens.attacks.passes import PassCounter, Told
 from energylens.attacks.radius import parse_radius, write_radius
 from energylens.attacks.registry import ATTACKS, AttackRow, find_row
 from energylens.attacks.result import AttackResult, counts
@@ -79,9 +81,11 @@ class Attack:
         trace: bool = False,
         sight: Sight | None = None,
         shelf: Shelf | None = None,
+        told: Told | None = None,
     ) -> AttackResult:
         """Attack one batch; see ``ascend`` for the arguments. trace: only where settings.traceable. sight: the model's
-        other kernels, where the attack is to look through them. shelf: see ``run_package``, for attacks in blocks."""
+        other kernels, where the attack is to look through them. shelf: see ``run_package``, for attacks in blocks.
+        told: hears which share of the batch is done, from the attacks that know."""
         more: dict[str, Any] = {"trace": True} if trace else {}
         if self.diffuser:
             more["diffuser"] = self.diffuser
@@ -89,10 +93,20 @@ class Attack:
             more["judge"] = model
         if self.settings.block:
             more["shelf"] = shelf
+        if told and self.settings.tells:
+            more["told"] = told
         seen = model if sight is None else sight.networks[self.kernels or PLAIN]
-        return self.row.run(
-            seen, x, y, noise=noise, settings=self.settings, target=target, clean_logits=clean_logits, **more
-        )
+        with self._counted(seen, len(x), told):
+            return self.row.run(
+                seen, x, y, noise=noise, settings=self.settings, target=target, clean_logits=clean_logits, **more
+            )
+
+    def _counted(self, network: nn.Module, samples: int, told: Told | None) -> AbstractContextManager[object]:
+        """Inside, told hears of the passes through the network, where every sample of a batch makes as many."""
+        if told is None or self.settings.block is not None:
+            return nullcontext()
+        whole = samples * self.settings.passes
+        return PassCounter(network, lambda work: told(min(1.0, work / whole), True))
 
 
 def _stand(model: nn.Module, x: Tensor, y: Tensor, *, clean_logits: Tensor | None, **_: Any) -> AttackResult:

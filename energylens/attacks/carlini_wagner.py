@@ -49,6 +49,7 @@ class CarliniWagner:
     traceable: ClassVar[bool] = False
     quickest: ClassVar[str] = FUSED
     targetable: ClassVar[bool] = True
+    tells: ClassVar[bool] = False
     min_classes: ClassVar[int] = 2
     block: ClassVar[None] = None
 

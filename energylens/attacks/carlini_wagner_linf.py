@@ -55,6 +55,7 @@ class CarliniWagnerLinf:
     traceable: ClassVar[bool] = False
     quickest: ClassVar[str] = FUSED
     targetable: ClassVar[bool] = True
+    tells: ClassVar[bool] = False
     min_classes: ClassVar[int] = 2
     block: ClassVar[None] = None
 

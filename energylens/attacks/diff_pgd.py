@@ -78,6 +78,7 @@ class DiffPGD:
     traceable: ClassVar[bool] = False  # its loop sees the energies of R(x'), not of x'
     quickest: ClassVar[str] = FUSED
     targetable: ClassVar[bool] = True
+    tells: ClassVar[bool] = False
     min_classes: ClassVar[int] = 2
     block: ClassVar[None] = None
 

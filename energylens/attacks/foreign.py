@@ -42,6 +42,7 @@ class Foreign:
     traceable: ClassVar[bool] = False
     quickest: ClassVar[str] = PLAIN
     targetable: ClassVar[bool] = False
+    tells: ClassVar[bool] = False
     min_classes: ClassVar[int] = 2
 
     def check(self) -> None:

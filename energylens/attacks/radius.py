@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from energylens.data.catalog import DATA_SETS
 from energylens.errors import InputError
@@ -54,3 +54,32 @@ def usual_radius(card: ModelCard, dataset: str | None, norm: str) -> float | Non
         return card.eps
     row = DATA_SETS.get(dataset or "")
     return None if row is None else row.default_eps.get(norm)
+
+
+RADII = frozenset({"eps", "step_size"})  # the settings of attacks and trainings that are lengths
+
+
+def show_radius(value: str | float) -> str:
+    """The radius as a person reads it: a multiple of 1/255, whatever rounding has made of it, as one.
+
+    To show, not to run again with: ``write_radius`` loses nothing.
+
+    >>> show_radius("0.00784313725490196"), show_radius(1.25 * (8 / 255)), show_radius("8/255"), show_radius(0.2)
+    ('2/255', '10/255', '8/255', '0.2')
+    """
+    if isinstance(value, str) and "/" in value:
+        return value
+    number = float(value)
+    levels = round(number * 255) if math.isfinite(number) else 0
+    short = f"{number:.6g}"
+    whole = levels and math.isclose(levels / 255, number, rel_tol=1e-9) and float(short) != number
+    return f"{levels}/255" if whole else short
+
+
+def shown_setting(name: str, value: Any) -> str:
+    """A setting's value as a person reads it: radii as ``show_radius``, lists with +."""
+    if name in RADII and isinstance(value, str | float):
+        return show_radius(value)
+    if isinstance(value, list | tuple):
+        return "+".join(shown_setting(name, one) for one in value) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -33,6 +33,10 @@ class Settings(Protocol):
         """Whether it can aim at a class."""
 
     @property
+    def tells(self) -> bool:
+        """Whether it tells, while it runs, how much of its batch is done: its ``run`` takes ``told``."""
+
+    @property
     def traceable(self) -> bool:
         """Whether it can tell the energies of its iterates."""
 
@@ -69,6 +73,7 @@ class Still:
     traceable: ClassVar[bool] = False
     quickest: ClassVar[str] = PLAIN
     targetable: ClassVar[bool] = False
+    tells: ClassVar[bool] = False
     min_classes: ClassVar[int] = 2
     block: ClassVar[None] = None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -13,7 +12,8 @@ from typing import Any
 
 import click
 
-from energylens.errors import InputError, Note, RunError
+from energylens.errors import InputError, Note
+from energylens.program import run_program
 from energylens.shards import launched_ranks
 
 COMMANDS = (
@@ -54,31 +54,14 @@ def root() -> None:
 
 
 def main() -> None:
-    """Entry point: one clear line for what goes wrong, and a status that says whose fault it is.
-
-    Of the processes that a launcher has started only the first prints its results.
-    """
+    """Entry point. Of the processes that a launcher has started only the first prints its results."""
     try:
-        with nullcontext() if launched_ranks().speaks else redirect_stdout(None), _notes_in_a_line():
-            root.main(standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (InputError, RunError) as error:
+        speaks = launched_ranks().speaks
+    except InputError as error:
         click.echo(f"energylens: {error}", err=True)
         sys.exit(error.exit_status)
-    except (KeyboardInterrupt, click.Abort):
-        click.echo(
-            "\nenergylens: interrupted. Finished blocks are kept: the same command without --overwrite goes on.",
-            err=True,
-        )
-        sys.exit(130)
-    except BrokenPipeError:  # the reader, `head` say, has closed the pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
-    except OSError as error:
-        click.echo(f"energylens: {error}", err=True)
-        sys.exit(1)
+    with nullcontext() if speaks else redirect_stdout(None), _notes_in_a_line():
+        run_program(root)
 
 
 @contextmanager

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+import json
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from energylens.cli.tables import Column, show
 
+if TYPE_CHECKING:
+    from energylens.attacks.registry import AttackRow
+
 COLUMNS = (
     Column("attack"),
-    Column("what it does", wrap=30),
-    Column("settings and defaults", wrap=26),
+    Column("what it does", wrap=24),
+    Column("settings and defaults", wrap=21),
     Column("norms", optional=1),
-    Column("source", optional=2),
+    Column("source", wrap=16, optional=2),
 )
 
 
+CAPTION = "Set one with --attack NAME,SETTING=VALUE, as in pgd,steps=50,restarts=10"
+
+
 @click.command("attacks")
-def command() -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print all that is known of them as a list in JSON.")
+def command(as_json: bool) -> None:
     """List the attacks with their settings and defaults."""
     from energylens.attacks.registry import ATTACKS
+
+    if as_json:
+        click.echo(json.dumps([_as_numbers(row) for row in ATTACKS], indent=2))
+        return
 
     rows = [
         (
@@ -30,4 +44,11 @@ def command() -> None:
         )
         for row in ATTACKS
     ]
-    show(COLUMNS, rows, caption="Set one with --attack NAME,SETTING=VALUE, as in pgd,steps=50,restarts=10")
+    show(COLUMNS, rows, caption=CAPTION, all_of_it="--json")
+
+
+def _as_numbers(row: AttackRow) -> dict[str, Any]:
+    """A row as JSON holds it; settings with their defaults as text, as the table shows them."""
+    told = ("name", "label", "summary", "source", "norms", "aliases", "versions", "keeps_images")
+    known = {name: getattr(row, name) for name in told}
+    return {**known, "versions": list(row.versions), "settings": row.free_settings()}

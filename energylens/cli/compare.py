@@ -17,12 +17,17 @@ COLUMNS = (
     Column("run", wrap=16),
     Column("data", optional=2),
     Column("n", right=True),
+    Column("best by"),
     Column("best epoch", right=True, optional=1),
     *(Column(f"{attack} {what}", right=True) for attack in ("PGD", "clean") for what in ("best", "last", "gap")),
     Column("alarms", optional=3),
     Column("unfinished", optional=4),
 )
 
+CAPTION = (
+    "Test accuracies in %, gap = best - last; mean ± sd over n seeds. Best: the epoch of the highest PGD accuracy on "
+    'the split named under "best by"'
+)
 RIGHT = tuple(column.heading for column in COLUMNS if column.right)
 
 
@@ -63,7 +68,7 @@ def command(runs: tuple[Path, ...], form: str | None, figure: Path | None) -> No
 
 
 def _print(table: pd.DataFrame) -> None:
-    show(COLUMNS, _cells(table), caption="test accuracies in %, gap = best - last; mean ± sd over n seeds")
+    show(COLUMNS, _cells(table), caption=CAPTION, all_of_it="--csv")
 
 
 def _print_csv(table: pd.DataFrame) -> None:
@@ -103,7 +108,7 @@ def _cells(table: pd.DataFrame) -> list[list[str]]:
 
     return [
         [
-            row["label"], row["dataset"], str(row["seeds"]),
+            row["label"], row["dataset"], str(row["seeds"]), row["best_by"],
             *(_spread(row[f"{name}_mean"], row[f"{name}_sd"]) for name in MEASURED),
             row["alarms"], row["unfinished"],
         ]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from energylens.cli.options import given_options, naming, positive
+from energylens.cli.progress import progress
 from energylens.cli.tables import Column, show
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ def command(model: str, as_json: bool, **options: Any) -> None:
     """
     from energylens.doctor import examine
 
-    diagnosis = examine(model, **given_options(options))
+    with progress(model) as listener:
+        diagnosis = examine(model, listener=listener, **given_options(options))
     if as_json:
         click.echo(json.dumps(diagnosis.as_numbers(), indent=2))
     else:

@@ -110,12 +110,12 @@ _COLUMNS: tuple[tuple[Column, Callable[[dict[str, Any]], str]], ...] = (
 
 def _print(made: Generated) -> None:
     """A row a class, then all of them."""
-    rows = [[form(row) for _, form in _COLUMNS] for row in made.summary()]
+    rows = [[form(row) for _, form in _COLUMNS] for row in made.as_numbers()]
     told = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in made.settings.items())
     kept = f"Means; nearest L2: median distance to the nearest training image. Kept in {_folder(made)}."
     show(
         [column for column, _ in _COLUMNS],
         rows,
-        title=f"{len(made)} images of {made.dataset} out of {made.model}, seed {made.seed}, {made.seconds:.1f} s",
+        title=made.title,
         caption="\n".join([f"{told}.", kept, *made.notes]),
     )

@@ -42,7 +42,7 @@ def command(pattern: str | None, as_json: bool) -> None:
         return
     counted = f"{len(rows)} model{'s' * (len(rows) > 1)}"
     caption = f"{counted}; accuracies in %, as published, of our own as measured. {OTHERS}"
-    show(COLUMNS, [_cells(row) for row in rows], caption=caption)
+    show(COLUMNS, [_cells(row) for row in rows], caption=caption, all_of_it="--json")
 
 
 def _cells(row: ZooRow) -> tuple[str | None, ...]:

@@ -71,7 +71,7 @@ def as_numbers(record: Record, options: dict[str, Any]) -> dict[str, Any]:
         "eps": None if record.eps is None else parse_radius(record.eps),
         "norm": record.norm,
         "seed": record.seed,
-        "rows": record.summary(),
+        "rows": record.as_numbers(),
         "ladder": [asdict(rung) for rung in record.ladder],
         "notes": list(record.notes),
         "published": beside_published(record),
@@ -110,20 +110,21 @@ def _print(record: Record, options: dict[str, Any]) -> None:
     from energylens.published import beside_published
 
     columns = [column for column, _ in _COLUMNS]
-    summary = record.summary()
+    summary = record.as_numbers()
     rows = [[form(row) for _, form in _COLUMNS] for row in summary]
     unusual = [options[name] for name, usual in (("choose", "first"), ("split", "test")) if options[name] != usual]
     samples = " ".join([str(len(record)), *unusual, "samples"])
     title = f"{record.model} on {record.dataset}, {samples}, {record.threat}, seed {record.seed}"
     caption = [
-        f"Means over the samples; dE is natural minus adversarial. Kept in {options['out']}.",
+        "Means over the samples; dE is natural minus adversarial.",
         *record.notes,
         *_ladder(record),
         *_rounded(summary),
         *_purified(summary),
         *beside_published(record),
+        f"Kept in {record.folder}",
     ]
-    show(columns, rows, title=title, caption="\n".join(caption))
+    show(columns, rows, title=title, caption="\n".join(caption), all_of_it="--json")
 
 
 def _ladder(record: Record) -> list[str]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from energylens.cli.options import positive
+from energylens.cli.progress import progress
+from energylens.pace import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,13 +49,17 @@ def command(runs: tuple[Path, ...], out: Path, samples: int, data_root: Path | N
     from energylens.report.page import render, save_page
 
     profiles, trainings = find_runs(runs)
+    stories: list[ProfileStory | TrainingStory] = []
     records = read_records(profiles)
-    stories: list[ProfileStory | TrainingStory] = [
-        _profile(record, apart, training_twin(record, records), samples, data_root)
-        for record, apart in zip(records, told_apart(records), strict=True)
-    ]
-    if trainings:
-        stories += [_training(label, group) for label, group in group_runs(read_runs(trainings)).items()]
+    groups = group_runs(read_runs(trainings)) if trainings else {}
+    total = len(records) + len(groups)
+    with progress("report") as listener:
+        for record, apart in zip(records, told_apart(records), strict=True):
+            stories.append(_profile(record, apart, training_twin(record, records), samples, data_root))
+            listener(Progress(Path(record.model).name, len(stories), total, unit="sections"))
+        for label, group in groups.items():
+            stories.append(_training(label, group))
+            listener(Progress(label, len(stories), total, unit="sections"))
     save_page(render(stories), out)
     click.echo(out)
 

@@ -69,7 +69,7 @@ def _print(scores: Scores) -> None:
     show(
         columns,
         rows,
-        title=f"Against {scores.n} images of {scores.dataset} ({scores.split}), in the features of {scores.features}",
+        title=scores.title,
         caption="\n".join([f"Resize: {scores.resize}. {scores.dtype}. ±: half a 95 % interval.", *scores.notes]),
     )
 

@@ -1,7 +1,8 @@
-"""How the command line shows a table: ruled under its heading; as wide as the terminal, or as it likes in a pipe."""
+"""How the command line shows a table: ruled under its heading; as wide as the terminal, or at most PIPED in a pipe."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,6 +11,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+PIPED = 120  # characters, where no terminal says how wide a line may be
 
 
 @dataclass(frozen=True)
@@ -24,34 +27,81 @@ class Column:
 
 
 def show(
-    columns: Sequence[Column], rows: Sequence[Sequence[Any]], *, title: str | None = None, caption: str | None = None
+    columns: Sequence[Column],
+    rows: Sequence[Sequence[Any]],
+    *,
+    title: str | None = None,
+    caption: str | None = None,
+    all_of_it: str = "",
 ) -> None:
     """Print the table on standard output: no number is ever cut, columns that can be missed go first, and those that
-    are empty are not shown."""
+    are empty are not shown. all_of_it: the option that tells what a narrow terminal has no room for."""
     console = Console()
     filled = [i for i in range(len(columns)) if any(row[i] not in (None, "") for row in rows)]
     for level in range(max(column.optional for column in columns), -1, -1):
         kept = [i for i in filled if columns[i].optional <= level]
-        table = _table([columns[i] for i in kept], [[row[i] for i in kept] for row in rows])
-        width = console.measure(table, options=console.options.update(width=10_000))
-        if not console.is_terminal or width.minimum <= console.width:
+        table = _Table([columns[i] for i in kept], [[_text(row[i]) for i in kept] for row in rows])
+        if not console.is_terminal or table.least_wide <= console.width:
             break
     if not console.is_terminal:
-        console = Console(width=width.maximum)
+        console = Console(width=max(PIPED, table.least_wide))
     if title:
         console.print(Text(title, style="bold"), soft_wrap=True)
-    console.print(table)
+    console.print(table.within(console.width))
+    if gone := [columns[i].heading for i in filled if i not in kept]:
+        more = f"; {all_of_it} has all" if all_of_it else ""
+        caption = "\n".join(filter(None, [caption, f"Left out at {console.width} columns: {', '.join(gone)}{more}."]))
     if caption:
         console.print(Text(caption, style="italic dim"), soft_wrap=True)
 
 
-def _table(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    texts = [["" if cell is None else str(cell) for cell in row] for row in rows]
-    for position, column in enumerate(columns):
-        whole = max(map(len, [column.heading, *(row[position] for row in texts)]))
-        justify: Literal["left", "right"] = "right" if column.right else "left"
-        table.add_column(column.heading, justify=justify, min_width=column.wrap or whole, overflow="fold")
-    for row in texts:
-        table.add_row(*map(Text, row))  # Text, so that brackets in a name are no markup
-    return table
+def _text(cell: Any) -> str:
+    return "" if cell is None else str(cell)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Columns and the texts of their cells, a row each."""
+
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[str]]
+
+    @property
+    def _whole(self) -> list[int]:
+        """The width that every column would like."""
+        return [
+            max(map(len, [column.heading, *(row[position] for row in self.rows)]))
+            for position, column in enumerate(self.columns)
+        ]
+
+    @property
+    def _folded(self) -> list[int]:
+        """The least width of every column."""
+        return [min(column.wrap or whole, whole) for column, whole in zip(self.columns, self._whole, strict=True)]
+
+    @property
+    def least_wide(self) -> int:
+        """Of the whole table, its columns folded as far as they may be."""
+        console = Console(width=10_000)
+        return console.measure(self._drawn(self._folded)).minimum
+
+    def within(self, width: int) -> Table:
+        """The table in so many characters: what is left over goes to the columns that are folded most."""
+        widths, whole = self._folded, self._whole
+        for _ in range(width - self.least_wide):
+            position = max(range(len(widths)), key=lambda at: whole[at] / widths[at])
+            widths[position] += whole[position] > widths[position]
+        return self._drawn(widths)
+
+    def _drawn(self, widths: Sequence[int]) -> Table:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+        for column, width in zip(self.columns, widths, strict=True):
+            justify: Literal["left", "right"] = "right" if column.right else "left"
+            table.add_column(column.heading, justify=justify, width=width, overflow="fold")
+        for row in self.rows:  # folded here: rich cuts a comma that stands at the very edge
+            cells = (
+                text if len(text) <= width else "\n".join(textwrap.wrap(text, width))
+                for text, width in zip(row, widths, strict=True)
+            )
+            table.add_row(*map(Text, cells))  # Text, so that brackets in a name are no markup
+        return table

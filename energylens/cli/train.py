@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 labels = listed(int, "0,1,6,7")
 shares = listed(float, "0.5,0.75")
+ends = listed(int, "30,60")
 
 _SETTINGS = (
     click.option("--recipe", metavar="NAME", help="Preset: digits (the default), co-small, ro-small, co, ro or weat."),
@@ -87,6 +88,11 @@ _SETTINGS = (
     click.option("--classwise/--no-classwise", default=None, help="Keep the probe's energies of every class."),
     click.option("--on-alarm", type=click.Choice(["warn", "stop", "rollback"]), help="What the early warning does."),
     click.option("--seed", type=int),
+    click.option("--init", metavar="MODEL", help="Start from the weights of this model, a name or a weights file."),
+    click.option(
+        "--extended", callback=ends, metavar="E,E",
+        help="Repeat a run that was extended: until epoch E the schedule is that of a run so long.",
+    ),
 )  # fmt: skip
 
 
@@ -102,8 +108,10 @@ def training(command: Any) -> Any:
 @click.option("--device", type=click.Choice(["auto", "cpu"]), default="auto", show_default=True)
 @click.option("--data-root", type=click.Path(path_type=Path), metavar="DIR", help="Where data sets lie.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, metavar="DIR")
-@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Go on with this run folder.")
+@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN",
+    help="Go on with this run folder; with a larger --epochs, extend a finished run.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Start a run anew that is already there.")
+@click.option("--verbose", is_flag=True, help="Print every setting, as a command that repeats the run.")
 def command(
     recipe: str | None,
     device: str,
@@ -111,6 +119,7 @@ def command(
     out: Path,
     resume: Path | None,
     overwrite: bool,
+    verbose: bool,
     **options: Any,
 ) -> None:
     """Train a classifier, natural or adversarial, and follow its energies epoch by epoch.
@@ -121,11 +130,13 @@ def command(
     energylens train
     energylens train --reg der
     energylens train --recipe co --reg der --seed 1
+    energylens train --resume RUN --epochs 90
+    energylens train --init digits-standard --epochs 5
     """
     from energylens.errors import InputError
     from energylens.shards import launched_ranks
     from energylens.training.loop import train
-    from energylens.training.recipes import settings_in, settings_of
+    from energylens.training.recipes import extension, settings_in, settings_of
     from energylens.training.settings import advice
     from energylens.training.watch import EnergyWatch
 
@@ -133,8 +144,11 @@ def command(
         raise InputError(advice(former))
     own = {name: value for name, value in options.items() if value not in (None, ())}
     settings = settings_in(resume, recipe, **own) if resume else settings_of(recipe or "digits", **own)
-    if launched_ranks().rank == 0:
-        click.echo(f"energylens train {settings.as_options()}", err=True)
+    if launched_ranks().speaks:
+        if verbose:
+            click.echo(f"energylens train {settings.as_options()}", err=True)
+        if resume and (told := extension(resume, settings)):
+            click.echo(told, err=True)
     with training_progress(settings.name) as listener:
         trained = train(
             settings, out=out, folder=resume, root=data_root, device=device, watch=EnergyWatch(), overwrite=overwrite,
@@ -156,12 +170,14 @@ def _print(trained: Trained) -> None:
         [name, *(form(row) for _, form in _COLUMNS)]
         for name, row in (("best", history.iloc[trained.best - 1].to_dict()), ("last", history.iloc[-1].to_dict()))
     ]
+    judge = "validation split" if history["val_pgd"].notna().any() else "training probe"
     ended = f", ended by the {trained.stopped.upper()} alarm" if trained.stopped else ""
     show(
         [Column(""), *(column for column, _ in _COLUMNS)],
         rows,
         title=f"{trained.settings.name}, {len(history)} epochs{ended}",
-        caption="Accuracies on test images; E(x) means over the training images seen, natural minus adversarial.",
+        caption="Accuracies on test images; E(x) means over the training images seen, natural minus adversarial.\n"
+        f"Best: the epoch of the highest PGD accuracy on the {judge}.",
     )
     table, folder = curves([read_run(trained.folder)]), shown(trained.folder)
     for path in save_figure(draw(table), folder / "curves.png", table):

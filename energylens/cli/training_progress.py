@@ -1,4 +1,4 @@
-"""Progress of a training run on standard error: a bar on a terminal, a plain line an epoch elsewhere."""
+"""Progress of a training run on standard error: a bar on a terminal; elsewhere a line an epoch, and one a minute."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import rich.progress
 from rich.console import Console
+
+from energylens.pace import EVERY, NowAndThen, Pace, told
 
 if TYPE_CHECKING:
     from energylens.training.loop import Listener, Progress
@@ -26,32 +28,41 @@ def training_progress(title: str) -> Iterator[Listener]:
         rich.progress.TextColumn("{task.description}"),
         rich.progress.BarColumn(bar_width=20),
         rich.progress.TextColumn("{task.fields[course]}"),
-        rich.progress.TimeRemainingColumn(compact=True),
+        rich.progress.TextColumn("{task.fields[left]}"),
     )
     with rich.progress.Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(title, total=None, course="")
-        judged = ""
+        task = bar.add_task(title, total=None, course="", left="")
+        energies = judged = ""
+        pace = Pace()
 
         def listen(step: Progress) -> None:
-            nonlocal judged
+            nonlocal energies, judged
             if step.message:
                 console.print(step.message, markup=False)
                 return
+            energies = _energies(step.row) if step.row else energies
             judged = _accuracies(step.row) if step.finished else judged
-            course = f"epoch {step.epoch} {_energies(step.row)} {judged}"
-            bar.update(task, completed=step.done, total=step.total, course=course)
+            course = " ".join(filter(None, [f"epoch {step.epoch}", energies, judged]))
+            left = told(pace.left(step.done, step.total))
+            bar.update(task, completed=step.done, total=step.total, course=course, left=left)
 
         yield listen
 
 
 def _lines(title: str) -> Listener:
-    """Plain lines for logs."""
+    """Plain lines for logs: one an epoch, and one a minute inside a longer one."""
+    pace, line = Pace(), NowAndThen(EVERY)
 
     def listen(step: Progress) -> None:
+        left = told(pace.left(step.done, step.total))
         if step.message:
             click.echo(f"{title}: {step.message}", err=True)
         elif step.finished:
-            click.echo(f"{title}: epoch {step.epoch} {_energies(step.row)} {_accuracies(step.row)}", err=True)
+            words = [f"epoch {step.epoch} {_energies(step.row)} {_accuracies(step.row)}".rstrip(), left]
+            click.echo(f"{title}: {', '.join(filter(None, words))}", err=True)
+        elif line.due():
+            words = [f"epoch {step.epoch}", f"{100 * step.done / step.total:.1f} % of all steps", left]
+            click.echo(f"{title}: {', '.join(filter(None, words))}", err=True)
 
     return listen
 

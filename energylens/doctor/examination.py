@@ -19,6 +19,7 @@ from energylens.doctor.finding import Diagnosis, Finding, first_line
 from energylens.doctor.patient import NO_TRAINING, Patient
 from energylens.errors import InputError, RunError
 from energylens.models import ModelCard, card_of
+from energylens.pace import Listener, Progress
 from energylens.record import Record
 from energylens.subject import Data, device_of, the_module, the_samples
 
@@ -37,6 +38,7 @@ def examine(
     seed: int = 0,
     device: str = "auto",
     data_root: str | Path | None = None,
+    listener: Listener | None = None,
     **model_options: Any,
 ) -> Diagnosis:
     """Look for what would make a model's energies and accuracies worthless, before anyone trusts them.
@@ -44,14 +46,15 @@ def examine(
     model, data, choose, split, seed, device, data_root: as in ``profile``; the model is left as it was. n: how many
     images of data given by name, 64 by default; fewer than 48 are refused, however they are given. Test images of a
     data set by name are compared with as many of its training split, where that lies on the disk: nothing is downloaded
-    for it. Costs about 17 forwards, 14 forward-backward passes and at most 50 queries of Square an image, and for a
-    training image 2 forwards and 10 forward-backward passes. Raises InputError for a request that cannot be met.
+    for it. listener: called after every check. Costs about 17 forwards, 14 forward-backward passes and at most 50
+    queries of Square an image, and for a training image 2 forwards and 10 forward-backward passes. Raises InputError
+    for a request that cannot be met.
     """
     patient = model_under_test(
         model, data, n=n, choose=choose, split=split, seed=seed, device=device, data_root=data_root, **model_options
     )
     with frozen(patient.model, seed):
-        findings = _findings(patient, CHECKS)
+        findings = _findings(patient, CHECKS, listener)
     return Diagnosis(patient.card.name, patient.samples.title, len(patient.samples), patient.eps, findings)
 
 
@@ -146,7 +149,7 @@ def _training_images(samples: Samples, card: ModelCard, *, root: str | Path | No
         return f"{NO_TRAINING}: {first_line(error)}"
 
 
-def _findings(patient: Patient, checks: Sequence[Check]) -> tuple[Finding, ...]:
+def _findings(patient: Patient, checks: Sequence[Check], listener: Listener | None = None) -> tuple[Finding, ...]:
     findings: list[Finding] = []
     sick: dict[str, str] = {}  # a check without a result, and the check whose failure is to blame
     for check in checks:
@@ -156,6 +159,8 @@ def _findings(patient: Patient, checks: Sequence[Check]) -> tuple[Finding, ...]:
         if finding.verdict in ("fail", "skipped"):
             sick[check.name] = blame or check.name
         findings.append(replace(finding, check=check.name))
+        if listener:
+            listener(Progress(check.name, len(findings), len(checks), unit="checks"))
     return tuple(findings)
 
 

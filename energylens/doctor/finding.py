@@ -48,6 +48,12 @@ class Diagnosis:
                 return finding
         raise KeyError(f"no check {check!r}; they are {', '.join(finding.check for finding in self.findings)}")
 
+    def __str__(self) -> str:
+        """A line a check: verdict, check and what was measured."""
+        wide = max(len(finding.check) for finding in self.findings)
+        lines = [f"{one.verdict:<7} {one.check:<{wide}}  {one.measured}" for one in self.findings]
+        return "\n".join([f"{self.model} on {self.dataset}, {self.n} samples", *lines])
+
     def as_numbers(self) -> dict[str, Any]:
         """The diagnosis as ``energylens doctor --json`` prints it."""
         return {**asdict(self), "healthy": self.healthy}

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from energylens.attacks.frozen import frozen
 from energylens.attacks.kernels import FUSED, PLAIN, PROBED, sight_of
 from energylens.attacks.noise import Noise
+from energylens.attacks.passes import PassCounter
 from energylens.attacks.settings import check_numbers
 from energylens.data import Samples
 from energylens.errors import InputError, RunError
@@ -28,7 +29,8 @@ from energylens.generation.training_images import nearest, reference_energies
 from energylens.identity import Witness, checked, own_folder, own_identity, spread
 from energylens.manifest import shared_identity, software
 from energylens.models import ModelCard, current_card
-from energylens.profiling import BATCH_SIZES, Listener, Progress
+from energylens.pace import Listener, Progress
+from energylens.profiling import BATCH_SIZES, WITHIN
 from energylens.run_folder import RunFolder, holding, open_run, run_path
 from energylens.shards import RANKS, Ranks, joined_ranks
 from energylens.store import Memory, Store
@@ -64,8 +66,8 @@ def generate(
     noise; an image depends on it and on its index, not on n or the batch size. out: where to keep them; images found
     there are not made again. kernels: what the chains look through, ``plain`` or ``fused`` (``attacks/kernels.py``),
     the same to rounding. shard: ``"ranks"``: every process of torchrun or accelerate launch makes a share, in one out,
-    and returns all of them. listener: called after every batch. options: the fields of ``GenerationSettings`` and what
-    ``load_model`` takes.
+    and returns all of them. listener: called after every batch, and now and then within one. options: the fields of
+    ``GenerationSettings`` and what ``load_model`` takes.
 
     Raises InputError for a request that cannot be met, RunError where a chain runs into NaN, or disk or model fail.
     """
@@ -255,17 +257,28 @@ def _fill(store: Store, make: _Maker, indices: Sequence[int], size: int, listene
     """Make what is missing of these, a batch at a time."""
     there = set(store.rows()["index"])
     missing = [index for index in indices if index not in there]
-    passes = make.material.settings.steps + 1
+    passes, spoke = make.material.settings.steps + 1, time.monotonic()
+
+    def say(done: float) -> None:
+        nonlocal spoke
+        spoke = time.monotonic()
+        if listener:
+            listener(Progress(f"from {make.material.settings.start}", int(done), len(missing) * passes))
+
     for at in range(0, len(missing), size):
         began, batch = time.perf_counter(), missing[at : at + size]
+        before, whole = at * passes, len(batch) * passes
+
+        def within(work: float, before: int = before, whole: int = whole) -> None:
+            if time.monotonic() - spoke >= WITHIN:
+                say(before + min(work, whole))
+
         try:
-            rows, images = make(batch)
+            with PassCounter(make.network, within):
+                rows, images = make(batch)
         except torch.OutOfMemoryError as error:
             raise RunError(
                 f"out of memory with {len(batch)} images at once: take a smaller --batch-size; what is finished is kept"
             ) from error
         store.write(rows, time.perf_counter() - began, {"images": images.cpu()})
-        if listener:
-            listener(
-                Progress(f"from {make.material.settings.start}", (at + len(batch)) * passes, len(missing) * passes)
-            )
+        say(before + whole)

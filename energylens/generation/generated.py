@@ -85,9 +85,22 @@ class Generated:
         """The classes the images were made for, (N,) int64."""
         return torch.tensor(self.rows["label"].to_numpy())
 
-    def summary(self) -> list[dict[str, Any]]:
-        """A row a class, then one of all: class, n, as_class (share of images that the model takes for it), steps,
-        marginal, joint (means, nats), reference (None where nobody asked), nearest_l2 (median)."""
+    def summary(self) -> pd.DataFrame:
+        """What ``as_numbers`` tells, as a table; NaN for a reference that nobody asked for."""
+        return pd.DataFrame(self.as_numbers()).astype({"reference": "float64"})
+
+    def __str__(self) -> str:
+        """What the images are and the summary."""
+        return "\n".join([self.title, self.summary().to_string(index=False, float_format="%.2f"), *self.notes])
+
+    @property
+    def title(self) -> str:
+        """``100 images of digits out of digits-pgd, seed 0, 2.1 s``."""
+        return f"{len(self)} images of {self.dataset} out of {self.model}, seed {self.seed}, {self.seconds:.1f} s"
+
+    def as_numbers(self) -> list[dict[str, Any]]:
+        """As JSON holds it: a row a class, then one of all: class, n, as_class (share of images that the model takes
+        for it), steps, marginal, joint (means, nats), reference (None where nobody asked), nearest_l2 (median)."""
         groups = [(self.classes[int(str(label))], rows) for label, rows in self.rows.groupby("label")]
         return [self._summed(name, rows) for name, rows in [*groups, ("all", self.rows)]]
 

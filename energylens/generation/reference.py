@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
@@ -19,6 +20,7 @@ from energylens.reading import reading
 from energylens.run_folder import fingerprint, safe_name, writing
 from energylens.whole_file import whole_file
 
+Told = Callable[[Iterable[Tensor]], Iterator[Tensor]]
 FOLDER = "reference"  # in the runs
 CHECKED = 4  # images whose features are computed again before kept statistics are used
 ROUNDING = 1e-3  # how far they may lie apart, as a share of an image's largest: other devices and batch sizes
@@ -40,28 +42,31 @@ class Reference:
         return Gaussian(self.mean, self.root)
 
 
-def reference(samples: Samples, extractor: Extractor, batch_size: int, out: Path | None) -> Reference:
+def reference(
+    samples: Samples, extractor: Extractor, batch_size: int, out: Path | None, told: Told = iter
+) -> Reference:
     """The statistics of a whole split, computed once for this data and this feature space.
 
     out: where they are kept, ``out/reference/<data>-<split>-<features>-<hash>.safetensors``; None for nowhere. Those of
     a feature space that has the same digest and gives other features have a file of their own; a randomised one's are
-    not kept. Raises RunError where the file is damaged or cannot be written.
+    not kept. told: passes the batches on, and says that they pass. Raises RunError where the file is damaged or cannot
+    be written.
     """
     if out is None or not _steady(samples, extractor):
-        return _computed(samples, extractor, batch_size)
+        return _computed(samples, extractor, batch_size, told)
     identity = {
         "data": samples.digest, "classes": samples.kept, "split": samples.split, "features": extractor.digest,
         "nearest": NEAREST, "manifold": MANIFOLD,
     }  # fmt: skip
     name = safe_name(f"{samples.name}-{samples.split}-{extractor.name}")
     for number in count(1):
-        told = identity if number == 1 else identity | {"number": number}
-        path = out / FOLDER / f"{name}-{fingerprint(told)}.safetensors"
+        numbered = identity if number == 1 else identity | {"number": number}
+        path = out / FOLDER / f"{name}-{fingerprint(numbered)}.safetensors"
         if not path.exists():
             break
         if _has_features(found := _read(path), samples, extractor):
             return found
-    computed = _computed(samples, extractor, batch_size)
+    computed = _computed(samples, extractor, batch_size, told)
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as temporary:
@@ -100,12 +105,14 @@ def _read(path: Path) -> Reference:
         return Reference(**load_file(path))
 
 
-def _computed(samples: Samples, extractor: Extractor, batch_size: int) -> Reference:
+def _computed(samples: Samples, extractor: Extractor, batch_size: int, told: Told) -> Reference:
     """Sums over batches, so that memory does not grow with the data set."""
     every = _stride(samples)
     total, products, kept = torch.zeros(1), torch.zeros(1), []
-    for at in range(0, len(samples), batch_size):
-        features = extractor(to_bytes(samples.batch(at, at + batch_size)[0]))[0].double()
+    starts = range(0, len(samples), batch_size)
+    batches = (to_bytes(samples.batch(at, at + batch_size)[0]) for at in starts)
+    for at, batch in zip(starts, told(batches), strict=True):
+        features = extractor(batch)[0].double()
         total, products = total + features.sum(dim=0), products + features.T @ features
         kept.append(features[-at % every :: every].float())
     mean = total / len(samples)

@@ -8,6 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -29,7 +30,8 @@ from energylens.generation.scores import (
 )
 from energylens.mean_interval import mean_interval
 from energylens.models import model_title
-from energylens.profiling import BATCH_SIZES, Listener, Progress
+from energylens.pace import Listener, Progress
+from energylens.profiling import BATCH_SIZES
 from energylens.subject import the_device
 
 ANCHOR_SEED = 0  # which real images, and which noise, mark the ends of the scale
@@ -73,6 +75,25 @@ class Scores:
     rows: tuple[Scored, ...]
     notes: tuple[str, ...]
     dtype: str = "uint8 pixels, float32 features, float64 scores"
+
+    @property
+    def title(self) -> str:
+        """``Against 1297 images of digits (train), in the features of digits-standard penultimate``."""
+        return f"Against {self.n} images of {self.dataset} ({self.split}), in the features of {self.features}"
+
+    def summary(self) -> pd.DataFrame:
+        """A row each of the rows: images (what they are), n, seeds (how many), then every score."""
+        return pd.DataFrame(
+            [
+                {"images": row.name, "n": row.n, "seeds": len(row.seeds)}
+                | {name: value.value for name, value in row.values.items()}
+                for row in self.rows
+            ]
+        )
+
+    def __str__(self) -> str:
+        """What was compared, the summary and the notes."""
+        return "\n".join([self.title, self.summary().to_string(index=False, float_format="%.3g"), *self.notes])
 
     def as_numbers(self) -> dict[str, Any]:
         """All of it as JSON holds it."""
@@ -122,14 +143,17 @@ def open_scorer(
     device: str = "auto",
     data_root: str | Path | None = None,
     out: str | Path | None = None,
+    listener: Listener | None = None,
     **space: Any,
 ) -> Scorer:
-    """A scorer against a split of a data set, or those classes of it. space: as ``features.extractor`` takes it."""
+    """A scorer against a split of a data set, or those classes of it. space: as ``features.extractor`` takes it.
+    listener: called after every batch of the split, where its statistics are not there yet."""
     samples = load_data(dataset, split=split, root=data_root, classes=classes)
     place = the_device(device)
     found = extractor(dataset, **space, device=place)
     size = batch_size or BATCH_SIZES.get(place.type, BATCH_SIZES["cpu"])
-    return Scorer(samples, found, reference(samples, found, size, None if out is None else Path(out)))
+    told = _Told(listener, len(samples), "real images")
+    return Scorer(samples, found, reference(samples, found, size, None if out is None else Path(out), told))
 
 
 def score(
@@ -166,7 +190,7 @@ def score(
     name, classes = _the_data(found, dataset)
     scorer = open_scorer(
         name, reference, classes=classes, classifier=classifier, layer=layer, inception_weights=inception_weights,
-        batch_size=batch_size, device=device, data_root=data_root, out=out, **reading,
+        batch_size=batch_size, device=device, data_root=data_root, out=out, listener=listener, **reading,
     )  # fmt: skip
     for pictures in found:
         _check(pictures, scorer.samples)
@@ -220,10 +244,11 @@ def _check(pictures: Pictures, samples: Samples) -> None:
 
 @dataclass
 class _Told:
-    """Tells the listener of batches as they pass."""
+    """Tells the listener of batches as they pass. what: they are of."""
 
     listener: Listener | None
     total: int
+    what: str = "pictures"
     done: int = 0
 
     def __call__(self, batches: Iterable[Tensor]) -> Iterator[Tensor]:
@@ -231,7 +256,7 @@ class _Told:
             yield batch
             self.done += len(batch)
             if self.listener:
-                self.listener(Progress("score", self.done, self.total))
+                self.listener(Progress(self.what, self.done, self.total, unit="images"))
 
 
 def _read(pictures: Pictures, size: int, channels: int) -> Iterator[Tensor]:

@@ -84,7 +84,7 @@ def _shifted(x: Tensor) -> Tensor:
 def measured(network: nn.Module) -> dict[str, float]:
     """Test accuracies in %, over the whole test split: clean, and under PGD-50 with 10 restarts."""
     record = profile(network, load_data("digits"), ["pgd,steps=50,restarts=10"], eps=EPS, seed=SEED)
-    natural, attacked = record.summary()
+    natural, attacked = record.as_numbers()
     return {"clean": round(100 * natural["accuracy"], 2), "pgd-50-10": round(100 * attacked["accuracy"], 2)}
 
 

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from energylens.training.settings import TrainSettings
 from energylens.training.step import Step
 from energylens.training.watch import Alarm, EnergyWatch
 
+WITHIN = 1.0
 FLUSH = 50  # steps between two looks at the losses, so that a GPU need not wait for each
 EXPLODED = 1e4  # nats: a loss above is lost
 
@@ -35,7 +36,8 @@ EXPLODED = 1e4  # nats: a loss above is lost
 @dataclass(frozen=True)
 class Progress:
     """Where a run stands: epoch from 1, steps done of all, and what is new: the means of the last steps, with the
-    accuracies of the test images where an epoch is over (``finished``), or a message."""
+    accuracies of the test images where an epoch is over (``finished``), a message, or nothing: a step is done, or a
+    split of the images judged, and WITHIN seconds have passed without a word."""
 
     epoch: int
     done: int
@@ -58,6 +60,23 @@ Listener = Callable[[Progress], None]
 
 def silence(progress: Progress) -> None:
     """A listener that says nothing."""
+
+
+@dataclass
+class _Heard:
+    """A listener, and when it last heard a word."""
+
+    listener: Listener
+    spoke: float = field(default_factory=time.monotonic)
+
+    def __call__(self, progress: Progress) -> None:
+        self.spoke = time.monotonic()
+        self.listener(progress)
+
+    def now_and_then(self, run: Run, step: int) -> None:
+        """Say that this step, from 1, is done, where there was no word for a while."""
+        if time.monotonic() - self.spoke >= WITHIN:
+            self(report(run, step, {}))
 
 
 @dataclass(frozen=True)
@@ -92,7 +111,7 @@ def train(
     settings = settings.resolved()
     with random_state(0):
         run = open_run(settings, out, folder, root=root, device=device, watch=watch, overwrite=overwrite)
-        listener = listener if run.writes else silence
+        listener = _Heard(listener if run.writes else silence)
         with run.resumed():
             for epoch in run.epochs_left():
                 began, vectors, tables = time.monotonic(), list[Tensor](), list[pd.DataFrame]()
@@ -100,6 +119,7 @@ def train(
                     lr = run.set_rate(epoch, number)
                     vectors.append(learn(run, x, y, epoch, number))
                     hear(run, number, listener)
+                    listener.now_and_then(run, epoch * run.steps + number + 1)
                     if len(vectors) == FLUSH or number + 1 == run.steps or run.stopped:
                         tables.append(flush(run, vectors, epoch, number, listener))
                 finish_epoch(run, pd.concat(tables), {"lr": lr, "seconds": time.monotonic() - began}, listener)
@@ -215,12 +235,12 @@ def raise_alarm(run: Run, alarm: Alarm | None, step: int, listener: Listener) ->
     ON_ALARM[run.settings.on_alarm](run, alarm.kind)
 
 
-def finish_epoch(run: Run, steps: pd.DataFrame, row: dict[str, Any], listener: Listener) -> None:
+def finish_epoch(run: Run, steps: pd.DataFrame, row: dict[str, Any], listener: _Heard) -> None:
     """Judge the network and write everything down."""
     run.share_buffers()
     run.epoch += 1
     probe = run.gather(probe_energies(network := run.judged(), run.data, run.settings, run.share), "sum")
-    row |= {"epoch": run.epoch, **epoch_means(steps), **probe_columns(probe), **accuracies(run, network)}
+    row |= {"epoch": run.epoch, **epoch_means(steps), **probe_columns(probe), **accuracies(run, network, listener)}
     if run.watch is not None and "train_pgd" in row and run.eps(run.epoch) >= run.settings.radius:
         gap = run.watch.judge_gap(row["train_fgsm"], row["train_pgd"], len(run.data.probe))
         raise_alarm(run, gap, last_measured(steps), listener)
@@ -238,17 +258,18 @@ def last_measured(steps: pd.DataFrame) -> int:
     return int((measured if len(measured) else steps)["step"].iloc[-1])
 
 
-def accuracies(run: Run, network: nn.Module) -> dict[str, float]:
+def accuracies(run: Run, network: nn.Module, listener: _Heard) -> dict[str, float]:
     """``val_clean`` ... ``train_pgd``: shares in [0, 1]; nan for a validation split that is not there, nothing in an
     epoch that is not judged."""
     row: dict[str, float] = {}
-    last = run.epoch == run.settings.epochs or bool(run.stopped)
+    last = run.epoch in (*run.settings.extended, run.settings.epochs) or bool(run.stopped)
     if run.epoch % run.settings.eval_every and not last:
         return row
     for name, images in (("val", run.data.val), ("test", run.data.test), ("train", run.data.probe)):
         correct = run.gather(count_correct(network, images, run.settings, run.share), "sum").tolist()
         for judge, count in zip(judges(run.settings), correct, strict=True):
             row[f"{name}_{judge}"] = count / len(images) if len(images) else math.nan
+        listener.now_and_then(run, run.epoch * run.steps)
     return row
 
 

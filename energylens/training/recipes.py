@@ -9,6 +9,8 @@ from typing import Any
 from energylens.errors import InputError
 from energylens.reading import is_there
 from energylens.run_folder import MANIFEST, check_same, read_manifest
+from energylens.training.checkpoint import load_state
+from energylens.training.schedules import SCHEDULES, Position
 from energylens.training.settings import TrainSettings
 
 #: name -> (where the settings are from, the settings)
@@ -68,14 +70,55 @@ def settings_of(recipe: str = "digits", **own: Any) -> TrainSettings:
 
 
 def settings_in(folder: Path, recipe: str | None = None, **own: Any) -> TrainSettings:
-    """The settings of the run in this folder. recipe, own: what was asked for beside; InputError that names the first
-    difference where the run has other settings."""
+    """The settings of the run in this folder; with more ``epochs`` than it has, those that it is extended to.
+
+    recipe, own: what was asked for beside. Raises InputError that names the first difference where the run has other
+    settings, and where a run is to be extended that is not finished or is longer already.
+    """
+    found = _found(folder)
+    epochs = own.get("epochs", found.epochs)
+    if epochs < found.epochs:
+        raise InputError(f"{folder} is a run of {found.epochs} epochs: --epochs {epochs} cannot make it shorter")
+    asked = _with(found, recipe, own | {"epochs": found.epochs} if "epochs" in own else own)
+    check_same(found.manifest(), asked.manifest(), folder)
+    if epochs == found.epochs:
+        return found
+    state = load_state(folder)
+    if state is None or state["epoch"] < found.epochs or state["stopped"]:
+        done, ended = (0, "") if state is None else (state["epoch"], state["stopped"])
+        how = f", ended by the {ended.upper()} alarm" if ended else ""
+        mend = "train anew with --on-alarm warn" if ended else f"finish it first, with --resume {folder} alone"
+        raise InputError(f"{folder} has {done} of {found.epochs} epochs{how}: only a finished run is extended; {mend}")
+    return found.extended_to(epochs)
+
+
+def extension(folder: Path, settings: TrainSettings) -> str:
+    """What becomes of the run in this folder when it is trained with settings of ``settings_in``, in a sentence; ""
+    where it is not extended."""
+    found = _found(folder)
+    if found.epochs == settings.epochs:
+        return ""
+    said = f"{folder} is extended from {found.epochs} to {settings.epochs} epochs"
+    row = SCHEDULES[found.schedule]
+    if not row.by_length:
+        return f"{said}: the {found.schedule} schedule does not depend on them, this is what {settings.epochs} are"
+    before, after = (
+        found.lr * row(Position(step, 1000 * length, found.peak, found.milestones)).factor
+        for step, length in ((1000 * found.epochs - 1, found.epochs), (1000 * found.epochs, settings.epochs))
+    )
+    return (
+        f"{said}: the {found.schedule} schedule depends on them, and goes on as that of {settings.epochs}, from a rate "
+        f"of {before:.2g} to one of {after:.2g}; this is not a run of {settings.epochs} from the start, and its "
+        "settings say so"
+    )
+
+
+def _found(folder: Path) -> TrainSettings:
+    """The settings of the run in this folder; InputError where there is none."""
     manifest = read_manifest(folder / MANIFEST) if is_there(folder / MANIFEST) else {"identity": {}}
     if "settings" not in manifest["identity"]:
         raise InputError(f"{folder} holds no training run: give the folder that `energylens train` made")
-    found = TrainSettings.from_manifest(manifest["identity"]["settings"] | manifest.get("named", {}))
-    check_same(found.manifest(), _with(found, recipe, own).manifest(), folder)
-    return found
+    return TrainSettings.from_manifest(manifest["identity"]["settings"] | manifest.get("named", {}))
 
 
 def _with(settings: TrainSettings, recipe: str | None, own: dict[str, Any]) -> TrainSettings:

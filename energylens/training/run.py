@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import json
 import platform
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from energylens.attacks.noise import BatchNoise, key
 from energylens.errors import InputError, RunError
 from energylens.identity import PROBES, Answers, ask
 from energylens.models.architectures import architecture, normalized
+from energylens.reading import is_there
 from energylens.run_folder import MANIFEST, fingerprint, holding, open_folder, read_manifest, safe_name, writing
 from energylens.shards import launched_ranks, meeting
 from energylens.training.attacker import Attacker, make_attacker
@@ -31,6 +33,7 @@ from energylens.training.checkpoint import BEST, LAST, STATE, copy_weights, load
 from energylens.training.data import Batches, TrainingData, load_training_data
 from energylens.training.evaluation import Share
 from energylens.training.history import History
+from energylens.training.initial import Initial, Statistics, initial_weights
 from energylens.training.linearity import ErrorSwitch
 from energylens.training.methods import METHODS
 from energylens.training.optimizers import OPTIMIZERS, set_rate
@@ -38,7 +41,7 @@ from energylens.training.regularizers import REGULARIZERS
 from energylens.training.schedules import SCHEDULES, Position
 from energylens.training.settings import TrainSettings
 from energylens.training.watch import EnergyWatch
-from energylens.whole_file import sweep
+from energylens.whole_file import sweep, whole_file
 
 FOLDER = "train"  # in the runs
 SLACK = 0.01  # of the probe's accuracy, a share: rounding on another device turns few predictions
@@ -67,7 +70,7 @@ class Run:
     optimizer: Optimizer
     generator: Generator
     attacker: Attacker
-    statistics: tuple[list[float], list[float]] | None
+    statistics: Statistics | None
     switches: dict[str, ErrorSwitch]
     watch: EnergyWatch | None = None
     history: History = field(default_factory=History)
@@ -129,7 +132,8 @@ class Run:
     def set_rate(self, epoch: int, step: int) -> float:
         """Set the learning rate of this step; returns it."""
         settings = self.settings
-        at = Position(epoch * self.steps + step, settings.epochs * self.steps, settings.peak, settings.milestones)
+        length = settings.length_at(epoch)
+        at = Position(epoch * self.steps + step, length * self.steps, settings.peak, settings.milestones)
         rate = SCHEDULES[settings.schedule](at)
         set_rate(self.optimizer, settings.lr * rate.factor, rate.momentum)
         return settings.lr * rate.factor
@@ -293,9 +297,11 @@ def open_run(
     accelerator = _engine(settings.amp, device)
     if settings.batch_size % accelerator.num_processes:
         raise InputError(f"--batch-size {settings.batch_size} does not divide by {accelerator.num_processes} processes")
+    initial = initial_weights(settings)
     data = load_training_data(settings, root, accelerator.device)
     statistics = data.statistics() if settings.normalize else None
-    network = _network(settings, data, statistics).to(accelerator.device)
+    statistics = statistics if initial is None else initial.statistics
+    network = _network(settings, data, statistics, initial).to(accelerator.device)
     twin = copy.deepcopy(network).requires_grad_(False)
     moving_average = get_ema_multi_avg_fn(settings.ema)  # type: ignore[no-untyped-call]  # torch has not typed it
     average = AveragedModel(network, multi_avg_fn=moving_average, use_buffers=True) if settings.ema else None
@@ -307,8 +313,12 @@ def open_run(
         network.compile()
     generator = Generator(accelerator.device)
     attacker = make_attacker(settings, network, BatchNoise(generator))
-    folder, identity = _place(settings, data, out, folder)
+    if folder is not None and accelerator.is_main_process and not overwrite:
+        _extend(folder, settings)
+    folder, identity = _place(settings, data, initial, out, folder)
     if accelerator.is_main_process:
+        if not overwrite:
+            _refuse_extended(folder, settings)
         open_folder(folder, _manifest(identity, settings), overwrite=overwrite)
     switches = {name: ErrorSwitch() for name in settings.reg if REGULARIZERS[name].switched}
     return Run(
@@ -327,12 +337,15 @@ def _engine(precision: str, device: str) -> Accelerator:
 
 
 def _network(
-    settings: TrainSettings, data: TrainingData, statistics: tuple[list[float], list[float]] | None
+    settings: TrainSettings, data: TrainingData, statistics: Statistics | None, initial: Initial | None
 ) -> nn.Module:
-    """Random weights under the seed, for the data's classes and channels; InputError where the images do not fit."""
+    """Random weights under the seed, or the initial ones, for the data's classes and channels; InputError where the
+    images or the initial weights do not fit."""
     torch.manual_seed(key(settings.seed, "weights", 0))
     channels = data.image_shape[0]
     core = architecture(settings.arch).build(num_classes=len(data.classes), in_channels=channels, width=settings.width)
+    if initial is not None:
+        initial.into(core, settings.arch)
     network = normalized(core, *(statistics or (None, None)))
     if settings.channels_last:
         network.to(memory_format=torch.channels_last)
@@ -347,11 +360,13 @@ def _network(
     return network.train()
 
 
-def _place(settings: TrainSettings, data: TrainingData, out: Path, folder: Path | None) -> tuple[Path, dict[str, Any]]:
+def _place(
+    settings: TrainSettings, data: TrainingData, initial: Initial | None, out: Path, folder: Path | None
+) -> tuple[Path, dict[str, Any]]:
     """Where the run is kept, in ``folder`` where the user names one, and its identity: that of an earlier version,
     which gave the data another digest, where it lies there."""
     for digest in (data.former_digest, data.digest):
-        identity = _identity(settings, digest)
+        identity = _identity(settings, digest, initial)
         own = (folder or out / FOLDER / f"{safe_name(settings.name)}-{fingerprint(identity)}").absolute()
         with suppress(RunError):  # what cannot be read is another's business, or is to be overwritten
             if fingerprint(read_manifest(own / MANIFEST)["identity"]) == fingerprint(identity):
@@ -359,15 +374,59 @@ def _place(settings: TrainSettings, data: TrainingData, out: Path, folder: Path 
     return own, identity
 
 
-def _identity(settings: TrainSettings, data: dict[str, Any]) -> dict[str, Any]:
-    """What a run depends on: who is left out and the digest of the model that tells, not where that lies."""
-    return {"settings": settings.manifest() | {"omit_by": None}, "data": data}
+def _identity(settings: TrainSettings, data: dict[str, Any], initial: Initial | None) -> dict[str, Any]:
+    """What a run depends on: who is left out, the digest of the model that tells and that of the weights it starts
+    from, not where these lie."""
+    identity = {"settings": _unplaced(settings), "data": data}
+    return identity if initial is None else {**identity, "init": initial.digest}
+
+
+def _unplaced(settings: TrainSettings) -> dict[str, Any]:
+    """The settings without the names of models, which may stand for others one day."""
+    told = settings.manifest() | {"omit_by": None}
+    return {name: value for name, value in told.items() if name != "init"}
 
 
 def _manifest(identity: dict[str, Any], settings: TrainSettings) -> dict[str, Any]:
     return {
         "identity": identity,
-        "named": {"omit_by": settings.omit_by},
+        "named": {"omit_by": settings.omit_by, **({} if settings.init is None else {"init": settings.init})},
         "versions": {name: version(name) for name in PACKAGES},
         "machine": platform.platform(),
     }
+
+
+def _extend(folder: Path, settings: TrainSettings) -> None:
+    """Let the manifest of a finished run tell what it is extended to, where these settings extend it."""
+    if (manifest := _training_manifest(folder)) is None:
+        return
+    found = _settings_of(manifest)
+    if found.epochs < settings.epochs and found.extended_to(settings.epochs) == settings:
+        with holding(folder, "run"), writing(folder), whole_file(folder / MANIFEST) as temporary:
+            told = {**manifest, "identity": {**manifest["identity"], "settings": _unplaced(settings)}}
+            temporary.write_text(json.dumps(told, indent=2) + "\n")
+
+
+def _refuse_extended(folder: Path, settings: TrainSettings) -> None:
+    """InputError where the folder holds what became of this very run when it was extended."""
+    if (manifest := _training_manifest(folder)) is None:
+        return
+    found = _settings_of(manifest)
+    before = replace(found, epochs=settings.epochs, extended=settings.extended)
+    if found.epochs > settings.epochs and before == settings:
+        raise InputError(
+            f"{folder} was extended to {found.epochs} epochs: `energylens train --resume {folder}` goes on with it; "
+            f"for a run of {settings.epochs} give another --out, or --overwrite to start it anew"
+        )
+
+
+def _training_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of the training run in this folder; None where there is none."""
+    if not is_there(folder / MANIFEST):
+        return None
+    manifest = read_manifest(folder / MANIFEST)
+    return manifest if "settings" in manifest["identity"] else None
+
+
+def _settings_of(manifest: dict[str, Any]) -> TrainSettings:
+    return TrainSettings.from_manifest(manifest["identity"]["settings"] | manifest.get("named", {}))

@@ -69,11 +69,22 @@ def _between(start: tuple[float, float], stop: tuple[float, float], share: float
     return Rate(factor, momentum)
 
 
-SCHEDULES: dict[str, Callable[[Position], Rate]] = {
-    "cyclic": cyclic,
-    "linear": cyclic,
-    "piecewise": piecewise,
-    "cosine": cosine,
-    "onecycle": onecycle,
-    "constant": constant,
+@dataclass(frozen=True)
+class Schedule:
+    """A row. by_length: whether the rate of a step depends on how long the whole run is."""
+
+    rate: Callable[[Position], Rate]
+    by_length: bool = True
+
+    def __call__(self, at: Position) -> Rate:
+        return self.rate(at)
+
+
+SCHEDULES: dict[str, Schedule] = {
+    "cyclic": Schedule(cyclic),
+    "linear": Schedule(cyclic),
+    "piecewise": Schedule(piecewise),
+    "cosine": Schedule(cosine),
+    "onecycle": Schedule(onecycle),
+    "constant": Schedule(constant, by_length=False),
 }

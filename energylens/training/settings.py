@@ -22,6 +22,7 @@ from energylens.training.schedules import SCHEDULES
 
 PRECISIONS = ("no", "bf16")
 MODES = ("train", "eval")
+LATER = frozenset({"init", "extended"})  # settings that the first release did not have
 OMIT_SHARE = 0.1  # ours
 ON_ALARM = ("warn", "stop", "rollback")
 AUTO = "auto"  # DER on abnormal examples in single-step training, on all in multi-step training, as its author has it
@@ -44,7 +45,8 @@ class TrainSettings:
     the last epoch is always judged. measure_every: steps between measurements of a
     method whose steps do not see the clean images. watch_every: measured steps between two hearings of the early
     warning, which is heard at an epoch's end too. classwise: keep the probe's energies of every class. on_alarm: what
-    the early warning does.
+    the early warning does. init: a model, as ``load_model`` takes it, whose weights the run starts from. extended: the
+    epochs at which a run that was to end there was made longer: up to each, the schedule is that of a run so long.
     """
 
     dataset: str = "digits"
@@ -98,6 +100,8 @@ class TrainSettings:
     classwise: bool = False
     on_alarm: str = "warn"
     seed: int = 0
+    init: str | None = None
+    extended: tuple[int, ...] = ()
 
     @property
     def radius(self) -> float:
@@ -138,18 +142,39 @@ class TrainSettings:
             settings = _resolved_der(settings)
         _check_numbers(settings)
         own = tuple(REGULARIZERS[name].weight(settings) for name in self.reg)
-        step_size = self.step_size or repr(method.attack.relative_step * settings.radius)
-        return replace(settings, reg_weight=self.reg_weight or own, step_size=step_size)
+        return replace(
+            settings, reg_weight=self.reg_weight or own, step_size=self.step_size or settings.usual_step_size
+        )
+
+    def length_at(self, epoch: int) -> int:
+        """The epochs of the run whose schedule this epoch, from 0, follows."""
+        return next((end for end in self.extended if epoch < end), self.epochs)
+
+    def extended_to(self, epochs: int) -> TrainSettings:
+        """The run, finished as it is, made longer. What it becomes is told as ``extended`` where it is not the same
+        that a run of so many epochs from the start would be."""
+        same = not SCHEDULES[self.schedule].by_length and self.epochs % self.eval_every == 0
+        return replace(self, epochs=epochs, extended=self.extended if same else (*self.extended, self.epochs))
+
+    @property
+    def usual_step_size(self) -> str:
+        """The method's share of eps, as resolved settings have it."""
+        return repr(METHODS[self.method].attack.relative_step * self.radius)
 
     def manifest(self) -> dict[str, Any]:
-        """The settings as JSON holds them."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        """The settings as JSON holds them; of those that came after the first release only what is set, so that a run
+        of an earlier version is still the same run."""
+        told = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return {name: value for name, value in told.items() if value or name not in LATER}
 
     def as_options(self) -> str:
-        """The settings as ``energylens train`` takes them, in full."""
+        """The settings as ``energylens train`` takes them, in full; a step size that is the method's own is left out,
+        for it follows from eps."""
         words = []
         for name, value in asdict(self).items():
             option = name.replace("_", "-")
+            if (name == "step_size" and value == self.usual_step_size) or (name in LATER and not value):
+                continue
             if isinstance(value, bool):
                 words.append(f"--{option}" if value else f"--no-{option}")
             elif name in ("reg", "reg_weight"):
@@ -164,7 +189,7 @@ class TrainSettings:
         known = {field.name for field in fields(TrainSettings)}
         if (former := found.get("der_form")) is not None and "der" in found["reg"]:
             raise InputError(f"the run is of a version before --reg der was its author's formula: {advice(former)}")
-        if strange := sorted(found.keys() ^ known):
+        if strange := sorted((found.keys() | LATER) ^ known):
             raise InputError(f"the manifest is of another version: it differs in {strange[0]!r}; train anew")
         values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in found.items()}
         return TrainSettings(**values)
@@ -293,6 +318,13 @@ def _check_numbers(settings: TrainSettings) -> None:
         check_radius(settings.radius, settings.norm)
         if settings.step_size is not None:
             parse_radius(settings.step_size, "step-size")
+    if list(settings.extended) != sorted({*settings.extended}) or not all(
+        1 <= end < settings.epochs for end in settings.extended
+    ):
+        raise InputError(
+            f"--extended is {','.join(map(str, settings.extended))}: give rising numbers of epochs below --epochs "
+            f"{settings.epochs}"
+        )
     labels = settings.classes or (0, 1)
     if len(set(labels)) != len(labels) or len(labels) < 2:
         raise InputError(f"--classes is {settings.classes}: give two or more different labels, as in 0,1,6,7")

@@ -1,6 +1,7 @@
 """Runs side by side: what is best, last and gap, which runs are one row, and what the command says and refuses."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -176,3 +177,11 @@ def test_mistakes_get_one_clear_line(made, run, tmp_path):
         came, out, err = run("compare", folder)
         assert (came, out) == (status, "") and message in err and len(err.splitlines()) == 1
     assert run("compare")[0] == 2
+
+
+def test_the_table_says_which_split_chose_the_best_epoch(run, made):
+    folders = made("judged"), made("unjudged", val=False, method="pgd")
+    assert comparison(read_runs(folders))["best_by"].tolist() == ["validation", "test"]
+    status, out, _ = run("compare", *folders)
+    assert status == 0 and re.search(r"fgsm.* validation .*\n.*pgd.* test ", out) and "best by" in out
+    assert re.search(r"fgsm.* & validation & ", run("compare", *folders, "--latex")[1])

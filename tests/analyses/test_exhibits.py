@@ -43,9 +43,9 @@ def test_weats_weight_is_the_papers_and_the_shares_are_all_images(record):
 def test_the_survey_is_the_records_accuracy_with_an_interval_around_it(record):
     table = survey({"one": record, "two": record})
     row = table.iloc[0]
-    assert row["robust"] == pytest.approx(100 * record.summary()[1]["accuracy"])
+    assert row["robust"] == pytest.approx(100 * record.as_numbers()[1]["accuracy"])
     assert row["robust_low"] < row["robust"] < row["robust_high"]
-    assert table["delta_joint"].mean() == pytest.approx(record.summary()[1]["delta_joint_mean"], abs=1e-4)
+    assert table["delta_joint"].mean() == pytest.approx(record.as_numbers()[1]["delta_joint_mean"], abs=1e-4)
     labels = [text.get_text() for text in model_survey.draw(table).axes[1].get_xticklabels()]
     assert labels == ["one", "two"]
 
@@ -54,7 +54,7 @@ def test_the_robustness_table_has_a_line_a_model(record):
     table = robustness({"one": record, "two": record})
     cells = robustness_cells.draw(table)
     assert cells.columns.tolist() == ["model", "n", "natural", "PGD, steps 4", "FGSM"]
-    accuracy = 100 * record.summary()[0]["accuracy"]
+    accuracy = 100 * record.as_numbers()[0]["accuracy"]
     assert cells["natural"][0].startswith(f"{accuracy:.1f} (")
 
 

@@ -1,8 +1,11 @@
 """A lab uses runs that are there, trains those that are not, and keeps what diverged where it is asked to."""
 
+import time
+from concurrent.futures import Future
+
 import pytest
 
-from analyses.lab import Lab
+from analyses.lab import Lab, _Course
 from energylens.training.loop import DivergenceError
 from energylens.training.recipes import settings_of
 
@@ -31,3 +34,16 @@ def test_what_diverges_is_an_error_or_a_short_run(tmp_path):
     (run,) = lab.train(wanted, diverged_too=True)
     assert 0 < len(run.history) < 8
     assert not run.finished
+
+
+def test_the_time_left_of_runs_side_by_side_counts_what_was_trained_now(monkeypatch):
+    """Of three runs the second was half done when it went on, and the third has not begun."""
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    course, futures = _Course(), [Future(), Future(), Future()]
+    assert course.left(futures, [0.0, 0.0, 0.0]) is None
+    assert course.left(futures, [0.1, 0.5, 0.0]) is None
+    now[0] = 10.0
+    assert course.left(futures, [0.2, 0.6, 0.0]) == pytest.approx((0.8 + 0.4 + 1) / 0.2 * 10)
+    futures[0].set_result("there")  # of no time: its listener never heard that it was done
+    assert course.left(futures, [0.2, 0.6, 0.0]) == pytest.approx((0.4 + 1) / 0.2 * 10)

@@ -130,7 +130,7 @@ def test_the_record_has_both_images(robust, digits):
     assert rows["pred_purified"].tolist() == logits.argmax(1).tolist()
     assert rows["success_purified"].tolist() == (logits.argmax(1) != digits.labels).tolist()
     assert dict(rows.dtypes.astype(str)).items() >= PURIFIED_COLUMNS.items()
-    summary = {row["attack"]: row for row in record.summary()}
+    summary = {row["attack"]: row for row in record.as_numbers()}
     assert summary["diff-pgd,steps=3"]["accuracy_purified"] == pytest.approx(1 - rows["success_purified"].mean())
     assert "accuracy_purified" not in summary["pgd"]
     frame = record.frame()

@@ -92,7 +92,7 @@ def test_a_robust_model_stays_near_digits_and_a_natural_one_leaves_them():
 def test_classes_are_taken_in_turn_by_name_or_number(robust):
     made = el.generate(robust, n=5, classes=["7", 3], **FAST)
     assert made.labels.tolist() == [7, 3, 7, 3, 7]
-    assert [row["class"] for row in made.summary()] == ["3", "7", "all"]
+    assert [row["class"] for row in made.as_numbers()] == ["3", "7", "all"]
 
 
 def test_the_callers_model_and_random_state_are_left_alone():

@@ -92,7 +92,7 @@ def test_every_number_of_the_table_is_the_records(profiled, report):
     labels = [attack.label for attack in record.attacks]
     table = {row[0]: row for row in rows if row and row[0] in labels}
     assert list(table) == labels
-    for summary, label in zip(record.summary(), labels, strict=True):
+    for summary, label in zip(record.as_numbers(), labels, strict=True):
         accuracy, low, high = numbers(table[label][1].replace("–", " "))
         assert accuracy == pytest.approx(100 * summary["accuracy"], abs=0.051)
         interval = accuracy_interval(round(60 * summary["accuracy"]), 60)
@@ -209,7 +209,7 @@ def test_a_single_run_has_its_natural_rows(profiled, report):
     folder, record = profiled
     reader = read(report(next(folder.glob("fgsm-*")))[1])
     rows = {row[0]: row for row in reader.rows if row}
-    natural = record.summary()[0]
+    natural = record.as_numbers()[0]
     assert numbers(rows["natural"][1])[0] == pytest.approx(100 * natural["accuracy"], abs=0.051)
     assert "PGD" not in rows and "steps 5" not in reader.text
 
@@ -321,3 +321,16 @@ def test_two_splits_of_one_model_tell_robust_overfitting(report, tmp_path):
     text = read(report(tmp_path / "runs")[1]).text
     assert len(re.findall(r"on training and [\d.]+ % on test images", text)) == 1  # in the test images' section
     assert "robust overfitting, no" in text
+
+
+@pytest.mark.parametrize(("judged", "split"), [(True, "validation"), (False, "test")])
+def test_the_page_says_which_split_chose_the_best_epoch(report, trained, judged, split):
+    folders = [trained(f"seed {seed}", seed=seed) for seed in (0, 1)]
+    for folder in folders:
+        history = pd.read_parquet(folder / "history.parquet")
+        history.assign(val_pgd=history["test_pgd"] if judged else float("nan")).to_parquet(
+            folder / "history.parquet", index=False
+        )
+    for some in (folders[:1], folders):
+        _, page, _ = report(*some)
+        assert page.count(f"chosen on the {split} split") == 2  # in the text, and under the table

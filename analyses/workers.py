@@ -1,0 +1,62 @@
+"""Worker processes that never outlive the process that started them, however that one ends."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+SPAWN = multiprocessing.get_context("spawn")  # a forked torch may hang
+
+
+def leave_with_parent() -> None:
+    """Called in a worker: from now on it ends as soon as its parent is gone, even where that one was killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "only a worker has a parent to leave with"
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+@contextmanager
+def deaf() -> Iterator[None]:
+    """Processes started inside do not hear Ctrl-C, which a terminal sends to everybody: their parent ends them, and
+    speaks for them."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread hears, and may say so
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which children inherit
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def workers(jobs: int, begin: Callable[..., None], *arguments: Any) -> Iterator[ProcessPoolExecutor]:
+    """``jobs`` processes, each of which calls ``begin(*arguments)`` first. Submit their work inside ``deaf``.
+
+    Where the block ends by an exception, Ctrl-C among them, they are ended at once.
+    """
+    others = set(multiprocessing.active_children())
+    with ProcessPoolExecutor(jobs, mp_context=SPAWN, initializer=_begin, initargs=(begin, *arguments)) as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in set(multiprocessing.active_children()) - others:
+                process.terminate()
+            raise
+
+
+def _begin(begin: Callable[..., None], *arguments: Any) -> None:
+    leave_with_parent()
+    begin(*arguments)

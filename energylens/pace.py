@@ -1,0 +1,115 @@
+"""How long work that is under way will still take, and how often to say so."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+FIRST, EVERY = 10.0, 60.0  # seconds before the first line, and between two, where there is no terminal
+
+
+@dataclass
+class Pace:
+    """The speed since it was first asked: what was done before that, by an earlier process say, took other time."""
+
+    _began: float | None = None
+    _before: float = 0.0
+
+    def left(self, done: float, total: float) -> float | None:
+        """Seconds until ``done`` reaches ``total`` at the speed so far; None before there is any."""
+        now = time.monotonic()
+        if self._began is None:
+            self._began, self._before = now, done
+        gained = done - self._before
+        return (total - done) * (now - self._began) / gained if gained > 0 else None
+
+
+@dataclass
+class NowAndThen:
+    """Whether it is time for another line: first after so many seconds, then every so many."""
+
+    every: float = EVERY
+    first: float = FIRST
+    _next: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._next = time.monotonic() + min(self.first, self.every)
+
+    def due(self) -> bool:
+        """True once for every line."""
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next = now + self.every
+        return True
+
+
+def told(seconds: float | None) -> str:
+    """How long, as one says it; "" for what is not known.
+
+    >>> told(7.4), told(600), told(7265), told(None)
+    ('ETA 7 s', 'ETA 10 min', 'ETA 2 h 1 min', '')
+    """
+    if seconds is None:
+        return ""
+    if seconds < 120:
+        return f"ETA {seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"ETA {f'{hours} h ' if hours else ''}{minutes} min"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One attack has finished one batch, or, some seconds after the last word, a part of one.
+
+    done and total: forward-backward passes times images, at most (``unit``: "passes"), or of another work. left:
+    seconds, out of what a row of every attack has cost so far, for those that have been tried; afterwards: the attacks
+    that have not, of which nobody knows. None where nothing of that is known.
+    """
+
+    attack: str
+    done: int
+    total: int
+    left: float | None = None
+    afterwards: tuple[str, ...] = ()
+    unit: str = "passes"
+
+
+Listener = Callable[[Progress], None]
+
+
+@dataclass
+class Course:
+    """What a bar and a line say of how fast work goes and how long it will take. Another total is other work."""
+
+    _total: int = 0
+    _began: float = 0.0
+    _pace: Pace = field(default_factory=Pace)
+
+    def of(self, step: Progress) -> tuple[str, str]:
+        """``4,000 passes/s`` and ``ETA 3 min``, or ``ETA 3 min, then autoattack`` where nobody knows of that; "" for
+        what is not known."""
+        if step.total != self._total:
+            self._total, self._began, self._pace = step.total, time.monotonic(), Pace()
+        seconds = self._pace.left(step.done, step.total)
+        elapsed = time.monotonic() - self._began
+        rate = f"{step.done / elapsed:,.0f} {step.unit}/s" if elapsed else ""
+        if step.left is None and not step.afterwards:
+            return rate, told(seconds)
+        others = [name for name in step.afterwards if name != step.attack]
+        known = "" if others and not step.left else told(step.left)
+        return rate, ", ".join(filter(None, [known, f"then {', '.join(others)}" if others else ""]))
+
+
+class Lines:
+    """A listener that says in a plain line now and then how far work is."""
+
+    def __init__(self, title: str, say: Callable[[str], None], every: float = EVERY) -> None:
+        self._title, self._say, self._course, self._line = title, say, Course(), NowAndThen(every)
+
+    def __call__(self, step: Progress) -> None:
+        course = self._course.of(step)  # every step, so that the pace is known when a line is due
+        if self._line.due():
+            words = [f"{100 * step.done / max(step.total, 1):.0f} %", step.attack, *course]
+            self._say(f"{self._title}: {', '.join(filter(None, words))}")

@@ -1,0 +1,66 @@
+"""The weights that a run starts from where it does not start from chance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from energylens.errors import InputError
+from energylens.models import find_models, load_model, weights_digest
+from energylens.models.architectures import Normalize
+from energylens.models.checkpoints import fit
+from energylens.training.settings import TrainSettings
+
+Statistics = tuple[list[float], list[float]]
+
+
+@dataclass(frozen=True)
+class Initial:
+    """A model's weights. name: as the user gave it; state: of the network behind its normalisation; statistics: mean
+    and standard deviation of each channel that it normalises by, None where it does not; digest: of all of its
+    weights, which is what a run depends on."""
+
+    name: str
+    state: Mapping[str, Tensor]
+    statistics: Statistics | None
+    digest: str
+
+    def into(self, core: nn.Module, arch: str) -> None:
+        """Copy the weights into a network of this architecture. Raises InputError where they do not fit it."""
+        try:
+            fit(core, self.state, where=f"--init {self.name}", into=arch)
+        except InputError as error:
+            raise InputError(f"{error}, of its --width, for its --classes") from None
+
+
+def initial_weights(settings: TrainSettings) -> Initial | None:
+    """The weights that ``settings.init`` names, None where it names none.
+
+    Raises InputError for a model that is not there, or that normalises its images where the run does not, and the other
+    way round: it would start as another function than the model is.
+    """
+    if settings.init is None:
+        return None
+    known: dict[str, Any] = {}
+    if Path(settings.init).expanduser().is_file():
+        known["arch"] = settings.arch
+    elif settings.dataset in {row.dataset for row in find_models(settings.init)}:
+        known["dataset"] = settings.dataset  # a name of the zoo may stand for models of several data sets
+    model = load_model(settings.init, **known)
+    first = getattr(model, "normalize", None)
+    statistics = _statistics(first) if isinstance(first, Normalize) else None
+    if (statistics is not None) != settings.normalize:
+        does, option = ("normalises", "--normalize") if statistics else ("does not normalise", "--no-normalize")
+        raise InputError(f"--init {settings.init} {does} its images, the run is to do otherwise: give {option}")
+    core = model.get_submodule("model") if statistics else model
+    return Initial(settings.init, core.state_dict(), statistics, weights_digest(model))
+
+
+def _statistics(layer: Normalize) -> Statistics:
+    """Rounded as the training images' own are."""
+    mean, std = ([round(value, 6) for value in values.flatten().tolist()] for values in (layer.mean, layer.std))
+    return mean, std
