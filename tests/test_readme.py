@@ -82,7 +82,7 @@ def test_the_rows_example_adds_a_model(run, monkeypatch, shipped):
 def test_the_rows_example_adds_a_method(run, monkeypatch):
     loss, row = blocks("A training method")
     added(monkeypatch, methods.METHODS, loss, row, methods)
-    status, out, err = run("train", "--method", "mixed", "--steps", 2, "--epochs", 1)
+    status, out, err = run("train", "--method", "mixed", "--steps", 2, "--epochs", 1, "--verbose")
     assert status == 0 and "--method mixed" in err and "best.safetensors" in out
     step = types.SimpleNamespace(logits=torch.tensor([[1.0, 0.0]]), logits_adv=torch.tensor([[0.0, 1.0]]))
     step.y = torch.tensor([0])
