@@ -122,7 +122,7 @@ def _print(record: Record, options: dict[str, Any]) -> None:
         *_rounded(summary),
         *_purified(summary),
         *beside_published(record),
-        f"Kept in {record.folder}",
+        *([] if record.folder is None else [f"Kept in {shown(record.folder)}"]),
     ]
     show(columns, rows, title=title, caption="\n".join(caption), all_of_it="--json")
 

@@ -18,6 +18,7 @@ def test_profile_prints_a_table_natural_first(run):
     status, out, _ = run("profile", *FAST)
     assert status == 0
     assert "digits-standard on digits, 20 samples, eps 0.2 linf, seed 0" in out
+    assert out.splitlines()[-1] == "Kept in runs/digits-standard"
     first = [line.split()[0] for line in out.splitlines() if line.strip()]
     assert first.index("natural") < first.index("fgsm") < first.index("cw,steps=10")
 
