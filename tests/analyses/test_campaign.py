@@ -102,7 +102,7 @@ def test_a_campaign_of_other_settings_is_refused_in_a_line(arms, tmp_path):
 )
 def test_wrong_options_are_refused(options, told, tmp_path):
     result = CliRunner().invoke(main, ["cifar10", "--out", str(tmp_path), *options])
-    assert result.exit_code and told in result.output
+    assert result.exit_code and told in f"{result.output}{result.exception}"
 
 
 def command(out: Path, *more: str) -> list[str]:
