@@ -218,7 +218,7 @@ def judge(arm: Arm, folder: Path, desk: Desk) -> dict[str, float | int]:
 
     judges = (("pgd_50_10", "pgd,steps=50,restarts=10", arm.strong), ("autoattack", "autoattack", arm.autoattack))
     found: dict[str, float | int] = {}
-    for which, (name, attack, n) in product(("best", "last"), judges):
+    for which, (name, attack, n) in product(("best", "last"), [judge for judge in judges if judge[-1]]):
         natural, attacked = profile(
             str(folder / f"{which}.safetensors"), attacks=attack, n=n, eps=arm.settings.eps, data_root=desk.root,
             out=desk.out / "judged" / folder.name / which, ladder=False,
@@ -342,8 +342,8 @@ def _value(text: str) -> Any:
 @click.option("--results", type=click.Path(path_type=Path), default=RESULTS, help="Where finished arms are written.")
 @click.option("--arm", "only", multiple=True, metavar="NAME", help="Only these arms, as in 'FGSM 8/255'.")
 @click.option("--set", "own", multiple=True, callback=_override, metavar="NAME=VALUE", help="A setting of all arms.")
-@click.option("--strong", type=click.IntRange(1), help="Images that PGD-50-10 judges the ends by.")
-@click.option("--autoattack", type=click.IntRange(1), help="Images that AutoAttack judges the ends by.")
+@click.option("--strong", type=click.IntRange(0), help="Images that PGD-50-10 judges the ends by, 0 for not at all.")
+@click.option("--autoattack", type=click.IntRange(0), help="The same of AutoAttack.")
 def main(
     name: str,
     jobs: int,
@@ -360,7 +360,8 @@ def main(
     campaign = CAMPAIGNS[name]
     if unknown := [arm for arm in only if arm not in campaign.arms]:
         raise click.BadParameter(f"no arm {unknown[0]!r}: one of {', '.join(campaign.arms)}", param_hint="--arm")
-    campaign = replace(campaign, strong=strong or campaign.strong, autoattack=autoattack or campaign.autoattack)
+    told = {"strong": strong, "autoattack": autoattack}
+    campaign = replace(campaign, **{judge: n for judge, n in told.items() if n is not None})
     desk = Desk(out / name, results, data_root)
     arms = [arm for arm in campaign.runs(**own) if not only or arm.name in only]
     desk.settle(campaign.runs(**own))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -40,10 +41,13 @@ def commands(folder: Path) -> dict[str, list[str]]:
 
 @contextmanager
 def started(words: list[str], folder: Path, workers: int):
-    """The command in a session of its own, as in a terminal of its own, once its runs have finished an epoch."""
+    """The command in a session of its own, as in a terminal of its own, once its runs have finished an epoch.
+
+    It hears Ctrl-C even where the tests themselves were started deaf to it, in the background of a script.
+    """
     with subprocess.Popen(
         [sys.executable, *words], cwd=folder, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True,
+        text=True, preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     ) as one:  # fmt: skip
         try:
             while one.poll() is None and len(list(folder.glob("runs/**/state.pt"))) < workers:

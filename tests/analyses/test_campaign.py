@@ -26,7 +26,7 @@ TINY = {
     "batch_size": 32, "eval_samples": 20, "eval_every": 2, "amp": "no", "val_fraction": 0.2,
 }  # fmt: skip
 OPTIONS = [f"--set={name}={value}" for name, value in TINY.items()]
-ALONE = ["--arm", "N-FGSM 16/255", "--strong", "4", "--autoattack", "4", *OPTIONS]
+ALONE = ["--arm", "N-FGSM 16/255", "--strong", "4", "--autoattack", "0", *OPTIONS]
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_numbers(arms, tmp_path):
     done = subprocess.run(command(killed), capture_output=True, text=True, check=True)
     assert "images/s: n-fgsm-16-255-s0" in done.stderr and "every arm is done" in done.stdout
 
-    (alone,) = (arm for arm in replace(CAMPAIGNS["paper"], strong=4, autoattack=4).runs(**TINY) if arm.name == ALONE[1])
+    (alone,) = (arm for arm in replace(CAMPAIGNS["paper"], strong=4, autoattack=0).runs(**TINY) if arm.name == ALONE[1])
     with one_thread():
         perform(alone, Desk(undisturbed, undisturbed / "done"))
     for path in (undisturbed / "done").glob("*/*.csv"):

@@ -132,7 +132,7 @@ def test_the_command_takes_the_rule_and_says_what_it_needs(run, tmp_path):
     status, _, complaint = run("train", *words, "--omit-by", "digits-standard")
     assert status == 2
     assert "of 270 training images are misclassified by digits-standard, --omit-share 0.1 asks for 27" in complaint
-    status, _, said = run("train", *words[:-1], "random", "--omit-share", 0.2)
+    status, _, said = run("train", *words[:-1], "random", "--omit-share", 0.2, "--verbose")
     assert status == 0
     assert "--omit random --omit-share 0.2" in said
     (folder,) = (tmp_path / "runs" / "train").iterdir()
