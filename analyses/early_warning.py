@@ -40,7 +40,8 @@ def early_warning(
     Returns one row a run, window and threshold: label, seed, failed ("co", "ro" or "") and fell (the step at whose
     epoch's end an evaluation first shows it), window, rise, alarm (kind of the first one, or "") and step (when), lead
     (fell - step) and lead_epochs, right (whether alarm and failure agree), drop and drop_lead: the PGD-drop rule's step
-    and lead. NaN for steps that are not there.
+    and lead; gap and gap_lead: those of the watch's rule on FGSM minus PGD accuracy, heard at epochs' ends. NaN for
+    steps that are not there.
     """
     cases = [replace(WatchSettings(), rise=rise) for rise in rises]
     rows = []
@@ -49,18 +50,21 @@ def early_warning(
         ends = steps.groupby("epoch")["step"].max()
         failed, fell = failure(run.history)
         drop = ends.get(pgd_drop(run.history))
-        about = {"label": label, "seed": run.settings["seed"], "failed": failed, "fell": ends.get(fell), "drop": drop}
+        gap = ends.get(gap_alarm(run.history, int(run.settings["eval_samples"])))
+        about = {"label": label, "seed": run.settings["seed"], "failed": failed, "fell": ends.get(fell)}
+        about |= {"drop": drop, "gap": gap}
         for window, settings in product(windows, cases):
             step, alarm = next(replay(steps, run.settings["batch_size"], window, settings), (None, None))
             said = {"window": window, "rise": settings.rise, "alarm": alarm.kind if alarm else "", "step": step}
             rows.append(about | said | {"epoch_steps": ends.iloc[0]})
     table = pd.DataFrame(rows)
-    numbers = table[["fell", "step", "drop"]].astype(float)
+    numbers = table[["fell", "step", "drop", "gap"]].astype(float)
     return table.assign(
         **numbers,
         lead=numbers["fell"] - numbers["step"],
         lead_epochs=(numbers["fell"] - numbers["step"]) / table["epoch_steps"],
         drop_lead=numbers["fell"] - numbers["drop"],
+        gap_lead=numbers["fell"] - numbers["gap"],
         right=table["alarm"] == table["failed"],
     ).drop(columns="epoch_steps")
 
@@ -82,13 +86,25 @@ def failure(history: pd.DataFrame) -> tuple[str, int]:
 
     co: the PGD accuracy falls under half of its best so far. ro: without that, its mean over five epochs falls 3 points
     under the best such mean so far, while PGD accuracy on the training images does not. Before the best epoch of all
-    there is nothing to lose: a dip there is none of both.
+    there is nothing to lose: a dip there is none of both. Epochs that were not judged are passed over.
     """
+    history = history.dropna(subset="test_pgd")
     pgd, mean = history["test_pgd"], history["test_pgd"].rolling(SMOOTH).mean()
     fits = history["train_pgd"].rolling(SMOOTH).mean().diff(SMOOTH) > 0
     late = history["epoch"] > history["epoch"].iloc[int(pgd.argmax())]
     signs = {"co": late & (pgd < COLLAPSED * pgd.cummax()), "ro": late & (mean < mean.cummax() - LOST) & fits}
     return next(((kind, _first(history, sign)) for kind, sign in signs.items() if sign.any()), ("", 0))
+
+
+def gap_alarm(history: pd.DataFrame, samples: int, settings: WatchSettings | None = None) -> int:
+    """The first epoch at whose end the watch would have heard FGSM leave PGD behind, 0 for none. samples: training
+    images that an epoch is judged by."""
+    watch = EnergyWatch(settings)
+    judged = history.dropna(subset="train_pgd")
+    for epoch, fgsm, pgd in zip(judged["epoch"], judged["train_fgsm"], judged["train_pgd"], strict=True):
+        if watch.judge_gap(fgsm, pgd, samples):
+            return int(epoch)
+    return 0
 
 
 def pgd_drop(history: pd.DataFrame) -> int:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analyses.early_warning import early_warning, failure, pgd_drop, replay
+from analyses.early_warning import early_warning, failure, gap_alarm, pgd_drop, replay
 from analyses.training_runs import TrainingRun
 from energylens.training.settings import TrainSettings
 
@@ -14,8 +14,9 @@ HISTORIES = Path(__file__).parents[1] / "training" / "histories"
 BATCH = 128
 
 
-def history(test_pgd, train_pgd):
-    return pd.DataFrame({"epoch": range(1, len(test_pgd) + 1), "test_pgd": test_pgd, "train_pgd": train_pgd})
+def history(test_pgd, train_pgd, train_fgsm=None):
+    table = pd.DataFrame({"epoch": range(1, len(test_pgd) + 1), "test_pgd": test_pgd, "train_pgd": train_pgd})
+    return table.assign(train_fgsm=train_pgd if train_fgsm is None else train_fgsm)
 
 
 def test_a_collapse_is_half_of_the_best_so_far():
@@ -35,6 +36,23 @@ def test_robust_overfitting_is_a_slow_loss_on_the_test_set_alone():
 def test_the_drop_rule_is_fast_adversarials():
     assert pgd_drop(history([0] * 4, [0.5, 0.35, 0.16, 0.15])) == 0
     assert pgd_drop(history([0] * 4, [0.5, 0.35, 0.14, 0.13])) == 3
+
+
+def test_epochs_that_were_not_judged_are_passed_over():
+    every_third = np.full(30, np.nan)
+    every_third[2::3] = [0.1, 0.2, 0.3, 0.4, 0.4, 0.38, 0.1, 0.1, 0.1, 0.1]
+    assert failure(history(every_third, every_third)) == ("co", 21)
+    assert gap_alarm(history(every_third, every_third, every_third + np.linspace(0, 0.3, 30)), 1000) == 21
+
+
+def test_the_gap_rule_hears_what_the_share_does_not(monkeypatch):
+    steps = pd.DataFrame({"step": range(1, 41), "epoch": np.repeat([1, 2, 3, 4], 10), "delta_marginal": -0.1})
+    steps["abnormal_share"] = 0.01
+    monkeypatch.setattr(TrainingRun, "steps", lambda run: steps)
+    settings = TrainSettings(method="fgsm", seed=3, batch_size=BATCH).manifest()
+    course = history([0.4, 0.4, 0.4, 0.1], [0.4, 0.4, 0.35, 0.1], [0.45, 0.45, 0.6, 0.6])
+    table = early_warning([TrainingRun(Path(), settings, course)], windows=(10,), rises=(0.05,))
+    assert table[["alarm", "gap", "gap_lead"]].values.tolist() == [["", 30.0, 10.0]]
 
 
 def test_leads_are_counted_from_the_epochs_end_that_shows_the_fall(monkeypatch):
