@@ -360,7 +360,7 @@ def main(
     campaign = CAMPAIGNS[name]
     if unknown := [arm for arm in only if arm not in campaign.arms]:
         raise click.BadParameter(f"no arm {unknown[0]!r}: one of {', '.join(campaign.arms)}", param_hint="--arm")
-    told = {"strong": strong, "autoattack": autoattack}
+    told: dict[str, Any] = {"strong": strong, "autoattack": autoattack}
     campaign = replace(campaign, **{judge: n for judge, n in told.items() if n is not None})
     desk = Desk(out / name, results, data_root)
     arms = [arm for arm in campaign.runs(**own) if not only or arm.name in only]
