@@ -26,16 +26,18 @@ import pandas as pd
 from analyses.lab import Lab
 from analyses.overfitting import PROVENANCE
 from analyses.workers import SPAWN, deaf, leave_with_parent
-from energylens.errors import InputError
+from energylens.errors import InputError, RunError
 from energylens.program import run_program
+from energylens.training.history import HISTORY
 from energylens.training.recipes import settings_of
 from energylens.training.settings import TrainSettings
 from energylens.whole_file import whole_file
 
-RESULTS = Path(__file__).parent / "results" / "campaign"
+RESULTS = Path(__file__).parent / "results" / "campaign"  # a folder a campaign, in it one an arm
 PLAN, EPOCHS, STEPS, FINAL = "campaign.json", "epochs.csv", "steps.csv", "final.json"
 MISSING = "nan"  # in these tables, where an empty cell is an alarm that did not come
 STEP_EVERY = 100  # steps between two rows of steps.csv
+FAILED = "ended with status"
 POLL = 0.5  # seconds between two looks at the processes
 DER, SINGLE, ROBUST = {"reg": ("der",)}, {"recipe": "co"}, {"recipe": "ro"}
 
@@ -149,11 +151,12 @@ def _difference(found: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
     """The first thing in which two plans differ, in words."""
     if odd := sorted(found.keys() ^ plan.keys()):
         return f"the arm {odd[0]} is in one of the two"
-    for slug, settings in plan.items():
-        for name in sorted(settings.keys() | found[slug].keys()):
-            if found[slug].get(name) != settings.get(name):
-                return f"{slug}: {name} is {found[slug].get(name)!r} there, {settings.get(name)!r} here"
-    return "their order differs"
+    return next(
+        f"{slug}: {name} is {found[slug].get(name)!r} there, {settings.get(name)!r} here"
+        for slug, settings in plan.items()
+        for name in sorted(settings.keys() | found[slug].keys())
+        if found[slug].get(name) != settings.get(name)
+    )
 
 
 def work_through(arms: Sequence[Arm], desk: Desk, *, jobs: int, minutes: float) -> list[str]:
@@ -183,7 +186,7 @@ def work_through(arms: Sequence[Arm], desk: Desk, *, jobs: int, minutes: float) 
             process.terminate()
             process.join()
     return [
-        f"{arm.slug}: ended with {failed[arm.slug]}" if arm.slug in failed else f"{arm.slug}: not done"
+        f"{arm.slug}: {FAILED} {failed[arm.slug]}" if arm.slug in failed else f"{arm.slug}: not done"
         for arm in arms
         if not desk.done(arm)
     ]
@@ -230,17 +233,20 @@ def judge(arm: Arm, folder: Path, desk: Desk) -> dict[str, float | int]:
 
 
 def record(arm: Arm, folder: Path, desk: Desk, final: Mapping[str, Any]) -> None:
-    """Write a finished arm to RESULTS: its epochs, every hundredth measured step, and how it ended."""
+    """Write a finished arm to RESULTS: its epochs and every hundredth measured step, where it finished any epoch, and
+    how it ended."""
     from analyses.overfitting import machine
     from analyses.training_runs import read_run
 
-    run, target = read_run(folder), desk.results / arm.slug
+    target = desk.results / arm.slug
     target.mkdir(parents=True, exist_ok=True)
-    steps = run.steps()
-    steps = steps.groupby((steps["step"] - 1) // STEP_EVERY).first()
-    for table, name in ((run.history, EPOCHS), (steps, STEPS)):
-        with whole_file(target / name) as temporary:
-            table.to_csv(temporary, index=False, float_format="%.5g", na_rep=MISSING)
+    if (folder / HISTORY).is_file():
+        run = read_run(folder)
+        steps = run.steps()
+        steps = steps.groupby((steps["step"] - 1) // STEP_EVERY).first()
+        for table, name in ((run.history, EPOCHS), (steps, STEPS)):
+            with whole_file(target / name) as temporary:
+                table.to_csv(temporary, index=False, float_format="%.5g", na_rep=MISSING)
     about = {
         "arm": arm.name,
         "seed": arm.settings.seed,
@@ -279,23 +285,23 @@ def throughput(arm: Arm, desk: Desk, steps: int = 20) -> float:
         return seen / (time.monotonic() - began)
 
 
-def finished(results: Path = RESULTS) -> pd.DataFrame:
-    """How every finished arm ended, a row each, in the order of the campaigns: what ``record`` wrote, without the
-    settings, and its folder."""
+def finished(results: Path = RESULTS / "cifar10") -> pd.DataFrame:
+    """How every finished arm of a campaign ended, a row each, in the order of the arms: what ``record`` wrote, without
+    the settings, and its folder."""
     found = [json.loads(path.read_text()) | {"folder": path.parent.name} for path in results.glob(f"*/{FINAL}")]
     order = [arm for campaign in CAMPAIGNS.values() for arm in campaign.arms]
     found.sort(key=lambda final: (order.index(final["arm"]) if final["arm"] in order else len(order), final["folder"]))
     return pd.DataFrame([{name: value for name, value in final.items() if name != "settings"} for final in found])
 
 
-def curves(results: Path = RESULTS) -> pd.DataFrame:
-    """One row an epoch of every finished arm: arm, seed, epoch, alarm, delta_marginal (nats, mean of the training
+def curves(results: Path = RESULTS / "cifar10") -> pd.DataFrame:
+    """One row an epoch of every arm that is done: arm, seed, epoch, alarm, delta_marginal (nats, mean of the training
     samples seen), and in % test_pgd, test_clean, abnormal_share and gap (FGSM minus PGD accuracy on training images).
 
     Raises InputError where no arm is finished.
     """
     ends = finished(results)
-    if ends.empty:
+    if ends.empty or not (ends := ends[[(results / folder / EPOCHS).is_file() for folder in ends["folder"]]]).size:
         raise InputError(f"no finished arm in {results}: python -m analyses.campaign cifar10 makes them, in hours")
     tables = []
     for arm, seed, folder in zip(ends["arm"], ends["seed"], ends["folder"], strict=True):
@@ -362,12 +368,14 @@ def main(
         raise click.BadParameter(f"no arm {unknown[0]!r}: one of {', '.join(campaign.arms)}", param_hint="--arm")
     told: dict[str, Any] = {"strong": strong, "autoattack": autoattack}
     campaign = replace(campaign, **{judge: n for judge, n in told.items() if n is not None})
-    desk = Desk(out / name, results, data_root)
+    desk = Desk(out / name, results / name, data_root)
     arms = [arm for arm in campaign.runs(**own) if not only or arm.name in only]
-    desk.settle(campaign.runs(**own))
     click.echo(f"{throughput(arms[0], desk):.0f} images/s: {arms[0].slug}", err=True)
+    desk.settle(campaign.runs(**own))
     left = work_through(arms, desk, jobs=jobs, minutes=minutes)
     click.echo("\n".join(left) or "every arm is done")
+    if any(FAILED in line for line in left):
+        raise RunError("an arm failed: what it said stands above")
 
 
 if __name__ == "__main__":

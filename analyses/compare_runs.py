@@ -58,7 +58,8 @@ def followed(runs: Sequence[TrainingRun]) -> pd.DataFrame:
 
 def _best_and_last(run: TrainingRun) -> dict[str, float]:
     """The numbers of one run."""
-    best, last = run.history.iloc[int(run.history[run.judge].argmax())], run.history.iloc[-1]
+    judged = run.judged
+    best, last = judged.iloc[int(judged[run.judge].argmax())], judged.iloc[-1]
     numbers = {"best_epoch": float(best["epoch"])}
     for attack in ("pgd", "clean"):
         at_best, at_last = 100 * best[f"test_{attack}"], 100 * last[f"test_{attack}"]

@@ -86,14 +86,20 @@ def failure(history: pd.DataFrame) -> tuple[str, int]:
 
     co: the PGD accuracy falls under half of its best so far. ro: without that, its mean over five epochs falls 3 points
     under the best such mean so far, while PGD accuracy on the training images does not. Before the best epoch of all
-    there is nothing to lose: a dip there is none of both. Epochs that were not judged are passed over.
+    there is nothing to lose: a dip there is none of both. Epochs that were not judged show nothing.
     """
-    history = history.dropna(subset="test_pgd")
-    pgd, mean = history["test_pgd"], history["test_pgd"].rolling(SMOOTH).mean()
-    fits = history["train_pgd"].rolling(SMOOTH).mean().diff(SMOOTH) > 0
-    late = history["epoch"] > history["epoch"].iloc[int(pgd.argmax())]
+    pgd, mean = history["test_pgd"], _smooth(history["test_pgd"])
+    fits = _smooth(history["train_pgd"]).diff(SMOOTH) > 0
+    late = pgd.notna() & (history["epoch"] > history["epoch"].iloc[int(pgd.argmax())])
     signs = {"co": late & (pgd < COLLAPSED * pgd.cummax()), "ro": late & (mean < mean.cummax() - LOST) & fits}
     return next(((kind, _first(history, sign)) for kind, sign in signs.items() if sign.any()), ("", 0))
+
+
+def _smooth(accuracy: pd.Series[float]) -> pd.Series[float]:
+    """The mean of the judged among the last SMOOTH epochs; NaN for the first epochs, which are too few."""
+    mean = accuracy.rolling(SMOOTH, min_periods=1).mean()
+    mean.iloc[: SMOOTH - 1] = np.nan
+    return mean
 
 
 def gap_alarm(history: pd.DataFrame, samples: int, settings: WatchSettings | None = None) -> int:
@@ -109,7 +115,8 @@ def gap_alarm(history: pd.DataFrame, samples: int, settings: WatchSettings | Non
 
 def pgd_drop(history: pd.DataFrame) -> int:
     """The epoch at which fast_adversarial would have stopped, 0 for none."""
-    return _first(history, history["train_pgd"].diff() < -DROP)
+    judged = history.dropna(subset="train_pgd")
+    return _first(judged, judged["train_pgd"].diff() < -DROP)
 
 
 def _first(history: pd.DataFrame, sign: pd.Series[bool]) -> int:

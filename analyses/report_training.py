@@ -39,11 +39,11 @@ def outcomes(runs: Sequence[TrainingRun]) -> pd.DataFrame:
 
 
 def _outcome(run: TrainingRun) -> dict[str, Any]:
-    history = run.history
+    history, judged = run.history, run.judged
     kind, fell = failure(history)
     verdict = {"co": "collapsed", "ro": "overfitted", "": "healthy"}[kind]
     n = _test_images(run)
-    ends = {"best": history.iloc[int(history[run.judge].argmax())], "last": history.iloc[-1]}
+    ends = {"best": judged.iloc[int(judged[run.judge].argmax())], "last": judged.iloc[-1]}
     alarms = history[history["alarm"] != ""]
     return {
         "seed": run.settings["seed"],

@@ -56,6 +56,14 @@ class TrainingRun:
         """The split of that column, in a word: "validation" or "test"."""
         return {"val_pgd": "validation", "test_pgd": "test"}[self.judge]
 
+    @property
+    def judged(self) -> pd.DataFrame:
+        """The epochs that were judged; InputError where none was yet."""
+        judged = self.history.dropna(subset=self.judge)
+        if judged.empty:
+            raise InputError(f"{self.path}: no epoch was judged yet: run the command that made it again")
+        return judged
+
     def steps(self) -> pd.DataFrame:
         """One row a measured step; RunError where the file is not readable."""
         return _table(self.path / STEPS)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-SECONDS = 10  # to end in; a run that nobody stops goes on for hours
+SECONDS = 60  # to end in; a run that nobody stops goes on for hours
 TRAIN = ("--per-class", "30", "--batch-size", "32", "--epochs", "100000", "--eval-samples", "16", "--eval-steps", "1")
 CAMPAIGN = [
     "--set=dataset=digits", "--set=arch=digits-cnn", "--set=augment=none", "--set=epochs=100000", "--set=per_class=30",

@@ -8,7 +8,7 @@ Source: the author's own explainer of arXiv 2505.22486 (May 2025). With dE natur
 
 where a sample is abnormal if the perturbation lowered its loss. The author leaves open beta and gamma, how the batch is
 averaged, whether x is the clean image or the noised start, and where gradients stop. Each of these is a switch here and
-OUR choice [R]; ``analyses/overfitting.py`` is the study that chose the defaults.
+OUR choice [R]; the defaults are of a first look at two small recipes, and ``analyses/overfitting.py`` holds the study.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from torch import Tensor
 from energylens.energy import abnormal, delta_energy, joint_energy, marginal_energy
 from energylens.errors import InputError
 
-#: which samples the term is of: 1 or 0 for each, of the mask of abnormal ones, (N,)
-SAMPLES = ("abnormal", "all", "both")
+SAMPLES = ("abnormal", "all", "both")  # which the term is of
 MEANS = ("all", "selected")  # what the sum is divided by: the batch, or the samples that the term is of
 #: the unit of the differences and of gamma
 UNITS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -104,13 +103,18 @@ def delta_energy_regularizer(
         A scalar in the unit, at least 0. The mask has no gradient.
 
     Raises:
-        InputError: for gamma below 0 and for words that ``on``, ``mean`` and ``unit`` do not know.
+        InputError: for gamma below 0, for words that ``on``, ``mean`` and ``unit`` do not know, for labels of another
+            shape, and for the spread of one image.
 
     Example:
         >>> logits, logits_adv = torch.zeros(2, 2), torch.tensor([[3.0, 3.0], [0.0, 1.0]])
         >>> delta_energy_regularizer(logits, logits_adv, torch.tensor([0, 0]), on="all")
         tensor(2.4314)
     """
+    if y.shape != logits.shape[:1]:
+        raise InputError(f"y is of shape {tuple(y.shape)}, expected {tuple(logits.shape[:1])}: a label an image")
+    if unit == "spread" and len(y) < 2:
+        raise InputError("one image has no spread: give two or more, or unit='nats'")
     if not gamma >= 0:
         raise InputError(f"gamma is {gamma}: give a number of at least 0, in nats")
     for name, given, known in (("on", on, SAMPLES), ("mean", mean, MEANS), ("unit", unit, tuple(UNITS))):

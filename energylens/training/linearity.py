@@ -12,6 +12,7 @@ from torch import Tensor
 
 from energylens.attacks.noise import BatchNoise, NoiseSource
 from energylens.attacks.norms import NORMS
+from energylens.attacks.settings import check_norm
 from energylens.energy import cross_entropy, joint_energy
 
 Model = Callable[[Tensor], Tensor]
@@ -39,6 +40,9 @@ def energy_linearity(
     Returns:
         A scalar in nats squared; one forward of 3 N images.
 
+    Raises:
+        InputError: for another norm.
+
     Example:
         >>> linear = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
         >>> bool(energy_linearity(linear, torch.rand(8, 1, 2, 2), torch.zeros(8).long(), 0.1) < 1e-10)
@@ -61,6 +65,7 @@ def _bend(
     energy: Energy, model: Model, x: Tensor, y: Tensor, eps: float, norm: str, noise: NoiseSource | None
 ) -> Tensor:
     """The mean squared distance of the energy from its chord between two random points of the ball."""
+    check_norm(norm, list(NORMS))
     noise = noise or BatchNoise()
     first, second = (x + eps * NORMS[norm].uniform(noise, "ball", x) for _ in range(2))
     share = (noise.uniform("share", x[:, :1, :1, :1]) + 1) / 2

@@ -241,7 +241,8 @@ def finish_epoch(run: Run, steps: pd.DataFrame, row: dict[str, Any], listener: _
     run.epoch += 1
     probe = run.gather(probe_energies(network := run.judged(), run.data, run.settings, run.share), "sum")
     row |= {"epoch": run.epoch, **epoch_means(steps), **probe_columns(probe), **accuracies(run, network, listener)}
-    if run.watch is not None and "train_pgd" in row and run.eps(run.epoch) >= run.settings.radius:
+    adversarial = METHODS[run.settings.method].adversarial  # a natural network's gap is wide and no failure
+    if adversarial and run.watch is not None and "train_pgd" in row and run.eps(run.epoch) >= run.settings.radius:
         gap = run.watch.judge_gap(row["train_fgsm"], row["train_pgd"], len(run.data.probe))
         raise_alarm(run, gap, last_measured(steps), listener)
     steps = steps.assign(alarm=[run.alarms.get(step, "") for step in steps["step"]])

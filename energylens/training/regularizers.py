@@ -113,7 +113,7 @@ def _linearity_weight(settings: TrainSettings) -> float:
     return 4000.0 * (settings.pixels / CIFAR) ** 2
 
 
-#: DER's beta [R], by the samples it is of: chosen by ``analyses/overfitting.py``
+#: DER's beta [R], by the samples it is of: of a first look, see ``der.py``
 DER_WEIGHTS = {"abnormal": 100.0, "both": 100.0, "all": 5.0}
 DER_GAMMAS = {"abnormal": 0.0, "both": 0.0, "all": 0.1}  # the same of gamma, in nats
 

@@ -250,6 +250,10 @@ def _check_words(settings: TrainSettings) -> None:
     for option, fault in meaningless.items():
         if fault:
             raise InputError(f"{option} means nothing to --method {settings.method}: leave one of the two out")
+    if settings.reg and method.replays is not None:
+        raise InputError(f"--method {settings.method} attacks with the gradient of its whole loss: leave --reg out")
+    if len(set(settings.reg)) < len(settings.reg):
+        raise InputError(f"--reg {', '.join(settings.reg)}: name each once, and set its weight with --reg-weight")
     for name in settings.reg if settings.compile else ():
         if REGULARIZERS[name].double_backward:
             raise InputError(f"--reg {name} needs a double backward, which torch.compile has not: leave --compile out")

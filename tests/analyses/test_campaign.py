@@ -25,6 +25,7 @@ TINY = {
     "dataset": "digits", "arch": "digits-cnn", "augment": "none", "epochs": 2, "per_class": 30,
     "batch_size": 32, "eval_samples": 20, "eval_every": 2, "amp": "no", "val_fraction": 0.2,
 }  # fmt: skip
+LONG = 30  # epochs: far more than are done when the test kills
 OPTIONS = [f"--set={name}={value}" for name, value in TINY.items()]
 ALONE = ["--arm", "N-FGSM 16/255", "--strong", "4", "--autoattack", "0", *OPTIONS]
 
@@ -80,6 +81,17 @@ def test_without_a_finished_arm_there_is_nothing_to_draw(tmp_path):
         campaign.curves(tmp_path)
 
 
+def test_an_arm_that_diverges_at_once_is_written_down_and_no_campaign_overwrites_another(arms, tmp_path):
+    desk = Desk(tmp_path / "out", tmp_path / "results")
+    lost = replace(arms[0], settings=replace(arms[0].settings, lr=1e3))
+    perform(lost, desk)
+    assert desk.done(lost) and "the loss is" in finished(desk.results)["diverged"].item()
+    with pytest.raises(InputError, match="no finished arm"):
+        campaign.curves(desk.results)
+    folders = {name: campaign.RESULTS / name for name in CAMPAIGNS}
+    assert len(set(folders.values())) == len(CAMPAIGNS)
+
+
 def test_a_campaign_of_other_settings_is_refused_in_a_line(arms, tmp_path):
     desk = Desk(tmp_path, tmp_path / "results")
     desk.settle(arms)
@@ -110,25 +122,29 @@ def command(out: Path, *more: str) -> list[str]:
     return [sys.executable, "-m", "analyses.campaign", "paper", *ALONE, *where, *more]
 
 
-def test_killed_at_any_moment_it_goes_on_to_the_same_numbers(arms, tmp_path):
-    """One arm undisturbed in this process; and killed after an epoch, its worker with it, and started again."""
+def test_killed_in_the_middle_it_goes_on_to_the_same_numbers(tmp_path):
+    """One arm undisturbed in this process; and killed after an epoch of many, its worker with it, and started again."""
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
-    with subprocess.Popen(command(killed), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as one:
+    words = command(killed, f"--set=epochs={LONG}")
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as one:
         while one.poll() is None and not list(killed.glob("**/state.pt")):
             time.sleep(0.05)
         os.kill(one.pid, signal.SIGKILL)
     assert not list(killed.glob("**/final.json"))
-    done = subprocess.run(command(killed), capture_output=True, text=True, check=True)
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert "images/s: n-fgsm-16-255-s0" in done.stderr and "every arm is done" in done.stdout
 
-    (alone,) = (arm for arm in replace(CAMPAIGNS["paper"], strong=4, autoattack=0).runs(**TINY) if arm.name == ALONE[1])
+    arms = replace(CAMPAIGNS["paper"], strong=4, autoattack=0).runs(**{**TINY, "epochs": LONG})
+    (alone,) = (arm for arm in arms if arm.name == ALONE[1])
     with one_thread():
-        perform(alone, Desk(undisturbed, undisturbed / "done"))
-    for path in (undisturbed / "done").glob("*/*.csv"):
-        ours, theirs = (pd.read_csv(root / "done" / path.parent.name / path.name) for root in (undisturbed, killed))
+        perform(alone, Desk(undisturbed, undisturbed / "done" / "paper"))
+    tables = sorted(path.relative_to(undisturbed) for path in undisturbed.glob("done/paper/*/*.csv"))
+    assert len(tables) == 2
+    for path in tables:
+        ours, theirs = (pd.read_csv(root / path) for root in (undisturbed, killed))
         times = {"seconds"} & set(ours)
         pd.testing.assert_frame_equal(ours.drop(columns=times), theirs.drop(columns=times))
-    ends = [json.loads((root / "done" / alone.slug / "final.json").read_text()) for root in (undisturbed, killed)]
+    ends = [json.loads(next(root.glob("done/paper/*/final.json")).read_text()) for root in (undisturbed, killed)]
     assert ends[0] | {"last_sitting_seconds": 0} == ends[1] | {"last_sitting_seconds": 0}
 
 
@@ -137,11 +153,13 @@ def one_thread() -> Iterator[None]:
     """As a worker of the campaign runs."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
-def test_the_time_ends_and_what_is_left_is_said(arms, tmp_path, monkeypatch):
+def test_the_time_ends_and_what_is_left_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr(campaign, "throughput", lambda arm, desk: 100.0)
     result = CliRunner().invoke(main, command(tmp_path, "--minutes", "0")[3:], catch_exceptions=False)
     assert result.stdout.splitlines() == ["n-fgsm-16-255-s0: not done"]

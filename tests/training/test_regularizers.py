@@ -123,6 +123,13 @@ def test_ders_gradient_where_nothing_moved_is_zero(on):
     ],
 )
 def test_der_refuses_what_it_does_not_know(own, told):
+    logits, logits_adv, y = some_logits()
+    with pytest.raises(InputError, match=r"y is of shape \(12, 1\), expected \(12,\)"):
+        el.delta_energy_regularizer(logits, logits_adv, y[:, None])
+    with pytest.raises(InputError, match="one image has no spread"):
+        el.delta_energy_regularizer(logits[:1], logits_adv[:1], y[:1], unit="spread")
+    with pytest.raises(InputError, match="linf"):
+        el.energy_linearity(FLAT, logits[:, :, None, None], y, 0.1, norm="l7")
     with pytest.raises(InputError, match=told):
         el.delta_energy_regularizer(*some_logits(), **own)
 
@@ -181,6 +188,8 @@ def test_ders_mask_follows_the_methods_steps(own, on, gamma, beta):
         ({"reg": ("der",), "der_mean": "selected"}, "selects every sample"),
         ({"reg": ("der",), "method": "standard"}, "--reg means nothing to --method standard"),
         ({"reg": ("none", "der")}, "--reg 'none' is unknown"),
+        ({"reg": ("der", "elle", "der")}, "name each once"),
+        ({"reg": ("der",), "method": "free"}, "--method free attacks with the gradient of its whole loss"),
     ],
 )
 def test_what_means_nothing_is_refused_in_a_line(own, told):
