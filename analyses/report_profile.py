@@ -182,7 +182,7 @@ def repeat(record: Record, samples: Samples | None = None) -> tuple[str | None, 
     options = {
         "model": card["name"],
         "threat-model": card["threat_model"] if card["source"] == "robustbench" else None,
-        "arch": card["architecture"] if card["source"] == "file" else None,
+        "arch": card["architecture"] if card["source"] == "file" and not card.get("whole") else None,
         "mean": _listed(card.get("mean")),
         "std": _listed(card.get("std")),
         "preprocessing": card.get("preprocessing"),
@@ -198,6 +198,9 @@ def repeat(record: Record, samples: Samples | None = None) -> tuple[str | None, 
     words = ["energylens", "profile"]
     for name, value in options.items():
         words += [] if value is None else [f"--{name}", str(value)]
+    words += ["--trust-pickle"] if card.get("whole") else []
+    for argument in card.get("arch_args") or ():
+        words += ["--arch-arg", argument]
     for attack in record.attacks[1:]:
         words += ["--attack", attack.name]
     words += [flag for flag, kept in (("--save-images", IMAGES), ("--trajectory", TRAJECTORY)) if kept in also]

@@ -127,9 +127,11 @@ def _told_apart(
 
 
 def _telling(own: Mapping[str, Any], others: Sequence[Mapping[str, Any]], names: Iterable[str]) -> str:
-    """Those settings in which the others differ among each other, as they are here."""
+    """Those settings in which the others differ among each other, as they are here; nothing for one that is not set."""
     return "".join(
-        f", {name.replace('_', '-')} {shown_setting(name, own.get(name))}" for name in names if _differ(name, others)
+        f", {name.replace('_', '-')} {shown_setting(name, own[name])}"
+        for name in names
+        if _differ(name, others) and own.get(name) is not None
     )
 
 

@@ -14,6 +14,7 @@ import torch
 from energylens.data.catalog import DataFile, Request
 from energylens.data.sources import Memory
 from energylens.errors import RunError
+from energylens.reading import check_readable
 
 _SILENCE = 20.0  # seconds a server may say nothing before a download counts as failed
 
@@ -139,6 +140,8 @@ def _path_of(request: Request, file: DataFile) -> Path | None:
 
 
 def _is_whole(path: Path, md5: str | None) -> bool:
+    """Whether the file has this checksum; RunError where it may not be read, for that is no damage."""
+    check_readable(path)
     try:
         return hashlib.md5(_content(path), usedforsecurity=False).hexdigest() == md5
     except (OSError, EOFError, zlib.error):

@@ -30,6 +30,8 @@ class ModelCard:
     preprocessing: how pictures are resized and cropped before the model sees them, as `preprocessing_named` reads it.
     mean, std: the normalisation that the user gave, None where the model brings its own or has none.
     weights_key: the entry of a file that the weights came from (`state_dict_ema`), None where they are all it holds.
+    arch_args: what the user gave with --arch-arg, as `width=32`. whole: whether the file held the module itself, which
+    only --trust-pickle reads; None where neither was so.
     weights: `weights_digest` of the module. origin: the path or URL that the weights came from.
     """
 
@@ -46,6 +48,8 @@ class ModelCard:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     weights_key: str | None = None
+    arch_args: tuple[str, ...] | None = None
+    whole: bool | None = None
     weights: str | None = None
     origin: str | None = None
 

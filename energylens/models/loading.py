@@ -214,6 +214,7 @@ def _annotated(card: ModelCard, request: Request) -> ModelCard:
         threat_model=request.threat_model or card.threat_model,
         mean=tuple(request.mean) if request.mean else None,
         std=tuple(request.std) if request.std else None,
+        arch_args=tuple(f"{name}={value!r}" for name, value in (request.arch_args or {}).items()) or None,
     )
 
 

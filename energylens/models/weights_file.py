@@ -91,6 +91,7 @@ def load_weights_file(
         clean=about.clean,
         autoattack=about.autoattack,
         weights_key=checkpoint.found.key or None,
+        whole=True if arch is None else None,
         origin=str(path.parent.resolve() / path.name),
     )
     return normalized(module, mean, std), card

@@ -34,7 +34,9 @@ class Initial:
         try:
             fit(core, self.state, where=f"--init {self.name}", into=arch)
         except InputError as error:
-            raise InputError(f"{error}, of its --width, for its --classes") from None
+            raise InputError(
+                f"{error}. Or leave --arch, --width and --classes to what these weights were trained with"
+            ) from None
 
 
 def initial_weights(settings: TrainSettings) -> Initial | None:

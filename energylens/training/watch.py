@@ -39,7 +39,7 @@ class WatchSettings:
     of the window's samples. fall: RO is called where dE(x) lies so many times below the usual, and under floor, in
     nats; a steady fall is at twice its own median, so that more than that is running away. settle: windows before the
     first call. gap: CO is called, too, where the accuracy under FGSM minus that under PGD lies so far above its median
-    over earlier evaluations, in [0, 1], and by so many ``sigmas``; before the first evaluation, above 0.
+    over earlier evaluations, in [0, 1], and by so many ``sigmas``; ``settle`` evaluations come before the first call.
     """
 
     rise: float = 0.05
@@ -131,9 +131,13 @@ class EnergyWatch:
     def judge_gap(self, fgsm: float, pgd: float, samples: int) -> Alarm | None:
         """Judge an evaluation: accuracies, in [0, 1], of the same samples under FGSM and under PGD; None where the gap
         is as usual, nothing new, or not a number."""
-        gap, usual = fgsm - pgd, median(self._gaps) if self._gaps else 0.0
+        gap = fgsm - pgd
         if not isfinite(gap):
             return None
+        if len(self._gaps) < self.settings.settle:
+            self._gaps.append(gap)
+            return None
+        usual = median(self._gaps)
         # two accuracies of the same samples differ by less than independent ones would
         chance = self.settings.sigmas * sqrt((fgsm * (1 - fgsm) + pgd * (1 - pgd)) / samples)
         broken, new = gap > usual + max(self.settings.gap, chance), not self._gap_raised

@@ -127,8 +127,9 @@ def test_memory_is_flat_and_reaches_back_over_the_whole_run():
     [
         ([(0.30, 0.25), (0.32, 0.26), (0.30, 0.15)], [None, None, None]),  # .15 is .1 above the usual .055, not over
         ([(0.30, 0.25), (0.32, 0.26), (0.33, 0.15)], [None, None, "co"]),
-        ([(0.60, 0.01), (0.60, 0.01)], ["co", None]),  # from the first epoch on, and once
-        ([(0.60, 0.01), (0.30, 0.27), (0.60, 0.01)], ["co", None, "co"]),
+        ([(0.50, 0.37), (0.50, 0.37), (0.52, 0.38)], [None, None, None]),  # a wide gap that is usual
+        ([(0.3, 0.25), (0.3, 0.25), (0.6, 0.01), (0.6, 0.01)], [None, None, "co", None]),  # once
+        ([(0.3, 0.25), (0.3, 0.25), (0.6, 0.01), (0.3, 0.27), (0.6, 0.01)], [None, None, "co", None, "co"]),
         ([(float("nan"), 0.2), (0.4, 0.35)], [None, None]),
     ],
 )
@@ -139,8 +140,13 @@ def test_fgsm_leaving_pgd_behind_is_heard(evaluations, kinds):
 
 
 def test_a_gap_within_chance_of_few_images_is_none():
-    assert EnergyWatch().judge_gap(0.5, 0.3, 100) is None
-    alarm = EnergyWatch().judge_gap(0.5, 0.3, 1000)
+    def after_two(samples):
+        watch = EnergyWatch()
+        assert watch.judge_gap(0.3, 0.3, samples) is watch.judge_gap(0.3, 0.3, samples) is None
+        return watch.judge_gap(0.5, 0.3, samples)
+
+    assert after_two(100) is None
+    alarm = after_two(1000)
     assert alarm.kind == "co" and "50.0% of training images are right under FGSM, 30.0% under PGD" in alarm.reason
     assert alarm.numbers == {"fgsm": 0.5, "pgd": 0.3, "usual_gap": 0.0, "samples": 1000.0}
 
