@@ -13,10 +13,11 @@ import pandas as pd
 import pyarrow as pa
 
 from energylens.attacks.radius import shown_setting
-from energylens.errors import InputError
+from energylens.errors import InputError, tell
 from energylens.reading import check_readable, is_there, reading
 from energylens.run_folder import MANIFEST
 from energylens.training.history import HISTORY, STEPS
+from energylens.whole_file import shown
 
 ALWAYS_TOLD = ("dataset", "arch", "eps")  # where they differ at all; the rest only between runs of one method on these
 # only where nothing else tells runs apart: what follows from eps or a rule, and how a run is judged
@@ -87,8 +88,14 @@ def read_run(path: Path) -> TrainingRun:
 
 
 def read_runs(paths: Iterable[Path]) -> list[TrainingRun]:
-    """The runs in these folders; one that is named twice is one run. Raises as ``read_run``."""
-    return [read_run(path) for path in dict.fromkeys(path.resolve() for path in paths)]
+    """The runs in these folders; one that is named twice is one run, and of several those that have not finished an
+    epoch yet are passed over with a Note. Raises as ``read_run``."""
+    folders = list(dict.fromkeys(path.resolve() for path in paths))
+    begun = [path for path in folders if is_there(path / HISTORY) or not is_there(path / MANIFEST)]
+    for path in folders if begun else ():
+        if path not in begun:
+            tell(f"{shown(path)} has not finished an epoch yet and is passed over")
+    return [read_run(path) for path in begun or folders]
 
 
 def group_runs(runs: Sequence[TrainingRun]) -> dict[str, list[TrainingRun]]:

@@ -85,7 +85,6 @@ EXHIBITS: dict[str, Exhibit] = {
     "co": Exhibit("what holds catastrophic overfitting off", TRAINING, "overfitting", "overfitting", "catastrophic"),
     "ro": Exhibit("what holds robust overfitting off", TRAINING, "overfitting", "overfitting", "robust"),
     "aae": Exhibit("the AAE share around a collapse", TRAINING, "overfitting", "abnormal_share", "abnormal_share"),
-    "der-study": Exhibit("at which settings DER holds", TRAINING, "overfitting", "der_study", "der_settings"),
     "energy-forms": Exhibit(
         "which energies held before DER's formula was known", "ours [R]", "overfitting", "energy_forms", "energy_forms"
     ),

@@ -75,7 +75,7 @@ def model_under_test(
     module = the_module(model, data, device, model_options)
     card = card_of(module)
     if n is None and not isinstance(data, Samples | tuple | list):
-        own = getattr(data, "dataset", data)  # of a DataLoader; a data set by name has enough
+        own: Any = getattr(data, "dataset", data)  # of a DataLoader; a data set by name has enough
         n = DEFAULT_SAMPLES if isinstance(own, str) or not hasattr(own, "__len__") else min(DEFAULT_SAMPLES, len(own))
     samples = the_samples(data, card, module, n=n, choose=choose, split=split, seed=seed, root=data_root)
     if len(samples) < LEAST_SAMPLES:

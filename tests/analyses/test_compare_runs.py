@@ -10,6 +10,7 @@ import pytest
 from analyses.compare_runs import comparison, followed
 from analyses.training_curves import curves
 from analyses.training_runs import read_run, read_runs
+from energylens.errors import InputError, Note
 from energylens.training.history import COLUMNS
 from energylens.training.settings import TrainSettings
 from figures.compare_runs import draw as draw_comparison
@@ -48,6 +49,22 @@ def test_best_last_and_gap_of_one_run(made):
         [40, 10, 30, 0]
     )
     assert np.isnan(row["gap_pgd_sd"])
+
+
+def test_of_several_runs_one_without_an_epoch_is_passed_over_with_a_note(made):
+    whole, begun = made("whole"), made("begun")
+    (begun / "history.parquet").unlink()
+    with pytest.warns(Note, match="begun has not finished an epoch yet and is passed over"):
+        assert [run.path for run in read_runs([whole, begun])] == [whole.resolve()]
+    with pytest.raises(InputError, match="no finished epoch yet"):
+        read_runs([begun])
+
+
+def test_epochs_that_were_not_judged_are_neither_best_nor_last(made):
+    row = comparison([read_run(made("some", pgd=(np.nan, 0.3, np.nan), eval_every=2, epochs=4))]).iloc[0]
+    assert (row["best_epoch_mean"], row["last_pgd_mean"]) == (2, 30)
+    with pytest.raises(InputError, match="no epoch was judged yet"):
+        comparison([read_run(made("none", pgd=(np.nan,), eval_every=2, epochs=4))])
 
 
 def test_the_validation_split_picks_the_best_epoch_not_the_test_set(made):
