@@ -198,7 +198,7 @@ def _check_usable(battery: Sequence[Attack], trajectory: bool, diffusion: str | 
     if trajectory and not any(attack.settings.traceable for attack in battery):
         raise InputError(
             "no attack here tells the energies of its steps: take one that climbs (pgd, he-pgd, trades, fgsm ...), or "
-            "leave --trajectory out"
+            "ask for no trajectory"
         )
     if diffusion is not None and not any(attack.diffuser for attack in battery):
         raise InputError("no attack here looks through a diffusion model: take diff-pgd, or leave --diffusion out")

@@ -17,7 +17,7 @@ COLUMNS = (
     Column("classes", right=True),
     Column("train", right=True),
     Column("test", right=True),
-    Column("files below --data-root", wrap=30),
+    Column("files below --data-root", wrap=16),
 )
 
 

@@ -58,17 +58,16 @@ def command(as_json: bool, **options: Any) -> None:
 
 
 def _print(scores: Scores) -> None:
-    """The rows by rank, what was compared, and what a reader must know."""
-    names = list(scores.rows[0].values)
-    columns = [Column("images"), Column("n", right=True), Column("seeds", right=True)]
-    columns += [Column(name.replace("_", " "), right=True) for name in names]
-    rows = [
-        [row.name, str(row.n), str(len(row.seeds) or ""), *(_cell(row.values[name]) for name in names)]
-        for row in scores.rows
+    """A row a score and a column a set of images, by rank, so that many scores fit a narrow terminal; then what was
+    compared, and what a reader must know."""
+    columns = [Column("score", wrap=12), *(Column(row.name, right=True, wrap=10) for row in scores.rows)]
+    counts = [("n", [str(row.n) for row in scores.rows]), ("seeds", [str(len(row.seeds) or "") for row in scores.rows])]
+    values = [
+        (name.replace("_", " "), [_cell(row.values[name]) for row in scores.rows]) for name in scores.rows[0].values
     ]
     show(
         columns,
-        rows,
+        [[name, *cells] for name, cells in [*counts, *values]],
         title=scores.title,
         caption="\n".join([f"Resize: {scores.resize}. {scores.dtype}. ±: half a 95 % interval.", *scores.notes]),
     )
