@@ -53,8 +53,8 @@ def fit(patient: Patient) -> Finding:
     try:
         check_fit(patient.model, patient.card, patient.samples)
     except InputError as error:
-        meaning = "model and data do not belong together"
-        return Finding("fail", str(error), meaning, "name the data set the model was trained on with --dataset")
+        mend = "do what the error says, or name the data set the model was trained on with --dataset"
+        return Finding("fail", str(error), "model and data do not belong together", mend)
     return Finding("ok", f"images {patient.samples.image_shape}, {len(patient.samples.classes)} classes")
 
 
