@@ -9,7 +9,7 @@ import click
 
 from energylens.errors import InputError, RunError
 
-INTERRUPTED = "interrupted. What is finished is kept: the same command without --overwrite goes on."
+INTERRUPTED = "interrupted. What is finished is kept: the same command goes on (leave out --overwrite if you gave it)."
 
 
 def run_program(command: click.Command) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,15 @@ def _takes(model: nn.Module, x: Tensor) -> bool:
     return True
 
 
+BUGS = (NameError, AttributeError, ImportError, KeyError)  # what no shape of an image explains
+
+
+def _place_of(error: BaseException) -> str:
+    """`` (my_models.py, line 12)``: the last line outside of torch that the error passed; nothing where there is none."""
+    frames = [at for at in traceback.extract_tb(error.__traceback__) if "torch" not in Path(at.filename).parts]
+    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+
+
 def _logits_of(model: nn.Module, samples: Samples) -> Tensor:
     """The logits of the first sample, (1, K); InputError where the model cannot give them."""
     x, _ = samples.batch(0, 1)
@@ -164,6 +174,10 @@ def _logits_of(model: nn.Module, samples: Samples) -> Tensor:
             raise InputError(
                 f"the model computes in {kind} and does not take float32 images ({reason}): convert it with "
                 "model.float()"
+            ) from error
+        if isinstance(error, BUGS):
+            raise InputError(
+                f"the model's own code fails: {type(error).__name__}: {reason}{_place_of(error)}"
             ) from error
         coarse = ", ".join(sorted(map(_named, _kinds(model) - {torch.float32})))
         convert = f", or convert its {coarse} weights with model.float()" if coarse else ""

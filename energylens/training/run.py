@@ -402,6 +402,8 @@ def _extend(folder: Path, settings: TrainSettings) -> None:
         return
     found = _settings_of(manifest)
     if found.epochs < settings.epochs and found.extended_to(settings.epochs) == settings:
+        load_state(folder)  # what the run goes on from is read before its manifest says otherwise
+        History.read(folder, found.epochs)
         with holding(folder, "run"), writing(folder), whole_file(folder / MANIFEST) as temporary:
             told = {**manifest, "identity": {**manifest["identity"], "settings": _unplaced(settings)}}
             temporary.write_text(json.dumps(told, indent=2) + "\n")

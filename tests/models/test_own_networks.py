@@ -374,3 +374,18 @@ def test_an_answer_that_is_no_logits_is_one_input_error_at_every_door(kind: str)
     with pytest.raises(InputError, match=told):
         el.attack("fgsm", Odd(), digits.images, digits.labels, eps=0.1)
     assert el.examine(Odd(), digits).failed[0] in {"precision", "fit"}
+
+
+def test_a_bug_in_the_users_own_forward_is_told_with_its_place_and_not_blamed_on_the_data():
+    class Typo(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = nn.Linear(64, 10)
+
+        def forward(self, x):
+            return self.nett(x.flatten(1))
+
+    with pytest.raises(
+        InputError, match=r"own code fails: AttributeError: .*nett.* \(test_own_networks\.py, line \d+\)"
+    ):
+        el.profile(Typo(), "digits", "fgsm", n=4, eps=0.1)
