@@ -157,7 +157,7 @@ BUGS = (NameError, AttributeError, ImportError, KeyError)  # what no shape of an
 
 
 def _place_of(error: BaseException) -> str:
-    """`` (my_models.py, line 12)``: the last line outside of torch that the error passed; nothing where there is none."""
+    """`` (my_models.py, line 12)``: the last line outside of torch that the error passed, if there is one."""
     frames = [at for at in traceback.extract_tb(error.__traceback__) if "torch" not in Path(at.filename).parts]
     return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
 
