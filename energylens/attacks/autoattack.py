@@ -24,6 +24,7 @@ from energylens.attacks.passes import Heard, PassCounter, Told
 from energylens.attacks.result import AttackResult
 from energylens.attacks.settings import check_norm, check_numbers, check_radius
 from energylens.errors import InputError, RunError
+from energylens.models.usable import FloatLogits
 
 LOGGER = logging.getLogger("energylens.autoattack")
 PACKAGE_NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}  # our words, the package's
@@ -230,7 +231,7 @@ def run_package(
     least that it can be. ``broken_by`` of the result names the part a sample fell to, "natural" where it never stood,
     "" where it stands.
     """
-    seen = _Float32(model)
+    seen = FloatLogits(model)
     block = _put_down(shelf, x.device) or _begun(seen, x, y, clean_logits)
     course = _Course(settings, told)
     for number in range(int(block.done), len(settings.parts)):
@@ -307,16 +308,3 @@ def _told(part: str, *, kept: bool) -> Iterator[None]:
             else ("what ran before it would be kept in a folder: give out (--out)")
         )
         raise RunError(f"{part} failed ({type(error).__name__}: {reason}); {after}") from error
-
-
-class _Float32(nn.Module):
-    """A model as the package takes it: float32 logits, whatever it computes in."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self._model = model
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits (N, K) of images x."""
-        logits: Tensor = self._model(x)
-        return logits.float()

@@ -77,6 +77,8 @@ def _of_items(data: Items, limit: int | None) -> Samples:
         isinstance(data, DataLoader) and data.collate_fn is not default_collate
     ):
         return _streamed(data, limit, name)
+    if not hasattr(dataset, "__len__"):
+        raise InputError(f"the {name} has no length (__len__): give it one, or make it an IterableDataset")
     positions = _positions(data, name)[:limit]
     return _drawn(dataset, positions, name)
 
@@ -84,7 +86,7 @@ def _of_items(data: Items, limit: int | None) -> Samples:
 def _positions(data: Items, name: str) -> Sequence[int]:
     """Which items of the data set a Dataset or DataLoader means, ascending."""
     if not isinstance(data, DataLoader):
-        return range(len(data))  # type: ignore[arg-type]  # a Dataset without a length raises, and is told of
+        return range(len(data))  # type: ignore[arg-type]  # torch's Dataset declares no length
     whole, sampler = range(len(data.dataset)), data.sampler  # type: ignore[arg-type]
     plain = data.batch_sampler is None or type(data.batch_sampler) is BatchSampler
     if plain and isinstance(sampler, SequentialSampler):

@@ -17,6 +17,7 @@ from energylens.attacks.noise import Noise
 from energylens.data import Samples
 from energylens.doctor.readings import READINGS, Reading
 from energylens.models import ModelCard
+from energylens.models.usable import FloatLogits
 
 BATCH = 64  # images at once
 ROUNDING = 1e-4  # of the largest logit; batches of other sizes differ by 4e-7 at most on six real models
@@ -46,7 +47,7 @@ class Patient:
     @cached_property
     def floated(self) -> nn.Module:
         """The model with float32 logits: what all but the check of the precision ask."""
-        return _Floated(self.model)
+        return FloatLogits(self.model)
 
     @cached_property
     def logit_type(self) -> torch.dtype | None:
@@ -136,16 +137,3 @@ def _gradient(model: nn.Module, x: Tensor, labels: Tensor, loss: LogitLoss) -> T
 def apart(one: Tensor, other: Tensor) -> float:
     """The largest difference, in units of the largest logit."""
     return float((one - other).abs().max() / other.abs().max().clamp_min(torch.finfo(other.dtype).tiny))
-
-
-class _Floated(nn.Module):
-    """A model whose logits are float32, whatever it computes in."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self._model = model
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits (n, K) of images x."""
-        logits: Tensor = self._model(x)
-        return logits.float()

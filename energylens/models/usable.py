@@ -73,3 +73,16 @@ def check_logits(logits: Any, images: int) -> Tensor:
             "two classes the logits (0, z), torch.cat([torch.zeros_like(z), z], dim=1)"
         )
     return logits
+
+
+class FloatLogits(nn.Module):
+    """A model whose logits are float32, whatever it computes in."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self._model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, K) of images x."""
+        logits: Tensor = self._model(x)
+        return logits.float()

@@ -245,3 +245,12 @@ def test_a_black_image_among_others_is_one_of_them() -> None:
 def test_masks_are_no_grey_levels_for_an_attack_either(robust: nn.Module) -> None:
     with pytest.raises(InputError, match=r"uint8 and range over \[0, 1\]"):
         el.attack("fgsm", robust, (X > 0.5).byte(), Y)
+
+
+def test_a_dataset_without_a_length_is_told_so() -> None:
+    class Endless(Dataset[Any]):
+        def __getitem__(self, i: int) -> Any:
+            return pair(i)
+
+    with pytest.raises(InputError, match=r"the Endless has no length \(__len__\)"):
+        own_samples(Endless(), None)
