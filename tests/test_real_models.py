@@ -7,8 +7,8 @@ import energylens as el
 
 @pytest.fixture(scope="module")
 def record(cifar10_root):
-    """The first 64 images of CIFAR-10's test set under the natural ResNet-18 of AutoAttack's wheel."""
-    return el.profile("autoattack-resnet18", "cifar10", ["fgsm", "pgd", "trades", "cw"], n=64, data_root=cifar10_root)
+    """The first 32 images of CIFAR-10's test set under the natural ResNet-18 of AutoAttack's wheel."""
+    return el.profile("autoattack-resnet18", "cifar10", ["fgsm", "pgd", "trades", "cw"], n=32, data_root=cifar10_root)
 
 
 def test_places_are_the_papers(record):
