@@ -23,7 +23,6 @@ from typing import Any
 import click
 import pandas as pd
 
-from analyses.lab import Lab
 from analyses.overfitting import PROVENANCE
 from analyses.workers import SPAWN, deaf, leave_with_parent
 from energylens.errors import InputError, RunError
@@ -316,11 +315,6 @@ def curves(results: Path = RESULTS / "cifar10") -> pd.DataFrame:
         "analyses.campaign cifar10."
     )
     return table
-
-
-def exhibit(lab: Lab) -> pd.DataFrame:
-    """What is recorded, at every scale: an arm is an hour."""
-    return curves()
 
 
 def _override(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:

@@ -44,7 +44,8 @@ Every number below comes out of `python -m analyses.claims --write` ({machine});
 `python -m analyses.claims` measures those that are not marked as recorded again and compares. A dash: no published
 number. "Other data" means that the paper's number is of CIFAR-10 and a larger network, so that only sign and order
 compare. DER's formula is its author's, its gamma, beta and switches are ours; the rules by which samples are left out
-and local PCA are our reconstructions.
+and local PCA are our reconstructions. Of the recorded studies, the rows that README marks with a star were recorded by
+the version before, whose command had other arms.
 
 """
 

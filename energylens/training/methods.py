@@ -122,7 +122,7 @@ METHODS: dict[str, Method] = {
     "weat-adv": Method(
         weat_adversarial,
         _KL,
-        "arXiv 2407.06315: beta 6 as in its tables, 7 in its authors' code",
+        "arXiv 2407.06315: beta 6 of its 6 to 7; its authors' code has 7",
         "eval",
         beta=6.0,
         steppable=True,
