@@ -1,5 +1,9 @@
 """Which training kept its robustness? Best and last epoch of runs side by side; runs that differ only in their seed are
-one row."""
+one row.
+
+One rule for what was lost, here and everywhere: the test accuracy of the best epoch, which the validation split chose,
+minus that of the last, neither smoothed; under the PGD that judged the run at its end, else under the epochs' own.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +21,11 @@ FOLLOWED = {"test_pgd": 100, "test_clean": 100, "delta_marginal": 1, "abnormal_s
 def comparison(runs: Sequence[TrainingRun]) -> pd.DataFrame:
     """One row a group of runs that differ only in their seed.
 
-    Returns label, dataset, seeds (how many runs), best_by ("validation" or "test": the split by whose highest PGD
-    accuracy the best epoch was chosen), unfinished ("12/30 epochs" of the first such run, or ""), alarms
-    (kinds and in how many of the runs), and NAME_mean and NAME_sd (over seeds, n - 1; NaN for one) of best_epoch, then
-    in % the test accuracies best_pgd, last_pgd, best_clean, last_clean and gap = best - last.
+    Returns label, dataset, seeds (how many runs), best_by ("validation" or "training": the split by whose highest PGD
+    accuracy the best epoch was chosen), judge (``PGD-50-10``: steps and restarts), unfinished ("12/30 epochs" of the
+    first such run, or ""), alarms (kinds and in how many of the runs), and NAME_mean and NAME_sd (over seeds, n - 1;
+    NaN for one) of best_epoch, then in % the test accuracies best_pgd, last_pgd, best_clean, last_clean and gap = best
+    - last.
     ``attrs["notes"]`` says what a reader must know to compare.
     """
     rows = []
@@ -31,6 +36,7 @@ def comparison(runs: Sequence[TrainingRun]) -> pd.DataFrame:
             "dataset": group[0].settings["dataset"],
             "seeds": len(group),
             "best_by": " or ".join(dict.fromkeys(run.best_by for run in group)),
+            "judge": " or ".join(dict.fromkeys(run.ends.judge for run in group)),
             "unfinished": next((_progress(run) for run in group if not run.finished), ""),
             "alarms": _alarms(group),
         }
@@ -58,11 +64,10 @@ def followed(runs: Sequence[TrainingRun]) -> pd.DataFrame:
 
 def _best_and_last(run: TrainingRun) -> dict[str, float]:
     """The numbers of one run."""
-    judged = run.judged
-    best, last = judged.iloc[int(judged[run.judge].argmax())], judged.iloc[-1]
+    best, last = run.ends.best, run.ends.last
     numbers = {"best_epoch": float(best["epoch"])}
     for attack in ("pgd", "clean"):
-        at_best, at_last = 100 * best[f"test_{attack}"], 100 * last[f"test_{attack}"]
+        at_best, at_last = 100 * best[attack], 100 * last[attack]
         numbers |= {f"best_{attack}": at_best, f"last_{attack}": at_last, f"gap_{attack}": at_best - at_last}
     return numbers
 
@@ -82,8 +87,10 @@ def _notes(runs: Sequence[TrainingRun]) -> list[str]:
     notes = []
     if len(names := dict.fromkeys(run.settings["dataset"] for run in runs)) > 1:
         notes.append(f"the data sets differ ({', '.join(names)}): rows of different ones do not compare")
-    if any(run.judge == "test_pgd" for run in runs):
-        notes.append("best epochs were picked on the test set where a run has no validation split: optimistic")
+    if any(run.judge == "train_pgd" for run in runs):
+        notes.append("without a validation split the best epoch was picked on training images, where the last often is")
+    if len(judges := dict.fromkeys(f"{run.ends.judge} on {run.ends.images or 'all'}" for run in runs)) > 1:
+        notes.append(f"runs were judged differently ({', '.join(judges)} test images): their accuracies do not compare")
     if any(len({run.settings["seed"] for run in group}) < len(group) for group in group_runs(runs).values()):
         notes.append("a seed comes twice in one row: its deviation is too small")
     if any(not run.finished for run in runs):

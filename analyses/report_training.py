@@ -15,6 +15,7 @@ from energylens.errors import InputError
 from energylens.run_folder import MANIFEST, read_manifest
 from energylens.sign_test import accuracy_interval
 from energylens.training.checkpoint import BEST
+from energylens.training.final import read_ends
 from energylens.training.methods import METHODS
 from energylens.training.regularizers import REGULARIZERS
 from energylens.training.settings import TrainSettings
@@ -28,9 +29,10 @@ RECONSTRUCTED = {  # methods
 
 def outcomes(runs: Sequence[TrainingRun]) -> pd.DataFrame:
     """A row a run: seed, epochs (finished), asked (for), verdict, fell (epoch of the failure, 0 for none), alarms (a
-    list of (epoch, kind)), n (test images, None where it is not known), judge ("validation" or "test" picked the best
-    epoch), and the epoch, test accuracies (shares in [0, 1], with their 95 % intervals ``_low`` and ``_high`` where n
-    is known) and ENERGIES of the ``best`` and the ``last`` epoch.
+    list of (epoch, kind)), n (test images, None where it is not known), judge ("validation" or "training" picked the
+    best epoch), and the epoch, test accuracies (shares in [0, 1], with their 95 % intervals ``_low`` and ``_high``
+    where n is known) and ENERGIES of the ``best`` and the ``last`` epoch; final: the judgement at the end, an ``Ends``,
+    or None.
 
     verdict: "collapsed" (catastrophic overfitting), "overfitted" (robust overfitting), "healthy", or "natural" where
     nothing adversarial was trained; the rules are ours, those of ``early_warning.failure``.
@@ -54,6 +56,7 @@ def _outcome(run: TrainingRun) -> dict[str, Any]:
         "alarms": list(zip(alarms["epoch"].tolist(), alarms["alarm"], strict=True)),
         "n": n,
         "judge": run.best_by,
+        "final": read_ends(run.path),
         **{f"{when}_{name}": value for when, row in ends.items() for name, value in _epoch(row, n).items()},
     }
 

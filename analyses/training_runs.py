@@ -6,6 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,15 @@ from energylens.attacks.radius import shown_setting
 from energylens.errors import InputError, tell
 from energylens.reading import check_readable, is_there, reading
 from energylens.run_folder import MANIFEST
+from energylens.training.final import Ends, read_ends
 from energylens.training.history import HISTORY, STEPS
 from energylens.whole_file import shown
 
 ALWAYS_TOLD = ("dataset", "arch", "eps")  # where they differ at all; the rest only between runs of one method on these
 # only where nothing else tells runs apart: what follows from eps or a rule, and how a run is judged
 LAST_TOLD = (
-    "step_size", "omit_share", "omit_by", "eval_samples", "eval_steps", "eval_every", "measure_every", "watch_every",
-    "classwise", "on_alarm",
+    "step_size", "omit_share", "omit_by", "eval_samples", "eval_steps", "eval_restarts", "eval_step", "eval_every",
+    "final_steps", "final_restarts", "final_samples", "measure_every", "watch_every", "classwise", "on_alarm",
 )  # fmt: skip
 
 CAPTION = ("dataset", "classes", "per_class", "arch", "eps", "optimizer", "lr", "schedule", "batch_size", "seed")
@@ -49,13 +51,28 @@ class TrainingRun:
 
     @property
     def judge(self) -> str:
-        """The column that picks the best epoch: the validation split's where there is one, else the test set's."""
-        return "val_pgd" if self.history["val_pgd"].notna().any() else "test_pgd"
+        """The column that picked the best epoch: of the validation split where there is one, else of training images;
+        never of the test set."""
+        return "val_pgd" if self.history["val_pgd"].notna().any() else "train_pgd"
 
     @property
     def best_by(self) -> str:
-        """The split of that column, in a word: "validation" or "test"."""
-        return {"val_pgd": "validation", "test_pgd": "test"}[self.judge]
+        """The split of that column, in a word: "validation" or "training"."""
+        return {"val_pgd": "validation", "train_pgd": "training"}[self.judge]
+
+    @cached_property
+    def ends(self) -> Ends:
+        """Test accuracies of the best and the last epoch: as the run was judged at its end, else as those epochs were
+        judged on the way. InputError where no epoch was judged, RunError for a file that cannot be read."""
+        if (found := read_ends(self.path)) is not None:
+            return found
+        judged = self.judged
+        best, last = judged.iloc[int(judged[self.judge].argmax())], judged.iloc[-1]
+        attack = f"pgd,steps={self.settings['eval_steps']},restarts={self.settings.get('eval_restarts', 1)}"
+        ends = (
+            {"epoch": int(row["epoch"]), "clean": row["test_clean"], "pgd": row["test_pgd"]} for row in (best, last)
+        )
+        return Ends(attack, int(self.settings["eval_samples"]), *ends)
 
     @property
     def judged(self) -> pd.DataFrame:

@@ -1,5 +1,5 @@
-"""DER's settings as heat maps: PGD accuracy at the end of training for every gamma and beta, the mean over the seeds
-with how many of them failed; above each the same training without DER."""
+"""DER's settings as heat maps: PGD accuracy at the end of training, on the validation split that they are chosen by,
+for every gamma and beta, the mean over the seeds with how many of them failed; above each training without DER."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ PANELS = {
 
 def cells(table: pd.DataFrame) -> pd.DataFrame:
     """The arms that are points of a grid: study, rest (of the name), gamma, beta, and over the seeds end (mean PGD
-    accuracy at the end, %), sd, failed (how many) and n."""
+    accuracy on the validation split in the last epochs, %), sd, failed (how many) and n."""
     named = table["arm"].str.extract(r"^gamma (?P<gamma>[\d.]+), beta (?P<beta>[\d.]+), (?P<rest>.+)$")
     points = table.assign(gamma=named["gamma"].astype(float), beta=named["beta"].astype(float), rest=named["rest"])
     groups = points.dropna(subset="rest").groupby(["study", "rest", "gamma", "beta"])
     return groups.agg(
-        end=("end_pgd", "mean"),
-        sd=("end_pgd", "std"),
+        end=("val_end", "mean"),
+        sd=("val_end", "std"),
         failed=("failed", lambda failed: int(failed.isin(FAILED).sum())),
         n=("seed", "size"),
     ).reset_index()
@@ -42,7 +42,7 @@ def cells(table: pd.DataFrame) -> pd.DataFrame:
 
 def draw(table: pd.DataFrame) -> Figure:
     """Draw what ``analyses.overfitting.der_settings`` returns."""
-    points, plain = cells(table), table.groupby(["study", "arm"])["end_pgd"].mean()
+    points, plain = cells(table), table.groupby(["study", "arm"])["val_end"].mean()
     there = set(zip(points["study"], points["rest"], strict=True))
     panels = {key: title for key, title in PANELS.items() if key in there}
     with mpl.rc_context(STYLE):
@@ -50,10 +50,10 @@ def draw(table: pd.DataFrame) -> Figure:
         grid = figure.subplots(1, len(panels), squeeze=False)[0]
         for axes, ((study, rest), title) in zip(grid, panels.items(), strict=True):
             own = points[(points["study"] == study) & (points["rest"] == rest)]
-            image = _panel(axes, own, table["end_pgd"].max())
+            image = _panel(axes, own, table["val_end"].max())
             axes.set_title(f"{title}\n{WITHOUT[study]} alone ends at {plain[study, WITHOUT[study]]:.0f} %")
         grid[0].set_ylabel("$\\gamma$  [nats]")
-        figure.colorbar(image, ax=grid, label="PGD accuracy at the end  [%]", fraction=0.04)
+        figure.colorbar(image, ax=grid, label="PGD validation accuracy, last four epochs  [%]", fraction=0.04)
         figure.supxlabel(textwrap.fill(table.attrs["caption"], LETTERS), fontsize=6, color=FAINT)
     return figure
 

@@ -17,6 +17,7 @@ COLUMNS = (
     Column("run", wrap=16),
     Column("data", optional=2),
     Column("n", right=True),
+    Column("judge", optional=1),
     Column("best by"),
     Column("best epoch", right=True, optional=1),
     *(Column(f"{attack} {what}", right=True) for attack in ("PGD", "clean") for what in ("best", "last", "gap")),
@@ -26,7 +27,7 @@ COLUMNS = (
 
 CAPTION = (
     "Test accuracies in %, gap = best - last; mean ± sd over n seeds. Best: the epoch of the highest PGD accuracy on "
-    'the split named under "best by"'
+    'the split named under "best by"; judge: PGD of so many steps, and restarts'
 )
 RIGHT = tuple(column.heading for column in COLUMNS if column.right)
 
@@ -108,7 +109,7 @@ def _cells(table: pd.DataFrame) -> list[list[str]]:
 
     return [
         [
-            row["label"], row["dataset"], str(row["seeds"]), row["best_by"],
+            row["label"], row["dataset"], str(row["seeds"]), row["judge"], row["best_by"],
             *(_spread(row[f"{name}_mean"], row[f"{name}_sd"]) for name in MEASURED),
             row["alarms"], row["unfinished"],
         ]

@@ -17,9 +17,12 @@ from torch import Tensor, nn
 
 from energylens.attacks.frozen import random_state
 from energylens.errors import RunError
+from energylens.pace import Progress as Work
+from energylens.pace import told
 from energylens.training.awp import perturbed_weights
 from energylens.training.checkpoint import LAST
 from energylens.training.evaluation import class_rows, count_correct, judges, probe_columns, probe_energies
+from energylens.training.final import Ends, judge_ends
 from energylens.training.history import as_steps, epoch_means, measures
 from energylens.training.methods import METHODS
 from energylens.training.regularizers import REGULARIZERS
@@ -29,6 +32,7 @@ from energylens.training.step import Step
 from energylens.training.watch import Alarm, EnergyWatch
 
 WITHIN = 1.0
+JUDGING = 30.0  # seconds between two words of the judgement at the end
 FLUSH = 50  # steps between two looks at the losses, so that a GPU need not wait for each
 EXPLODED = 1e4  # nats: a loss above is lost
 
@@ -82,7 +86,7 @@ class _Heard:
 @dataclass(frozen=True)
 class Trained:
     """A finished run. best: its epoch, from 1; stopped: the alarm that ended it, or ""; writes: whether this process,
-    of several, is the one that writes."""
+    of several, is the one that writes; ends: the judgement at the end, None where none was asked for."""
 
     settings: TrainSettings
     folder: Path
@@ -90,6 +94,7 @@ class Trained:
     best: int
     stopped: str
     writes: bool
+    ends: Ends | None = None
 
 
 def train(
@@ -123,7 +128,19 @@ def train(
                     if len(vectors) == FLUSH or number + 1 == run.steps or run.stopped:
                         tables.append(flush(run, vectors, epoch, number, listener))
                 finish_epoch(run, pd.concat(tables), {"lr": lr, "seconds": time.monotonic() - began}, listener)
-    return Trained(settings, run.folder, run.history.frame(), run.best[0], run.stopped, run.writes)
+        run.accelerator.wait_for_everyone()  # until the weights that all now read are written
+    ends = None
+    if settings.final_steps:
+        ends = judge_ends(run.folder, settings, root=root, device=device, listener=partial(_judging, run, listener))
+    return Trained(settings, run.folder, run.history.frame(), run.best[0], run.stopped, run.writes, ends)
+
+
+def _judging(run: Run, listener: _Heard, which: str, at: Work) -> None:
+    """Say now and then how far the judgement at the end is."""
+    if time.monotonic() - listener.spoke >= JUDGING:
+        left = f", {how_long}" if (how_long := told(at.left)) else ""
+        said = f"judging the {which} weights: {100 * at.done / at.total:.0f} %{left}"
+        listener(replace(report(run, run.epoch * run.steps, {}), message=said))
 
 
 def learn(run: Run, x: Tensor, y: Tensor, epoch: int, number: int) -> Tensor:

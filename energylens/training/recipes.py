@@ -22,16 +22,17 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
             "dataset": "cifar10", "arch": "preactresnet18", "normalize": True, "augment": "crop-flip",
             "method": "fgsm", "eps": "8/255", "optimizer": "sgd", "lr": 0.2, "momentum": 0.9, "weight_decay": 5e-4,
             "schedule": "cyclic", "peak": 0.5, "epochs": 30, "batch_size": 128, "val_fraction": 0.02,
-            "channels_last": True,
+            "channels_last": True, "final_steps": 50,
         },
     ),
     "co-small": (
         "catastrophic overfitting within a minute on one CPU core; ours",
         {
-            "dataset": "cifar10", "classes": (0, 1, 6, 7), "per_class": 1500, "arch": "cifar-smallcnn",
+            "dataset": "cifar10", "classes": (0, 1, 6, 7), "per_class": 1600, "arch": "cifar-smallcnn",
             "normalize": True, "augment": "none", "method": "fgsm", "eps": "28/255", "eps_ramp": 1.0,
             "optimizer": "adam", "lr": 2e-3, "weight_decay": 0.0, "schedule": "constant", "epochs": 24,
-            "batch_size": 128, "val_fraction": 0.0, "eval_samples": 300, "channels_last": True,
+            "batch_size": 128, "val_fraction": 0.0625, "eval_samples": 400, "channels_last": True,
+            "final_steps": 50, "final_samples": 500,
         },
     ),
     "ro": (
@@ -40,16 +41,17 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
             "dataset": "cifar10", "arch": "preactresnet18", "normalize": True, "augment": "crop-flip",
             "method": "pgd", "eps": "8/255", "steps": 10, "step_size": "2/255", "optimizer": "sgd", "lr": 0.1,
             "momentum": 0.9, "weight_decay": 5e-4, "schedule": "piecewise", "milestones": (0.5, 0.75), "epochs": 200,
-            "batch_size": 128, "val_fraction": 0.02, "channels_last": True,
+            "batch_size": 128, "val_fraction": 0.02, "channels_last": True, "final_steps": 50,
         },
     ),
     "ro-small": (
         "robust overfitting within a few minutes on one CPU core; ours",
         {
-            "dataset": "cifar10", "classes": (0, 1, 6, 7), "per_class": 300, "arch": "cifar-smallcnn",
+            "dataset": "cifar10", "classes": (0, 1, 6, 7), "per_class": 375, "arch": "cifar-smallcnn",
             "normalize": True, "augment": "none", "method": "pgd", "eps": "8/255", "steps": 7, "step_size": "2/255",
             "optimizer": "adam", "lr": 2e-3, "weight_decay": 0.0, "schedule": "constant", "epochs": 36,
-            "batch_size": 64, "val_fraction": 0.0, "eval_samples": 400, "channels_last": True,
+            "batch_size": 64, "val_fraction": 0.2, "eval_samples": 400, "channels_last": True,
+            "final_steps": 50, "final_samples": 500,
         },
     ),
     "weat": (
@@ -58,7 +60,7 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
             "dataset": "cifar10", "arch": "resnet18", "normalize": False, "augment": "crop-flip",
             "method": "weat-adv", "eps": "8/255", "steps": 10, "step_size": "2/255", "optimizer": "sgd", "lr": 0.1,
             "weight_decay": 5e-4, "schedule": "onecycle", "peak": 0.25, "epochs": 100, "batch_size": 128,
-            "val_fraction": 0.02, "channels_last": True,
+            "val_fraction": 0.02, "channels_last": True, "final_steps": 50,
         },
     ),
 }  # fmt: skip

@@ -22,7 +22,8 @@ from energylens.training.schedules import SCHEDULES
 
 PRECISIONS = ("no", "bf16")
 MODES = ("train", "eval")
-LATER = frozenset({"init", "extended"})  # settings that the first release did not have
+#: settings that earlier versions did not have: their runs were made as the defaults say
+LATER = frozenset({"init", "extended", "eval_restarts", "eval_step", "final_steps", "final_restarts", "final_samples"})
 OMIT_SHARE = 0.1  # ours
 ON_ALARM = ("warn", "stop", "rollback")
 AUTO = "auto"  # DER on abnormal examples in single-step training, on all in multi-step training, as its author has it
@@ -41,12 +42,15 @@ class TrainSettings:
     for the regularisers' own. der_*: gamma, in der_unit, and the choices that DER's author leaves open, see ``der.py``;
     der_warmup: epochs over which its weight grows from 0. awp: gamma of the weight perturbation, 0 for none. peak,
     milestones: shares of the run, see ``schedules.py``. ema: decay of the averaged weights, 0 for none. eval_samples:
-    how many images of each split the epochs are judged by, 0 for all; eval_every: epochs between two such judgements,
-    the last epoch is always judged. measure_every: steps between measurements of a
-    method whose steps do not see the clean images. watch_every: measured steps between two hearings of the early
-    warning, which is heard at an epoch's end too. classwise: keep the probe's energies of every class. on_alarm: what
-    the early warning does. init: a model, as ``load_model`` takes it, whose weights the run starts from. extended: the
-    epochs at which a run that was to end there was made longer: up to each, the schedule is that of a run so long.
+    how many images of each split the epochs are judged by, 0 for all; eval_steps, eval_restarts, eval_step: of the PGD
+    that judges, whose step size is eps/4 by default; eval_every: epochs between two such judgements, the last epoch is
+    always judged. final_steps: of the PGD that judges the best and the last weights when the run is over, 0 for none;
+    final_restarts: its restarts; final_samples: test images, 0 for all; its step size is eval_step. measure_every:
+    steps between measurements of a method whose steps do not see the clean images. watch_every: measured steps between
+    two hearings of the early warning, which is heard at an epoch's end too. classwise: keep the probe's energies of
+    every class. on_alarm: what the early warning does. init: a model, as ``load_model`` takes it, whose weights the run
+    starts from. extended: the epochs at which a run that was to end there was made longer: up to each, the schedule is
+    that of a run so long.
     """
 
     dataset: str = "digits"
@@ -94,7 +98,12 @@ class TrainSettings:
     compile: bool = False
     eval_samples: int = 1000
     eval_steps: int = 10
+    eval_restarts: int = 1
+    eval_step: str | None = None
     eval_every: int = 1
+    final_steps: int = 0
+    final_restarts: int = 10
+    final_samples: int = 0
     measure_every: int = 10
     watch_every: int = 10  # a setting, as on_alarm is: where an alarm stops a run, it decides the weights
     classwise: bool = False
@@ -164,8 +173,8 @@ class TrainSettings:
     def manifest(self) -> dict[str, Any]:
         """The settings as JSON holds them; of those that came after the first release only what is set, so that a run
         of an earlier version is still the same run."""
-        told = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-        return {name: value for name, value in told.items() if value or name not in LATER}
+        told = {name: value for name, value in asdict(self).items() if name not in LATER or value != _usual(name)}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in told.items()}
 
     def as_options(self) -> str:
         """The settings as ``energylens train`` takes them, in full; a step size that is the method's own is left out,
@@ -173,7 +182,7 @@ class TrainSettings:
         words = []
         for name, value in asdict(self).items():
             option = name.replace("_", "-")
-            if (name == "step_size" and value == self.usual_step_size) or (name in LATER and not value):
+            if (name == "step_size" and value == self.usual_step_size) or (name in LATER and value == _usual(name)):
                 continue
             if isinstance(value, bool):
                 words.append(f"--{option}" if value else f"--no-{option}")
@@ -193,6 +202,11 @@ class TrainSettings:
             raise InputError(f"the manifest is of another version: it differs in {strange[0]!r}; train anew")
         values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in found.items()}
         return TrainSettings(**values)
+
+
+def _usual(name: str) -> Any:
+    """The default of this setting."""
+    return getattr(TrainSettings, name)
 
 
 #: what earlier versions called forms of DER, and what is left of them
@@ -305,7 +319,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "der_warmup": (0, 1e6), "awp": (0, 1),
     "lr": (1e-12, 1e3), "momentum": (0, 0.9999),
     "weight_decay": (0, 1e3), "peak": (0.001, 0.999), "epochs": (1, 1e6), "batch_size": (2, 1e6), "ema": (0, 0.999999),
-    "eval_samples": (0, 1e9), "eval_steps": (1, 1e4), "eval_every": (1, 1e6),
+    "eval_samples": (0, 1e9), "eval_steps": (1, 1e4), "eval_restarts": (1, 1e4), "eval_every": (1, 1e6),
+    "final_steps": (0, 1e4), "final_restarts": (1, 1e4), "final_samples": (0, 1e9),
     "measure_every": (1, 1e9), "watch_every": (1, 1e9),
     "seed": (0, 2**63 - 1),
 }  # fmt: skip
@@ -322,6 +337,8 @@ def _check_numbers(settings: TrainSettings) -> None:
         check_radius(settings.radius, settings.norm)
         if settings.step_size is not None:
             parse_radius(settings.step_size, "step-size")
+    if settings.eval_step is not None:
+        parse_radius(settings.eval_step, "eval-step")
     if list(settings.extended) != sorted({*settings.extended}) or not all(
         1 <= end < settings.epochs for end in settings.extended
     ):

@@ -29,7 +29,7 @@ def made(tmp_path):
         identity = {"settings": TrainSettings(**{"epochs": 3, "method": "fgsm", "eps": "0.2", **settings}).manifest()}
         (folder / "manifest.json").write_text(json.dumps({"identity": identity}))
         history = pd.DataFrame(np.nan, index=range(len(pgd)), columns=list(COLUMNS))
-        accuracies = {name: np.asarray(pgd) for name in ("test_pgd", "train_fgsm")}
+        accuracies = {name: np.asarray(pgd) for name in ("test_pgd", "train_pgd", "train_fgsm")}
         history = history.assign(
             epoch=range(1, len(pgd) + 1), test_clean=0.9, train_clean=0.95, delta_marginal=-0.1, abnormal_share=0.01,
             alarm=alarm[: len(pgd)], **accuracies,
@@ -74,7 +74,18 @@ def test_the_validation_split_picks_the_best_epoch_not_the_test_set(made):
     table = comparison([read_run(folder)])
     assert table["best_pgd_mean"].item() == pytest.approx(30)
     assert not table.attrs["notes"]
-    assert "optimistic" in comparison([read_run(made("two", val=False))]).attrs["notes"][0]
+    assert "picked on training images" in comparison([read_run(made("two", val=False))]).attrs["notes"][0]
+
+
+def test_the_judgement_at_the_end_goes_before_the_epochs_own(made):
+    folder = made("one")
+    ends = {"best": {"epoch": 2, "clean": 0.8, "pgd": 0.25}, "last": {"epoch": 3, "clean": 0.7, "pgd": 0.125}}
+    told = {"attack": "pgd,steps=50,restarts=10", "images": 500, **ends}
+    (folder / "final.json").write_text(json.dumps(told))
+    table = comparison([read_run(folder), read_run(made("two", method="pgd"))])
+    assert table["judge"].tolist() == ["PGD-50-10", "PGD-10"]
+    assert table[["best_pgd_mean", "gap_pgd_mean", "last_clean_mean"]].iloc[0].tolist() == [25, 12.5, 70]
+    assert any("PGD-50-10 on 500, PGD-10 on 1000 test images" in note for note in table.attrs["notes"])
 
 
 def test_seeds_are_one_row_with_their_spread(made):
@@ -198,7 +209,7 @@ def test_mistakes_get_one_clear_line(made, run, tmp_path):
 
 def test_the_table_says_which_split_chose_the_best_epoch(run, made):
     folders = made("judged"), made("unjudged", val=False, method="pgd")
-    assert comparison(read_runs(folders))["best_by"].tolist() == ["validation", "test"]
+    assert comparison(read_runs(folders))["best_by"].tolist() == ["validation", "training"]
     status, out, _ = run("compare", *folders)
-    assert status == 0 and re.search(r"fgsm.* validation .*\n.*pgd.* test ", out) and "best by" in out
+    assert status == 0 and re.search(r"fgsm.* validation .*\n.*pgd.* training ", out) and "best by" in out
     assert re.search(r"fgsm.* & validation & ", run("compare", *folders, "--latex")[1])

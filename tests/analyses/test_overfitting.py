@@ -1,5 +1,7 @@
 """The studies of overfitting: what is compared, what is read out of a run, what is drawn."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,7 +26,7 @@ def run(tmp_path):
 
     def make(pgd=FALLING, seed=0, **own):
         settings = settings_of("co-small", seed=seed, epochs=len(pgd), **own)
-        history = pd.DataFrame({"epoch": range(1, len(pgd) + 1), "test_pgd": pgd, "train_pgd": pgd})
+        history = pd.DataFrame({"epoch": range(1, len(pgd) + 1), "test_pgd": pgd, "train_pgd": pgd, "val_pgd": pgd})
         history = history.assign(
             test_clean=0.5, train_fgsm=0.4, delta_marginal=-0.1, abnormal_share=0.02, seconds=2.0, alarm=""
         )
@@ -50,10 +52,29 @@ def test_a_study_holds_settings_that_can_run_each_once(name):
 def test_what_became_of_a_run(run):
     row = outcomes(["FGSM"], [run()]).iloc[0]
     assert (row["best_epoch"], row["best_pgd"], row["failed"], row["failed_epoch"]) == (3, 40.0, "co", 4)
-    assert row["end_pgd"] == pytest.approx(100 * np.mean(FALLING[-4:]))
+    assert (row["last_pgd"], row["lost"], row["judge"]) == (0.0, 40.0, "PGD-10")
+    assert row["val_end"] == pytest.approx(100 * np.mean(FALLING[-4:]))
     assert (row["alarm"], row["alarm_epoch"], row["seconds"]) == ("co", 3, 12.0)
     assert "--eps 28/255" in row["command"]
     assert "--seed 0" in row["command"]
+
+
+def test_the_validation_split_chooses_and_the_judgement_at_the_end_counts(run):
+    judged = run()
+    judged.history["val_pgd"] = [0.1, 0.5, 0.1, 0.1, 0.1, 0.1]
+    assert outcomes(["FGSM"], [judged]).iloc[0][["best_epoch", "best_pgd"]].tolist() == [2, 30.0]
+    ends = {"best": {"epoch": 2, "clean": 0.6, "pgd": 0.25}, "last": {"epoch": 6, "clean": 0.5, "pgd": 0.125}}
+    told = {"attack": "pgd,steps=50,restarts=10", "images": 500, **ends}
+    (judged.path / "final.json").write_text(json.dumps(told))
+    again = TrainingRun(judged.path, judged.settings, judged.history)
+    row = outcomes(["FGSM"], [again]).iloc[0]
+    assert row[["judge", "best_pgd", "last_pgd", "lost", "best_clean"]].tolist() == [
+        "PGD-50-10",
+        25.0,
+        12.5,
+        12.5,
+        60.0,
+    ]
 
 
 def test_a_run_that_diverged_is_reported_as_far_as_it_came(run):
@@ -113,7 +134,8 @@ def test_seeds_are_one_line_in_the_order_of_the_arms(run):
     table = summary(outcomes(["b", "b", "a"], runs))
     assert table["arm"].tolist() == ["b", "a"]
     assert table["co"].tolist() == [2, 0]
-    assert table["end_pgd_mean"].tolist() == pytest.approx([100 * np.mean(FALLING[-4:]), 40])
+    assert table["last_pgd_mean"].tolist() == pytest.approx([0, 40])
+    assert table["val_end_mean"].tolist() == pytest.approx([100 * np.mean(FALLING[-4:]), 40])
 
 
 def test_the_steps_around_a_collapse_in_windows_of_ten(run):
@@ -145,7 +167,7 @@ def test_the_pictures_hold_what_the_tables_do(run):
     mean = figure.axes[0].lines[-1].get_ydata()
     assert mean.tolist() == pytest.approx([100 - 100 * value for value in FALLING])
 
-    found = outcomes(arms, runs)
+    found = pd.DataFrame({"arm": arms, "end_pgd": 30.0, "best_pgd": 40.0, "end_clean": 50.0, "failed": ""})
     found.attrs["caption"] = "made up"
     names = [text.get_text() for text in energy_forms.draw(found).axes[0].get_yticklabels()]
     assert names == arms[::-1]

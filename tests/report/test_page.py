@@ -323,7 +323,7 @@ def test_two_splits_of_one_model_tell_robust_overfitting(report, tmp_path):
     assert "robust overfitting, no" in text
 
 
-@pytest.mark.parametrize(("judged", "split"), [(True, "validation"), (False, "test")])
+@pytest.mark.parametrize(("judged", "split"), [(True, "validation"), (False, "training")])
 def test_the_page_says_which_split_chose_the_best_epoch(report, trained, judged, split):
     folders = [trained(f"seed {seed}", seed=seed) for seed in (0, 1)]
     for folder in folders:
@@ -333,4 +333,4 @@ def test_the_page_says_which_split_chose_the_best_epoch(report, trained, judged,
         )
     for some in (folders[:1], folders):
         _, page, _ = report(*some)
-        assert page.count(f"chosen on the {split} split") == 2  # in the text, and under the table
+        assert page.count(f"chosen on the {split} images") == 2  # in the text, and under the table

@@ -3,6 +3,7 @@
 import json
 import re
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -23,6 +24,7 @@ from energylens.cli.train import training
 from energylens.errors import InputError, RunError
 from energylens.training import loop
 from energylens.training.checkpoint import load_state
+from energylens.training.final import judge_ends, read_ends
 from energylens.training.history import CLASSES, COLUMNS, STEP_COLUMNS, read_history
 from energylens.training.loop import train
 from energylens.training.methods import METHODS
@@ -400,12 +402,17 @@ def test_the_command_trains_and_says_where_to_go_on(tmp_path):
 
 
 def test_two_processes_train_together(tmp_path, capfd):
+    judged = ("--final-steps", "2", "--final-samples", "60")
     # what torchrun calls: here it need not start a third Python
-    torchrun(["--nproc-per-node", "2", "-m", "energylens", "train", *OPTIONS, "--out", str(tmp_path)])
+    torchrun(["--nproc-per-node", "2", "-m", "energylens", "train", *OPTIONS, *judged, "--out", str(tmp_path)])
     (folder,) = (tmp_path / "train").iterdir()
     assert capfd.readouterr().err.count("epoch 1 loss") == 1  # one process speaks
     (row,) = read_history(folder).to_dict("records")
     alone = train(settings_in(folder), out=tmp_path / "alone")
+    together = read_ends(folder)
+    (folder / "final.json").unlink()
+    shutil.rmtree(folder / "judged")
+    assert judge_ends(folder, settings_in(folder)) == together
     # the same batches and weights, other shifts: close, and not the same
     assert row["loss"] == pytest.approx(alone.history["loss"].item(), abs=0.02)
     assert row["loss"] != alone.history["loss"].item()
