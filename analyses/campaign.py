@@ -24,7 +24,7 @@ import click
 import pandas as pd
 
 from analyses.overfitting import PROVENANCE
-from analyses.workers import SPAWN, deaf, leave_with_parent
+from analyses.workers import SPAWN, deaf, leave_with_parent, spread
 from energylens.errors import InputError, RunError
 from energylens.program import run_program
 from energylens.training.history import HISTORY
@@ -165,17 +165,21 @@ def work_through(arms: Sequence[Arm], desk: Desk, *, jobs: int, minutes: float) 
     """
     end, waiting = time.monotonic() + 60 * minutes, [arm for arm in arms if not desk.done(arm)]
     running: dict[str, Any] = {}
+    places = dict.fromkeys(range(jobs), "")  # which arm has it; a GPU each, where there are as many
     failed: dict[str, int] = {}
     try:
         while (waiting or running) and time.monotonic() < end:
             for slug, process in list(running.items()):
                 if not process.is_alive():
                     del running[slug]
+                    places = {place: "" if taken == slug else taken for place, taken in places.items()}
                     if process.exitcode:
                         failed[slug] = process.exitcode
             while waiting and len(running) < jobs:
                 arm = waiting.pop(0)
-                running[arm.slug] = SPAWN.Process(target=_in_process, args=(arm, desk), name=arm.slug)
+                place = next(place for place, taken in places.items() if not taken)
+                places[place] = arm.slug
+                running[arm.slug] = SPAWN.Process(target=_in_process, args=(arm, desk, place), name=arm.slug)
                 with deaf():
                     running[arm.slug].start()
                 click.echo(f"{time.strftime('%H:%M:%S')} {arm.slug}", err=True)
@@ -191,9 +195,10 @@ def work_through(arms: Sequence[Arm], desk: Desk, *, jobs: int, minutes: float) 
     ]
 
 
-def _in_process(arm: Arm, desk: Desk) -> None:
+def _in_process(arm: Arm, desk: Desk, place: int) -> None:
     """What a process does; it ends with its parent."""
     leave_with_parent()
+    spread(place)
     import torch
 
     torch.set_num_threads(1)

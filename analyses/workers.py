@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing.sharedctypes import Synchronized
 from typing import Any
 
 SPAWN = multiprocessing.get_context("spawn")  # a forked torch may hang
@@ -40,14 +41,25 @@ def deaf() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+def spread(number: int) -> None:
+    """Called in a worker, the ``number``-th from 0: it computes on that one of the machine's GPUs, going round."""
+    import torch
+
+    if torch.accelerator.is_available() and (devices := torch.accelerator.device_count()) > 1:
+        torch.accelerator.set_device_index(number % devices)
+
+
 @contextmanager
 def workers(jobs: int, begin: Callable[..., None], *arguments: Any) -> Iterator[ProcessPoolExecutor]:
-    """``jobs`` processes, each of which calls ``begin(*arguments)`` first. Submit their work inside ``deaf``.
+    """``jobs`` processes, each of which calls ``begin(*arguments)`` first; they share out the machine's GPUs. Submit
+    their work inside ``deaf``.
 
     Where the block ends by an exception, Ctrl-C among them, they are ended at once.
     """
     others = set(multiprocessing.active_children())
-    with ProcessPoolExecutor(jobs, mp_context=SPAWN, initializer=_begin, initargs=(begin, *arguments)) as pool:
+    with ProcessPoolExecutor(
+        jobs, mp_context=SPAWN, initializer=_begin, initargs=(SPAWN.Value("i", 0), begin, *arguments)
+    ) as pool:
         try:
             yield pool
         except BaseException:
@@ -57,6 +69,9 @@ def workers(jobs: int, begin: Callable[..., None], *arguments: Any) -> Iterator[
             raise
 
 
-def _begin(begin: Callable[..., None], *arguments: Any) -> None:
+def _begin(begun: Synchronized[int], begin: Callable[..., None], *arguments: Any) -> None:
     leave_with_parent()
+    with begun.get_lock():
+        number, begun.value = begun.value, begun.value + 1
+    spread(number)
     begin(*arguments)

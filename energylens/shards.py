@@ -11,12 +11,14 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from energylens.errors import InputError, RunError
 
 _ENVIRONMENT = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}  # what launchers set, and the values of one process
 _MEETING = ("RANK", "MASTER_ADDR", "MASTER_PORT")  # what several processes need besides, to find each other
+PATIENCE = timedelta(days=1)  # until a rank gives up waiting for a slower one; a dead one is the launcher's to notice
 RANKS = "ranks"  # in a shard's place: one share for each process of the launcher
 
 
@@ -112,7 +114,7 @@ def joined_ranks() -> Ranks:
 
         with meeting(ranks):
             if not distributed.is_initialized():
-                distributed.init_process_group("gloo")
+                distributed.init_process_group("gloo", timeout=PATIENCE)
     return ranks
 
 

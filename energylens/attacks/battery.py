@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from energylens.attacks.autoattack import Shelf
+from energylens.attacks.autoattack import GPU_BLOCK, Package, Shelf
 from energylens.attacks.diff_pgd import DiffPGD
 from energylens.attacks.foreign import Foreign, ForeignAttack, attack_at, foreign_name, foreign_settings, run_foreign
 from energylens.attacks.kernels import BF16, PLAIN, Sight, check_kernels
@@ -152,8 +152,11 @@ def check_distinct(battery: Sequence[Attack]) -> None:
 def equip(
     attack: Attack, dataset: str | None, image_shape: Sequence[int], diffusion: str | None, device: torch.device
 ) -> Attack:
-    """The attack with the diffusion model it needs, if it does: that of its own settings, else ``diffusion``, else the
-    data set's. dataset: its name, None where it has none. Raises InputError where none is known or it does not fit."""
+    """The attack with what it needs here. Diff-PGD: the diffusion model of its own settings, else ``diffusion``, else
+    the data set's. AutoAttack and its parts: on a GPU, blocks that fill it, unless the user gave a size; a record tells
+    which. dataset: its name, None where it has none. Raises InputError where no diffusion model is known or fits."""
+    if isinstance(attack.settings, Package) and device.type != "cpu" and "block" not in attack.overrides:
+        return replace(attack, settings=replace(attack.settings, block=GPU_BLOCK))
     if not isinstance(attack.settings, DiffPGD):
         return attack
     name = attack.settings.diffusion or diffusion or default_diffuser(dataset)

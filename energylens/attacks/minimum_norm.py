@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from energylens.attacks.losses import Aim, margin
+from energylens.attacks.precision import widest_float
 from energylens.attacks.result import AttackResult, counts
 
 INSIDE = 1 - 1e-6  # pixels of exactly 0 or 1 are drawn in, or their w would be infinite and never move
@@ -85,7 +86,7 @@ class Descent:
         self.x, self.aim = x, aim
         self.w = torch.atanh((2 * x - 1) * INSIDE)
         self.m, self.v = torch.zeros_like(x), torch.zeros_like(x)
-        self.t = torch.zeros(len(x), *[1] * (x.dim() - 1), dtype=torch.float64, device=x.device)
+        self.t = torch.zeros(len(x), *[1] * (x.dim() - 1), dtype=widest_float(x.device), device=x.device)
 
     def look(self, model: nn.Module, distance: Callable[[Tensor], Tensor], c: Tensor, kappa: float) -> Seen:
         """Where the samples stand. distance: of perturbations (N, C, H, W) -> (N,); c: (N,)."""

@@ -1,4 +1,4 @@
-"""Float32 that is float32: neither TF32 nor bfloat16 inside convolutions and matrix products."""
+"""Float32 that is float32: neither TF32 nor bfloat16 in convolutions and matrix products. And float64 where it is."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ import torch
 KEYS = (("generic", "all"), ("cuda", "all"), ("mkldnn", "all"), *product(("cuda", "mkldnn"), ("conv", "rnn", "matmul")))
 INHERITED, FULL = "none", "ieee"
 HIGHEST = "highest"  # of the older API's matrix products
+
+
+def widest_float(device: torch.device) -> torch.dtype:
+    """The type for sums: float64, or float32 on Apple's GPUs, which have no other."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 @contextmanager

@@ -85,7 +85,11 @@ _SETTINGS = (
     click.option("--eval-steps", type=int, metavar="K", help="Of the PGD that judges an epoch."),
     click.option("--eval-restarts", type=int, metavar="K", help="Of the same."),
     click.option("--eval-step", metavar="R", help="Its step size, as 2/255 [default: eps/4]; the final PGD's too."),
+    click.option(
+        "--eval-amp", type=click.Choice(["no", "bf16"]), help="Precision of its attacks; the verdict is float32."
+    ),
     click.option("--eval-every", type=int, metavar="E", help="Epochs between two judgements."),
+    click.option("--eval-train-every", type=int, metavar="E", help="The same for training images."),
     click.option(
         "--final-steps", type=int, metavar="K",
         help="Of the PGD that judges best and last weights at the end; 0 for none.",

@@ -112,7 +112,7 @@ def _computed(samples: Samples, extractor: Extractor, batch_size: int, told: Tol
     starts = range(0, len(samples), batch_size)
     batches = (to_bytes(samples.batch(at, at + batch_size)[0]) for at in starts)
     for at, batch in zip(starts, told(batches), strict=True):
-        features = extractor(batch)[0].double()
+        features = extractor(batch)[0].cpu().double()
         total, products = total + features.sum(dim=0), products + features.T @ features
         kept.append(features[-at % every :: every].float())
     mean = total / len(samples)

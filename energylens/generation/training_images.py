@@ -34,7 +34,7 @@ def _mean_loss(model: nn.Module, samples: Samples, loss: str) -> float:
     for at in range(0, len(samples), BATCH):
         x, y = (tensor.to(device_of(model)) for tensor in samples.batch(at, at + BATCH))
         logits = float_logits(model, x, samples.indices[at : at + BATCH].tolist())
-        total += LOSSES[loss](logits, y).double().sum().item()
+        total += LOSSES[loss](logits, y).cpu().double().sum().item()
     return total / len(samples)
 
 

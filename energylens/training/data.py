@@ -64,7 +64,7 @@ class TrainingData:
         """Mean and standard deviation of each channel of the training images, in units of [0, 1]."""
         # from histograms: whole numbers, so that every device and thread count gives the same bits
         counts = torch.stack([torch.bincount(c.flatten().long(), minlength=256) for c in self.train.pixels.unbind(1)])
-        share = counts.double().cpu() / counts.sum(1, keepdim=True).cpu()
+        share = counts.cpu().double() / counts.sum(1, keepdim=True).cpu()
         level = torch.arange(256, dtype=torch.float64) / self.train.levels
         mean = share @ level
         std = (share @ level.square() - mean.square()).sqrt()

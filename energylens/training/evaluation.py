@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from energylens.attacks.ascent import Ascent, ascend
 from energylens.attacks.frozen import frozen
 from energylens.attacks.noise import Noise
+from energylens.attacks.precision import widest_float
 from energylens.attacks.radius import parse_radius
 from energylens.energy import abnormal, joint_energy, marginal_energy
 from energylens.training.attacker import training_ascent
@@ -60,18 +61,20 @@ def judges(settings: TrainSettings) -> dict[str, Ascent]:
 
 @torch.no_grad()
 def count_correct(network: nn.Module, images: Images, settings: TrainSettings, share: Share) -> Tensor:
-    """Correctly classified samples of this share under each of ``judges``, (3,) float64, float32 forwards in eval mode.
+    """Correctly classified samples of this share under each of ``judges``, (3,), float32 forwards in eval mode.
 
-    A sample that is misclassified as it is counts as fallen under the attacks too.
+    A sample that is misclassified as it is counts as fallen under the attacks too. The attacks' own forwards are in
+    the precision of eval_amp; the verdict on what they found is float32.
     """
     attacks = judges(settings)
-    correct = torch.zeros(len(attacks), dtype=torch.float64, device=images.labels.device)
+    correct = torch.zeros(len(attacks), dtype=torch.int64, device=images.labels.device)
     with frozen(network):
         for x, y, positions in share.batches(images):
             stands = torch.ones_like(y, dtype=torch.bool)
             for column, attack in enumerate(attacks.values()):
                 noise = Noise(settings.seed, positions)
-                x_adv = ascend(network, x, y, noise=noise, settings=attack).x_adv if attack.steps else x
+                with torch.autocast(x.device.type, torch.bfloat16, enabled=settings.eval_amp == "bf16"):
+                    x_adv = ascend(network, x, y, noise=noise, settings=attack).x_adv if attack.steps else x
                 right = network(x_adv).argmax(dim=1) == y
                 if not attack.steps:
                     stands = right
@@ -81,9 +84,10 @@ def count_correct(network: nn.Module, images: Images, settings: TrainSettings, s
 
 @torch.no_grad()
 def probe_energies(network: nn.Module, data: TrainingData, settings: TrainSettings, share: Share) -> Tensor:
-    """Sums over the probe by class, (K, 1 + len(ENERGIES)) float64: samples, then ENERGIES, under the training attack
+    """Sums over the probe by class, (K, 1 + len(ENERGIES)): samples, then ENERGIES, under the training attack
     at its full radius, in eval mode. nan for adversarial energies of a method without an attack."""
-    sums = torch.zeros(len(data.classes), 1 + len(ENERGIES), dtype=torch.float64, device=data.probe.labels.device)
+    device = data.probe.labels.device
+    sums = torch.zeros(len(data.classes), 1 + len(ENERGIES), dtype=widest_float(device), device=device)
     attack = training_ascent(settings)
     with frozen(network):
         for x, y, positions in share.batches(data.probe):
@@ -97,7 +101,7 @@ def probe_energies(network: nn.Module, data: TrainingData, settings: TrainSettin
                 other = [torch.full_like(clean[:, 0], torch.nan)] * 3
             count, marginal, joint = columns
             values = torch.stack([count, marginal, other[0], joint, other[1], other[2].to(clean.dtype)], dim=1)
-            sums.index_add_(0, y, values.double())
+            sums.index_add_(0, y, values.to(sums))
     return sums
 
 

@@ -99,7 +99,7 @@ def _accuracy(logits: Tensor, y: Tensor) -> Tensor:
 
 def as_steps(vectors: Tensor, epoch: int, first: int) -> pd.DataFrame:
     """Vectors of MEASURES, (steps, M), as a table; epoch from 1, first: the number of the first step, from 1."""
-    table = pd.DataFrame(vectors.double().cpu().numpy(), columns=list(MEASURES))
+    table = pd.DataFrame(vectors.cpu().double().numpy(), columns=list(MEASURES))
     return table.assign(
         step=range(first, first + len(table)),
         epoch=epoch,

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from energylens.attacks.noise import BatchNoise, NoiseSource
 from energylens.attacks.norms import NORMS
+from energylens.attacks.precision import widest_float
 from energylens.attacks.settings import check_norm
 from energylens.energy import cross_entropy, joint_energy
 
@@ -160,8 +161,9 @@ class ErrorSwitch:
     @torch.no_grad()
     def update(self, error: Tensor) -> None:
         """Take in a step's error, a scalar."""
-        error = error.detach().double()
-        count, total, squares, share = self._state.to(error.device).unbind()
+        kind = widest_float(error.device)
+        error = error.detach().to(kind)
+        count, total, squares, share = self._state.to(error.device, kind).unbind()
         mean = total / count.clamp_min(1)
         std = (squares / count.clamp_min(1) - mean.square()).clamp_min(0).sqrt()
         on = (count >= self.SETTLE) & (error > mean + self.SIGMAS * std)

@@ -283,7 +283,10 @@ def accuracies(run: Run, network: nn.Module, listener: _Heard) -> dict[str, floa
     last = run.epoch in (*run.settings.extended, run.settings.epochs) or bool(run.stopped)
     if run.epoch % run.settings.eval_every and not last:
         return row
-    for name, images in (("val", run.data.val), ("test", run.data.test), ("train", run.data.probe)):
+    splits = {"val": run.data.val, "test": run.data.test, "train": run.data.probe}
+    if run.epoch % run.settings.eval_train_every and not last:
+        del splits["train"]
+    for name, images in splits.items():
         correct = run.gather(count_correct(network, images, run.settings, run.share), "sum").tolist()
         for judge, count in zip(judges(run.settings), correct, strict=True):
             row[f"{name}_{judge}"] = count / len(images) if len(images) else math.nan

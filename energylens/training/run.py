@@ -15,10 +15,9 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
 from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from energylens.attacks.frozen import frozen
 from energylens.attacks.noise import BatchNoise, key
@@ -27,8 +26,9 @@ from energylens.identity import PROBES, Answers, ask
 from energylens.models.architectures import architecture, normalized
 from energylens.reading import is_there
 from energylens.run_folder import MANIFEST, fingerprint, holding, open_folder, read_manifest, safe_name, writing
-from energylens.shards import launched_ranks, meeting
+from energylens.shards import PATIENCE, launched_ranks, meeting
 from energylens.training.attacker import Attacker, make_attacker
+from energylens.training.average import MovingAverage
 from energylens.training.checkpoint import BEST, LAST, STATE, copy_weights, load_state, save_state, save_weights
 from energylens.training.data import Batches, TrainingData, load_training_data
 from energylens.training.evaluation import Share
@@ -66,7 +66,7 @@ class Run:
     network: nn.Module
     model: nn.Module
     twin: nn.Module
-    average: AveragedModel | None
+    average: MovingAverage | None
     optimizer: Optimizer
     generator: Generator
     attacker: Attacker
@@ -303,8 +303,7 @@ def open_run(
     statistics = statistics if initial is None else initial.statistics
     network = _network(settings, data, statistics, initial).to(accelerator.device)
     twin = copy.deepcopy(network).requires_grad_(False)
-    moving_average = get_ema_multi_avg_fn(settings.ema)  # type: ignore[no-untyped-call]  # torch has not typed it
-    average = AveragedModel(network, multi_avg_fn=moving_average, use_buffers=True) if settings.ema else None
+    average = MovingAverage(network, settings.ema) if settings.ema else None
     optimizer = OPTIMIZERS[settings.optimizer](
         network.parameters(), settings.lr, settings.momentum, settings.weight_decay
     )
@@ -328,12 +327,14 @@ def open_run(
 
 
 def _engine(precision: str, device: str) -> Accelerator:
-    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
-        AcceleratorState._reset_state()  # else a process could train in one precision only
+    """What trains in this precision on this device, "auto" or "cpu"."""
+    # what accelerate keeps of an earlier run in this process decides the device and the precision of the next one
+    AcceleratorState._reset_state(reset_partial_state=True)
     ddp = DistributedDataParallelKwargs(broadcast_buffers=False)  # several forwards a step must not change buffers
+    patience = InitProcessGroupKwargs(timeout=PATIENCE)
     cpu = device == "cpu" or not torch.accelerator.is_available()  # unless told, accelerate joins no processes on a CPU
     with meeting(launched_ranks()):
-        return Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[ddp])
+        return Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=[ddp, patience])
 
 
 def _network(

@@ -23,7 +23,10 @@ from energylens.training.schedules import SCHEDULES
 PRECISIONS = ("no", "bf16")
 MODES = ("train", "eval")
 #: settings that earlier versions did not have: their runs were made as the defaults say
-LATER = frozenset({"init", "extended", "eval_restarts", "eval_step", "final_steps", "final_restarts", "final_samples"})
+LATER = frozenset({
+    "init", "extended", "eval_restarts", "eval_step", "eval_amp", "eval_train_every", "final_steps", "final_restarts",
+    "final_samples",
+})  # fmt: skip
 OMIT_SHARE = 0.1  # ours
 ON_ALARM = ("warn", "stop", "rollback")
 AUTO = "auto"  # DER on abnormal examples in single-step training, on all in multi-step training, as its author has it
@@ -43,14 +46,15 @@ class TrainSettings:
     der_warmup: epochs over which its weight grows from 0. awp: gamma of the weight perturbation, 0 for none. peak,
     milestones: shares of the run, see ``schedules.py``. ema: decay of the averaged weights, 0 for none. eval_samples:
     how many images of each split the epochs are judged by, 0 for all; eval_steps, eval_restarts, eval_step: of the PGD
-    that judges, whose step size is eps/4 by default; eval_every: epochs between two such judgements, the last epoch is
-    always judged. final_steps: of the PGD that judges the best and the last weights when the run is over, 0 for none;
-    final_restarts: its restarts; final_samples: test images, 0 for all; its step size is eval_step. measure_every:
-    steps between measurements of a method whose steps do not see the clean images. watch_every: measured steps between
-    two hearings of the early warning, which is heard at an epoch's end too. classwise: keep the probe's energies of
-    every class. on_alarm: what the early warning does. init: a model, as ``load_model`` takes it, whose weights the run
-    starts from. extended: the epochs at which a run that was to end there was made longer: up to each, the schedule is
-    that of a run so long.
+    that judges, whose step size is eps/4 by default; eval_amp: the precision of its attacks, the verdict is float32;
+    eval_every: epochs between two such judgements, the last epoch is always judged; eval_train_every: the same for the
+    training images, in epochs that are judged at all. final_steps: of the PGD that judges the best and the last weights
+    when the run is over, 0 for none; final_restarts: its restarts; final_samples: test images, 0 for all; its step size
+    is eval_step. measure_every: steps between measurements of a method whose steps do not see the clean images.
+    watch_every: measured steps between two hearings of the early warning, which is heard at an epoch's end too.
+    classwise: keep the probe's energies of every class. on_alarm: what the early warning does. init: a model, as
+    ``load_model`` takes it, whose weights the run starts from. extended: the epochs at which a run that was to end
+    there was made longer: up to each, the schedule is that of a run so long.
     """
 
     dataset: str = "digits"
@@ -100,7 +104,9 @@ class TrainSettings:
     eval_steps: int = 10
     eval_restarts: int = 1
     eval_step: str | None = None
+    eval_amp: str = "no"
     eval_every: int = 1
+    eval_train_every: int = 1
     final_steps: int = 0
     final_restarts: int = 10
     final_samples: int = 0
@@ -245,6 +251,7 @@ def _check_words(settings: TrainSettings) -> None:
         "der-stop-gradient": (settings.der_stop_gradient, STOPS),
         "attack-mode": (settings.attack_mode or "train", MODES),
         "amp": (settings.amp, PRECISIONS),
+        "eval-amp": (settings.eval_amp, PRECISIONS),
         "on-alarm": (settings.on_alarm, ON_ALARM),
     }
     words |= {f"reg {name}": (name, REGULARIZERS) for name in settings.reg}
@@ -320,7 +327,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "lr": (1e-12, 1e3), "momentum": (0, 0.9999),
     "weight_decay": (0, 1e3), "peak": (0.001, 0.999), "epochs": (1, 1e6), "batch_size": (2, 1e6), "ema": (0, 0.999999),
     "eval_samples": (0, 1e9), "eval_steps": (1, 1e4), "eval_restarts": (1, 1e4), "eval_every": (1, 1e6),
-    "final_steps": (0, 1e4), "final_restarts": (1, 1e4), "final_samples": (0, 1e9),
+    "eval_train_every": (1, 1e6), "final_steps": (0, 1e4), "final_restarts": (1, 1e4), "final_samples": (0, 1e9),
     "measure_every": (1, 1e9), "watch_every": (1, 1e9),
     "seed": (0, 2**63 - 1),
 }  # fmt: skip

@@ -23,9 +23,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from energylens.attacks.precision import widest_float
 from energylens.energy import abnormal, delta_energy, marginal_energy
-
-_SUMS = {"mps": torch.float32}  # which has no float64
 
 Reduce = Callable[[Tensor], Tensor]
 
@@ -67,7 +66,7 @@ class EnergyWatch:
     """Follows mean dE(x) and the AAE share of training samples; says once when a failure begins, and again only after
     a window that was as usual.
 
-    Memory is flat, sums are float64, and a GPU is waited for in ``step`` only.
+    Memory is flat, sums are float64 where the device has it, and a GPU is waited for in ``step`` only.
 
     >>> watch = EnergyWatch()
     >>> clean, y = torch.tensor([[2.0, 0.0]]), torch.tensor([0])
@@ -94,7 +93,7 @@ class EnergyWatch:
         clean, adv = logits_clean.float(), logits_adv.float()
         delta = delta_energy(marginal_energy(clean), marginal_energy(adv))
         seen = torch.stack([torch.ones_like(delta), delta, abnormal(clean, adv, y).to(delta)])
-        kind = _SUMS.get(delta.device.type, torch.float64)
+        kind = widest_float(delta.device)
         self._sums = self._sums.to(delta.device, kind) + seen.to(kind).sum(dim=1)
         self._batches += 1
 
