@@ -1,78 +1,175 @@
-"""How long before the PGD accuracy falls does the early warning fire, and how often wrongly? Runs are replayed.
+"""How long before the PGD accuracy falls does the early warning fire, and how often wrongly? Runs are replayed, under
+the watch's rules and its rivals', at several thresholds.
 
-    python -m analyses.early_warning RUN... > early_warning.csv
+    python -m analyses.early_warning record chosen RUN...      # analyses/results/early-warning-chosen.csv
+    python -m analyses.early_warning record held-out RUN...
+    python -m analyses.early_warning table                     # thresholds chosen on the first, judged on the second
 
-writes one row a run, window and threshold. Beside it stands fast_adversarial's rule (Wong et al., arXiv 2001.03994):
-the PGD accuracy on training images, attacked anew every epoch, drops by more than 0.2 from one epoch to the next.
+Thresholds are chosen on runs that have no part in what is told of them. Recall counts all failures, not only those
+that a rule could have heard.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from itertools import product
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
 import numpy as np
 import pandas as pd
 
-from analyses.training_runs import TrainingRun, labels, read_runs
+from analyses.training_runs import TrainingRun, read_runs
+from energylens.errors import InputError
 from energylens.program import run_program
 from energylens.training.watch import Alarm, EnergyWatch, WatchSettings
 
-DROP = 0.2  # fast_adversarial's
+RESULTS = Path(__file__).parent / "results"
 COLLAPSED = 0.5  # of the best PGD accuracy so far: below it a run has collapsed
 LOST, SMOOTH = 0.03, 5  # PGD test accuracy under its best, mean of so many epochs, that make robust overfitting
-WINDOWS = (1, 10, 0)  # measured steps between two looks; 0 for one look an epoch
-RISES = (0.02, 0.03, 0.05, 0.1, 0.2)
+WINDOW = 10  # measured steps between two looks, as the trainer has it
+Heard = tuple[str, float] | None  # kind and epoch, with fractions, of the first alarm
 
 
-def early_warning(
-    runs: Sequence[TrainingRun], *, windows: Sequence[int] = WINDOWS, rises: Sequence[float] = RISES
-) -> pd.DataFrame:
-    """What the watch would have said to these runs.
+@dataclass(frozen=True)
+class Rule:
+    """first: (run, threshold) -> its first alarm. thresholds: to choose among, from the strictest, which says least,
+    to the loosest; usual: the one it has without being fitted, its source's or the trainer's."""
 
-    windows: measured steps between two calls of ``EnergyWatch.step``, 0 for one an epoch. rises: thresholds of the AAE
-    share to try, in [0, 1].
+    first: Callable[[TrainingRun, float], Heard]
+    thresholds: Sequence[float]
+    usual: float
+    told: str
 
-    Returns one row a run, window and threshold: label, seed, failed ("co", "ro" or "") and fell (the step at whose
-    epoch's end an evaluation first shows it), window, rise, alarm (kind of the first one, or "") and step (when), lead
-    (fell - step) and lead_epochs, right (whether alarm and failure agree), drop and drop_lead: the PGD-drop rule's step
-    and lead; gap and gap_lead: those of the watch's rule on FGSM minus PGD accuracy, heard at epochs' ends. NaN for
-    steps that are not there.
+
+def abnormal_rise(run: TrainingRun, rise: float) -> Heard:
+    """The watch on the energies of the training samples. rise: of the AAE share over its median, in [0, 1]."""
+    steps = run.steps()
+    settings = replace(WatchSettings(), rise=rise)
+    step, alarm = next(replay(steps, run.settings["batch_size"], WINDOW, settings), (0, None))
+    return (alarm.kind, step / _steps_of(steps, run)) if alarm else None
+
+
+def gap_rise(run: TrainingRun, gap: float) -> Heard:
+    """The watch on FGSM minus PGD accuracy of training images, at epochs' ends. gap: over its median, in [0, 1]."""
+    epoch = gap_alarm(run.history, int(run.settings["eval_samples"]), replace(WatchSettings(), gap=gap))
+    return ("co", epoch) if epoch else None
+
+
+def both(run: TrainingRun, rise: float) -> Heard:
+    """Whichever of the two comes first, as the trainer hears them; the gap's threshold is the trainer's."""
+    heard = [abnormal_rise(run, rise), gap_rise(run, WatchSettings().gap)]
+    return min((one for one in heard if one), key=lambda one: one[1], default=None)
+
+
+def drop_rule(run: TrainingRun, drop: float) -> Heard:
+    """fast_adversarial's rule (arXiv 2001.03994, its code). drop: of PGD accuracy on training images, in [0, 1]."""
+    epoch = pgd_drop(run.history, drop)
+    return ("co", epoch) if epoch else None
+
+
+def loss_rule(run: TrainingRun, share: float) -> Heard:
+    """The training loss falls by this share of itself from one epoch to the next: what is left to someone who follows
+    nothing else. Ours."""
+    loss = run.history["loss"]
+    epoch = _first(run.history, loss < (1 - share) * loss.shift())
+    return ("co", epoch) if epoch else None
+
+
+RULES = {
+    "energies": Rule(abnormal_rise, (0.2, 0.1, 0.05, 0.03, 0.02), WatchSettings().rise, "AAE share and dE(x)"),
+    "energies or gap": Rule(both, (0.2, 0.1, 0.05, 0.03, 0.02), WatchSettings().rise, "what the trainer hears"),
+    "gap": Rule(gap_rise, (0.3, 0.2, 0.15, 0.1, 0.05), WatchSettings().gap, "FGSM minus PGD accuracy, training images"),
+    "PGD drop": Rule(drop_rule, (0.2, 0.15, 0.1, 0.07, 0.05), 0.2, "fast_adversarial, 2001.03994"),
+    "loss": Rule(loss_rule, (0.5, 0.3, 0.2, 0.1, 0.05), 0.2, "the training loss alone"),
+}
+
+
+def alarms(runs: Sequence[TrainingRun]) -> pd.DataFrame:
+    """What every rule would have said to these runs, at every threshold.
+
+    Returns one row a run, rule and threshold: method (with its regularisers), dataset, eps, seed, epochs, failed ("co",
+    "ro" or "") and fell (the epoch whose evaluation first shows it), rule, threshold, kind of the first alarm, or "",
+    and heard (its epoch, with fractions). NaN for epochs that are not there.
     """
-    cases = [replace(WatchSettings(), rise=rise) for rise in rises]
     rows = []
-    for run, label in zip(runs, labels([run.recipe for run in runs]), strict=True):
-        steps = run.steps()
-        ends = steps.groupby("epoch")["step"].max()
+    for run in runs:
         failed, fell = failure(run.history)
-        drop = ends.get(pgd_drop(run.history))
-        gap = ends.get(gap_alarm(run.history, int(run.settings["eval_samples"])))
-        about = {"label": label, "seed": run.settings["seed"], "failed": failed, "fell": ends.get(fell)}
-        about |= {"drop": drop, "gap": gap}
-        for window, settings in product(windows, cases):
-            step, alarm = next(replay(steps, run.settings["batch_size"], window, settings), (None, None))
-            said = {"window": window, "rise": settings.rise, "alarm": alarm.kind if alarm else "", "step": step}
-            rows.append(about | said | {"epoch_steps": ends.iloc[0]})
-    table = pd.DataFrame(rows)
-    numbers = table[["fell", "step", "drop", "gap"]].astype(float)
-    return table.assign(
-        **numbers,
-        lead=numbers["fell"] - numbers["step"],
-        lead_epochs=(numbers["fell"] - numbers["step"]) / table["epoch_steps"],
-        drop_lead=numbers["fell"] - numbers["drop"],
-        gap_lead=numbers["fell"] - numbers["gap"],
-        right=table["alarm"] == table["failed"],
-    ).drop(columns="epoch_steps")
+        about = {
+            "method": " + ".join([run.settings["method"], *run.settings["reg"]]),
+            **{name: run.settings[name] for name in ("dataset", "eps", "seed")},
+            "epochs": len(run.history),
+            "failed": failed,
+            "fell": fell or np.nan,
+        }
+        for name, rule in RULES.items():
+            for threshold in sorted({*rule.thresholds, rule.usual}, reverse=True):
+                kind, heard = rule.first(run, threshold) or ("", np.nan)
+                rows.append(about | {"rule": name, "threshold": threshold, "kind": kind, "heard": heard})
+    return pd.DataFrame(rows)
+
+
+def chosen(table: pd.DataFrame) -> dict[str, float]:
+    """For each rule the threshold that tells these runs apart best: the share of failures that it calls by its right
+    kind before the evaluation that shows them, less the share of healthy runs that it calls; of equals the strictest.
+
+    table: of ``alarms``. Raises InputError where nothing failed, or everything did.
+    """
+    if not 0 < (table["failed"] != "").mean() < 1:
+        raise InputError("thresholds are chosen on runs some of which failed and some of which did not")
+    best = {}
+    for rule, rows in table.groupby("rule", sort=False):
+        strictest_first = sorted(rows["threshold"].unique(), reverse=True)
+        values = [_told_apart(rows[rows["threshold"] == threshold]) for threshold in strictest_first]
+        best[str(rule)] = float(strictest_first[values.index(max(values))])
+    return best
+
+
+def _told_apart(rows: pd.DataFrame) -> float:
+    failed = rows["failed"] != ""
+    right = (rows["kind"] == rows["failed"]) & (rows["heard"] < rows["fell"])
+    return float(right[failed].mean() - (rows.loc[~failed, "kind"] != "").mean())
+
+
+def judged(table: pd.DataFrame, thresholds: dict[str, float]) -> pd.DataFrame:
+    """How each rule did at its threshold, by method and over all.
+
+    Returns rule, threshold, method ("all" last), runs; for each failure ("co", "ro") how many runs had it and of these
+    called (by its kind, at any time) and early (before the evaluation that showed it); lead: epochs between alarm and
+    evaluation, median over all failures that were called; healthy epochs and false alarms per 100 of them.
+    """
+    rows = []
+    for rule, threshold in thresholds.items():
+        own = table[(table["rule"] == rule) & (table["threshold"] == threshold)]
+        groups = [*own.groupby("method", sort=False), ("all", own)]
+        rows += [{"rule": rule, "threshold": threshold, "method": name, **_score(part)} for name, part in groups]
+    return pd.DataFrame(rows)
+
+
+def _score(rows: pd.DataFrame) -> dict[str, float]:
+    right = (rows["kind"] == rows["failed"]) & (rows["failed"] != "")
+    healthy = rows[rows["failed"] == ""]
+    score: dict[str, float] = {"runs": len(rows)}
+    for kind in ("co", "ro"):
+        mine = rows["failed"] == kind
+        early = mine & right & (rows["heard"] < rows["fell"])
+        score |= {kind: int(mine.sum()), f"{kind}_called": int((mine & right).sum()), f"{kind}_early": int(early.sum())}
+    wrong, epochs = int((healthy["kind"] != "").sum()), int(healthy["epochs"].sum())
+    return score | {
+        "lead": (rows["fell"] - rows["heard"])[right].median(),
+        "healthy_epochs": epochs,
+        "false_per_100": 100 * wrong / epochs if epochs else np.nan,
+    }
 
 
 def replay(
     steps: pd.DataFrame, batch_size: int, window: int, settings: WatchSettings | None = None
 ) -> Iterator[tuple[int, Alarm]]:
-    """The alarms that a watch would have raised on a run's measured steps, each with the step it came at."""
+    """The alarms that a watch would have raised on a run's measured steps, each with the step it came at.
+
+    window: measured steps between two calls of ``EnergyWatch.step``, 0 for one an epoch.
+    """
     watch = EnergyWatch(settings)
     windows = steps["epoch"] if window == 0 else np.arange(len(steps)) // window
     for _, rows in steps.groupby(windows):
@@ -86,7 +183,8 @@ def failure(history: pd.DataFrame) -> tuple[str, int]:
 
     co: the PGD accuracy falls under half of its best so far. ro: without that, its mean over five epochs falls 3 points
     under the best such mean so far, while PGD accuracy on the training images does not. Before the best epoch of all
-    there is nothing to lose: a dip there is none of both. Epochs that were not judged show nothing.
+    there is nothing to lose: a dip there is none of both. Epochs that were not judged show nothing. It is a
+    diagnosis: no epoch and no setting is chosen by it.
     """
     pgd, mean = history["test_pgd"], _smooth(history["test_pgd"])
     fits = _smooth(history["train_pgd"]).diff(SMOOTH) > 0
@@ -113,10 +211,11 @@ def gap_alarm(history: pd.DataFrame, samples: int, settings: WatchSettings | Non
     return 0
 
 
-def pgd_drop(history: pd.DataFrame) -> int:
-    """The epoch at which fast_adversarial would have stopped, 0 for none."""
+def pgd_drop(history: pd.DataFrame, drop: float = 0.2) -> int:
+    """The epoch at which fast_adversarial would have stopped, 0 for none. drop: its own is 0.2, which an accuracy of
+    40 % that halves does not reach."""
     judged = history.dropna(subset="train_pgd")
-    return _first(judged, judged["train_pgd"].diff() < -DROP)
+    return _first(judged, judged["train_pgd"].diff() < -drop)
 
 
 def _first(history: pd.DataFrame, sign: pd.Series[bool]) -> int:
@@ -124,13 +223,44 @@ def _first(history: pd.DataFrame, sign: pd.Series[bool]) -> int:
     return int(history["epoch"][sign].min()) if sign.any() else 0
 
 
-@click.command()
+def _steps_of(steps: pd.DataFrame, run: TrainingRun) -> float:
+    """Training steps in an epoch: the last measured one may lie before an epoch's end."""
+    return float(steps["step"].max() / run.history["epoch"].max())
+
+
+def recorded(name: str) -> pd.DataFrame:
+    """The alarms that ``record NAME`` wrote down. Raises InputError where it never did."""
+    path = RESULTS / f"early-warning-{name}.csv"
+    if not path.is_file():
+        raise InputError(
+            f"no {path.name} in {path.parent}: python -m analyses.early_warning record {name} RUN... first"
+        )
+    return pd.read_csv(path, keep_default_na=False, na_values=["nan"])
+
+
+@click.group()
+def main() -> None:
+    """Judge the early warning."""
+
+
+@main.command()
+@click.argument("name")
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
-@click.option("--window", "windows", multiple=True, type=int, default=WINDOWS, help="Measured steps; 0 for an epoch.")
-@click.option("--rise", "rises", multiple=True, type=float, default=RISES, help="Of the AAE share, in [0, 1].")
-def main(runs: tuple[Path, ...], windows: tuple[int, ...], rises: tuple[float, ...]) -> None:
-    """Write the table as CSV."""
-    early_warning(read_runs(runs), windows=windows, rises=rises).to_csv(sys.stdout, index=False, float_format="%.5g")
+def record(name: str, runs: tuple[Path, ...]) -> None:
+    """Write down what the rules say to these runs, as analyses/results/early-warning-NAME.csv."""
+    path = RESULTS / f"early-warning-{name}.csv"
+    alarms(read_runs(runs)).to_csv(path, index=False, float_format="%.5g", na_rep="nan")
+    click.echo(path)
+
+
+@main.command()
+@click.option("--chosen-on", default="chosen", show_default=True, metavar="NAME", help="Runs that thresholds are from.")
+@click.option("--judged-on", default="held-out", show_default=True, metavar="NAME", help="Runs that had no part.")
+@click.option("--usual", is_flag=True, help="Judge the thresholds that the rules have unfitted.")
+def table(chosen_on: str, judged_on: str, usual: bool) -> None:
+    """Print how the rules did, as CSV."""
+    thresholds = {name: rule.usual for name, rule in RULES.items()} if usual else chosen(recorded(chosen_on))
+    judged(recorded(judged_on), thresholds).to_csv(sys.stdout, index=False, float_format="%.4g")
 
 
 if __name__ == "__main__":

@@ -5,9 +5,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
-from analyses.early_warning import early_warning, failure, gap_alarm, pgd_drop, replay
+from analyses import early_warning
+from analyses.early_warning import alarms, chosen, failure, gap_alarm, judged, pgd_drop, replay
 from analyses.training_runs import TrainingRun
+from energylens.errors import InputError
 from energylens.training.settings import TrainSettings
 
 HISTORIES = Path(__file__).parents[1] / "training" / "histories"
@@ -36,6 +39,7 @@ def test_robust_overfitting_is_a_slow_loss_on_the_test_set_alone():
 def test_the_drop_rule_is_fast_adversarials():
     assert pgd_drop(history([0] * 4, [0.5, 0.35, 0.16, 0.15])) == 0
     assert pgd_drop(history([0] * 4, [0.5, 0.35, 0.14, 0.13])) == 3
+    assert pgd_drop(history([0] * 4, [0.4, 0.35, 0.16, 0.15]), 0.15) == 3
 
 
 def test_epochs_that_were_not_judged_are_passed_over():
@@ -45,30 +49,95 @@ def test_epochs_that_were_not_judged_are_passed_over():
     assert gap_alarm(history(every_third, every_third, every_third + np.linspace(0, 0.3, 30)), 1000) == 21
 
 
-def test_the_gap_rule_hears_what_the_share_does_not(monkeypatch):
-    steps = pd.DataFrame({"step": range(1, 41), "epoch": np.repeat([1, 2, 3, 4], 10), "delta_marginal": -0.1})
-    steps["abnormal_share"] = 0.01
-    monkeypatch.setattr(TrainingRun, "steps", lambda run: steps)
-    settings = TrainSettings(method="fgsm", seed=3, batch_size=BATCH).manifest()
-    course = history([0.4, 0.4, 0.4, 0.1], [0.4, 0.4, 0.35, 0.1], [0.45, 0.45, 0.6, 0.6])
-    table = early_warning([TrainingRun(Path(), settings, course)], windows=(10,), rises=(0.05,))
-    assert table[["alarm", "gap", "gap_lead"]].values.tolist() == [["", 30.0, 10.0]]
+STEPS = pd.DataFrame({"step": range(1, 41), "epoch": np.repeat([1, 2, 3, 4], 10), "delta_marginal": -0.1})
 
 
-def test_leads_are_counted_from_the_epochs_end_that_shows_the_fall(monkeypatch):
-    share = np.r_[np.zeros(24), np.full(16, 0.5)]  # four epochs of ten steps; rises in the third, at step 25
-    steps = pd.DataFrame({"step": range(1, 41), "epoch": np.repeat([1, 2, 3, 4], 10), "delta_marginal": -0.1})
-    steps["abnormal_share"] = share
-    monkeypatch.setattr(TrainingRun, "steps", lambda run: steps)
-    settings = TrainSettings(method="fgsm", seed=3, batch_size=BATCH).manifest()
-    run = TrainingRun(Path(), settings, history([0.4, 0.4, 0.4, 0.1], [0.5, 0.5, 0.5, 0.1]))
-    table = early_warning([run], windows=(1, 5, 0), rises=(0.05, 0.6)).set_index(["window", "rise"])
-    assert (table["failed"] == "co").all() and (table["fell"] == 40).all() and (table["drop_lead"] == 0).all()
-    low = table.xs(0.05, level="rise")
-    assert low["step"].tolist() == [25, 25, 30] and low["lead"].tolist() == [15, 15, 10]
-    assert low["lead_epochs"].tolist() == [1.5, 1.5, 1.0] and low["right"].all()
-    high = table.xs(0.6, level="rise")
-    assert (high["alarm"] == "").all() and high["step"].isna().all() and not high["right"].any()
+@pytest.fixture
+def run(monkeypatch):
+    """``run(history, share)``: four epochs of ten steps with this AAE share at each."""
+    shares = {}
+    monkeypatch.setattr(TrainingRun, "steps", lambda one: STEPS.assign(abnormal_share=shares[one.path]))
+
+    def make(course, share=0.01, **own):
+        settings = TrainSettings(**{"method": "fgsm", "eps": "8/255", "seed": 3, "batch_size": BATCH, **own})
+        course = course.assign(loss=course.get("loss", 1.0))
+        one = TrainingRun(Path(str(len(shares))), settings.manifest(), course)
+        shares[one.path] = share
+        return one
+
+    return make
+
+
+FALLEN = [0.4, 0.4, 0.4, 0.1]
+RISING = np.r_[np.zeros(24), np.full(16, 0.5)]  # of the AAE share, in the third epoch: in the window of steps 21 to 30
+
+
+def test_every_rule_hears_its_own_sign_at_its_threshold(run):
+    silent = alarms([run(history(FALLEN, [0.4] * 4))])
+    assert (silent["kind"] == "").all() and silent["heard"].isna().all() and (silent["failed"] == "co").all()
+    loss = history(FALLEN, [0.4, 0.4, 0.36, 0.1], [0.45, 0.45, 0.6, 0.6]).assign(loss=[1.0, 0.9, 0.6, 0.58])
+    heard = alarms([run(loss, RISING)]).set_index(["rule", "threshold"])["heard"]
+    assert heard["energies"].to_dict() == {0.2: 3, 0.1: 3, 0.05: 3, 0.03: 3, 0.02: 3}
+    assert heard["gap"].to_dict() == {0.3: 4, 0.2: 4, 0.15: 3, 0.1: 3, 0.05: 3}
+    assert heard["PGD drop"].dropna().to_dict() == {0.2: 4, 0.15: 4, 0.1: 4, 0.07: 4, 0.05: 4}
+    assert heard["loss"].dropna().to_dict() == {0.3: 3, 0.2: 3, 0.1: 3, 0.05: 2}
+
+
+def test_the_trainers_rule_is_whichever_comes_first(run):
+    course = history(FALLEN, [0.4, 0.4, 0.35, 0.1], [0.45, 0.45, 0.6, 0.6])
+    late = np.r_[np.zeros(30), np.full(10, 0.5)]
+    level = history(FALLEN, [0.4] * 4)
+    for case, share, when in ((course, RISING, 3), (course, late, 3), (level, late, 4)):
+        table = alarms([run(case, share)]).query("rule == 'energies or gap' and threshold == 0.05")
+        assert table["heard"].item() == when
+
+
+MADE = pd.DataFrame(
+    [
+        ("fgsm", "co", 6, 10, 0.1, "co", 4.5), ("fgsm", "co", 6, 10, 0.2, "co", 6.0),
+        ("fgsm", "co", 8, 10, 0.1, "co", 7.0), ("fgsm", "co", 8, 10, 0.2, "", np.nan),
+        ("pgd", "ro", 9, 20, 0.1, "co", 3.0), ("pgd", "ro", 9, 20, 0.2, "ro", 8.0),
+        ("pgd", "", np.nan, 30, 0.1, "co", 3.0), ("pgd", "", np.nan, 30, 0.2, "", np.nan),
+        ("pgd", "", np.nan, 10, 0.1, "", np.nan), ("pgd", "", np.nan, 10, 0.2, "", np.nan),
+    ],
+    columns=["method", "failed", "fell", "epochs", "threshold", "kind", "heard"],
+).assign(rule="made")  # fmt: skip
+
+
+def test_the_threshold_is_the_one_that_tells_failures_from_healthy_runs():
+    # .1: two of three failures early and by their kind, one of two healthy runs called; .2: one of three, none
+    assert chosen(MADE) == {"made": 0.2}
+    told = MADE.assign(kind=MADE["kind"].where(MADE["failed"] != "", ""))
+    assert chosen(told) == {"made": 0.1}
+    assert chosen(MADE.assign(kind="")) == {"made": 0.2}  # of equals the strictest
+    with pytest.raises(InputError, match="some of which failed and some of which did not"):
+        chosen(MADE[MADE["failed"] == "co"])
+
+
+def test_recall_is_of_all_failures_and_false_alarms_are_of_healthy_epochs():
+    table = judged(MADE, {"made": 0.1}).set_index("method")
+    assert list(table.index) == ["fgsm", "pgd", "all"]
+    everything = table.loc["all"]
+    assert everything[["co", "co_called", "co_early", "ro", "ro_called", "ro_early"]].tolist() == [2, 2, 2, 1, 0, 0]
+    assert everything["lead"] == 1.25 and everything["healthy_epochs"] == 40
+    assert everything["false_per_100"] == 2.5 and np.isnan(table.loc["fgsm", "false_per_100"])
+    strict = judged(MADE, {"made": 0.2}).set_index("method")
+    assert strict.loc["all", ["co_called", "co_early", "ro_called", "ro_early"]].tolist() == [1, 0, 1, 1]
+
+
+def test_what_is_recorded_is_judged_or_missed_by_name(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(early_warning, "RESULTS", tmp_path)
+    typed = CliRunner()
+    missing = typed.invoke(early_warning.main, ["table"])
+    assert "python -m analyses.early_warning record chosen RUN" in str(missing.exception)
+    runs = [run(history(FALLEN, FALLEN), RISING), run(history([0.4] * 4, [0.4] * 4))]
+    monkeypatch.setattr(early_warning, "read_runs", lambda paths: runs)
+    for name in ("chosen", "held-out"):
+        assert typed.invoke(early_warning.main, ["record", name, "x"], catch_exceptions=False).exit_code == 0
+    told = typed.invoke(early_warning.main, ["table"], catch_exceptions=False).stdout
+    assert "energies,0.2,all,2,1,1,1," in told
+    usual = typed.invoke(early_warning.main, ["table", "--usual"], catch_exceptions=False).stdout
+    assert "energies,0.05,all,2,1,1,1," in usual and "PGD drop,0.2,all,2,1,1,0," in usual
 
 
 @pytest.mark.parametrize("window", [1, 10, 0], ids=["each step", "ten steps", "each epoch"])
