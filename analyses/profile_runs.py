@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from energylens.attack_run import IMAGES
-from energylens.attacks.battery import Attack
+from energylens.attacks.battery import ConfiguredAttack
 from energylens.attacks.radius import RADII, write_radius
 from energylens.attacks.registry import ATTACKS, find_row
 from energylens.errors import InputError, RunError
@@ -142,7 +142,7 @@ class _Attacked:
         overrides = {key: write_radius(settings[key]) if key in RADII else settings[key] for key in own}
         overrides |= {key: value for key in told if (value := getattr(self, key))}
         overrides |= {key: self.attack[key] for key in ("target", "kernels") if self.attack.get(key) is not None}
-        one = Attack(row, row.defaults, None, None, overrides)
+        one = ConfiguredAttack(row, row.defaults, None, None, overrides)
         return one.name, one.label
 
     def record(self, indices: set[int], name: str, label: str) -> AttackRecord:

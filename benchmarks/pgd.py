@@ -20,7 +20,7 @@ import energylens as el
 from benchmarks.hardware import best_products, forward_operations
 from benchmarks.setting import Setting
 from benchmarks.turns import compared, in_turn
-from energylens.attacks.battery import Attack, configure
+from energylens.attacks.battery import ConfiguredAttack, configure
 from energylens.attacks.kernels import BF16, KERNELS
 from energylens.attacks.radius import parse_radius
 from examples.foreign_attacks import STEPS, adv_lib_pgd, art_pgd, foolbox_pgd, torchattacks_pgd
@@ -40,7 +40,7 @@ def plain_loop(model: nn.Module, x: Tensor, y: Tensor, eps: float) -> Tensor:
     return x_adv
 
 
-def from_x(eps: str) -> Attack:
+def from_x(eps: str) -> ConfiguredAttack:
     """Our ``pgd`` from x itself."""
     attack = configure(f"pgd,steps={STEPS}", eps=eps)
     return replace(attack, settings=replace(attack.settings, start="zero"))

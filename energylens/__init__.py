@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from energylens.attacks.perform import attack
+    from energylens.attacks.result import AttackedBatch
+    from energylens.attacks.spec import Attack
     from energylens.data import Samples, load_data
     from energylens.doctor import Diagnosis, examine
     from energylens.energy import (
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from energylens.training.methods import weat_weight
 
 __all__ = [
+    "Attack",
+    "AttackedBatch",
     "Diagnosis",
     "InputError",
     "Note",
@@ -64,6 +68,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Attack": "energylens.attacks.spec",
+    "AttackedBatch": "energylens.attacks.result",
     "Diagnosis": "energylens.doctor",
     "InputError": "energylens.errors",
     "Note": "energylens.errors",

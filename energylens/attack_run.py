@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from energylens.attacks.battery import NATURAL, Attack
+from energylens.attacks.battery import NATURAL, ConfiguredAttack
 from energylens.errors import RunError
 from energylens.identity import Witness, own_folder, own_identity
 from energylens.manifest import made_elsewhere
@@ -23,7 +23,7 @@ from energylens.store import Images, Memory, Store
 IMAGES, TRAJECTORY = "images", "trajectory"  # what rows can hold beside the usual columns
 
 
-def also_kept(attack: Attack, *, trajectory: bool, images: bool) -> tuple[str, ...]:
+def also_kept(attack: ConfiguredAttack, *, trajectory: bool, images: bool) -> tuple[str, ...]:
     """What the rows of this attack hold beside the usual columns."""
     kept = {
         IMAGES: attack is not NATURAL and (images or attack.row.keeps_images),
@@ -33,7 +33,7 @@ def also_kept(attack: Attack, *, trajectory: bool, images: bool) -> tuple[str, .
 
 
 def own_common(
-    battery: Sequence[Attack],
+    battery: Sequence[ConfiguredAttack],
     manifests: Callable[[Mapping[str, Any]], list[dict[str, Any]]],
     common: Mapping[str, Any],
     card: ModelCard,
@@ -58,7 +58,7 @@ def own_common(
 
 
 def open_attack_run(
-    attack: Attack,
+    attack: ConfiguredAttack,
     card: ModelCard,
     manifest: Mapping[str, Any],
     also: tuple[str, ...],
@@ -78,7 +78,7 @@ def open_attack_run(
 
 
 def _open(
-    attack: Attack, card: ModelCard, manifest: Mapping[str, Any], out: str | Path, *, overwrite: bool
+    attack: ConfiguredAttack, card: ModelCard, manifest: Mapping[str, Any], out: str | Path, *, overwrite: bool
 ) -> RunFolder:
     name = card.folder_name(manifest["identity"]["model"])
     return open_run(Path(out), name, attack.row.name, manifest, overwrite=overwrite, formerly=card.short_name)
@@ -88,7 +88,7 @@ def _open(
 class AttackRun:
     """One attack of the battery and the rows it has so far. reusable: whether rows on disk can be told to be its."""
 
-    attack: Attack
+    attack: ConfiguredAttack
     store: Store
     also: tuple[str, ...]
     reusable: bool = True

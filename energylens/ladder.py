@@ -172,7 +172,7 @@ def _paired(rule: str, weaker: str, stronger: str, right_weaker: Tensor, right_s
 
 def _share(right: Tensor) -> float:
     """How many are right, in [0, 1]; 0 of none."""
-    return float(right.float().mean()) if len(right) else 0.0
+    return int(right.sum()) / len(right) if len(right) else 0.0
 
 
 class _Probe:

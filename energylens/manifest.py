@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from energylens.attacks.battery import Attack
+from energylens.attacks.battery import ConfiguredAttack
 from energylens.attacks.kernels import BF16
 from energylens.data import Samples
 from energylens.models import ModelCard, module_digest
@@ -36,7 +36,7 @@ def shared_identity(model: nn.Module, samples: Samples, seed: int) -> dict[str, 
 
 
 def manifest_of(
-    attack: Attack,
+    attack: ConfiguredAttack,
     card: ModelCard,
     samples: Samples,
     common: Mapping[str, Any],

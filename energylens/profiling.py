@@ -16,14 +16,21 @@ import torch
 from torch import Tensor, nn
 
 from energylens.attack_run import IMAGES, TRAJECTORY, AttackRun, also_kept, open_attack_run, own_common
-from energylens.attacks.battery import NATURAL, Attack, AttackSpec, check_distinct, configure_battery, equip
+from energylens.attacks.battery import (
+    NATURAL,
+    AttackSpec,
+    ConfiguredAttack,
+    check_distinct,
+    configure_battery,
+    equip,
+)
 from energylens.attacks.frozen import frozen
 from energylens.attacks.kernels import BF16, KERNELS, PLAIN, PROBED, Sight, check_kernels, sight_of
 from energylens.attacks.noise import Noise
 from energylens.attacks.passes import Told
 from energylens.attacks.radius import parse_radius, usual_norm, usual_radius, write_radius
 from energylens.attacks.settings import check_numbers
-from energylens.attacks.targets import check_target, choose_targets
+from energylens.attacks.targets import choose_targets
 from energylens.data import Samples
 from energylens.doctor import remarks
 from energylens.errors import InputError, RunError
@@ -87,7 +94,8 @@ def profile(
         logits, used where it lies; its mode, gradients and the global random state are afterwards as they were.
     data: a name ``load_data`` knows, Samples, a pair (x, y) of tensors or arrays, a torch Dataset or DataLoader (see
         ``own_samples``), or None for the model's own data set.
-    attacks: names with settings (``"pgd,steps=50"``) or callables ``f(model, x, y) -> x_adv``.
+    attacks: names with settings, ``el.Attack("pgd", steps=50)`` or as text ``"pgd,steps=50"``, or callables
+        ``f(model, x, y) -> x_adv``.
     n, choose, split: which samples (256 by default), as in ``load_data``; only for data given by name, a Dataset or
         a DataLoader; of the last two all are taken by default.
     eps, norm: the threat model, ``"8/255"`` or a float; by default the model's own, else the data set's usual one.
@@ -141,7 +149,7 @@ def profile(
     with frozen(module, seed), ExitStack() as claims:
         check_fit(module, card, samples)
         for attack in battery:
-            _check_classes(attack, len(samples.classes))
+            attack.check_classes(len(samples.classes))
         asked = max((attack.kernels or check_kernels(kernels) for attack in battery), key=KERNELS.index)
         sight = sight_of(module, asked, samples.batch(0, PROBED)[0].to(device_of(module)))
         battery = tuple(attack.looking(sight, kernels, trace=trajectory) for attack in battery)
@@ -193,7 +201,7 @@ def profile(
         return replace(record, notes=record.notes + remarks(module, card, record))
 
 
-def _check_usable(battery: Sequence[Attack], trajectory: bool, diffusion: str | None) -> None:
+def _check_usable(battery: Sequence[ConfiguredAttack], trajectory: bool, diffusion: str | None) -> None:
     """Refuse what no attack of the battery can use."""
     if trajectory and not any(attack.settings.traceable for attack in battery):
         raise InputError(
@@ -204,7 +212,7 @@ def _check_usable(battery: Sequence[Attack], trajectory: bool, diffusion: str | 
         raise InputError("no attack here looks through a diffusion model: take diff-pgd, or leave --diffusion out")
 
 
-def _half_note(battery: Sequence[Attack]) -> str | None:
+def _half_note(battery: Sequence[ConfiguredAttack]) -> str | None:
     """Which attacks followed bfloat16 gradients, in words."""
     names = [attack.name for attack in battery if attack.kernels == BF16]
     return f"Gradients in bfloat16, energies in float32: {', '.join(names)}." if names else None
@@ -218,22 +226,11 @@ def _check_shared_out(shard: str | None, ranks: Ranks, out: str | Path | None, o
         raise InputError("the processes of a launcher share their rows through a folder: give out (--out)")
 
 
-def _positions(part: Shard | None, battery: Sequence[Attack], n: int) -> range:
+def _positions(part: Shard | None, battery: Sequence[ConfiguredAttack], n: int) -> range:
     """The positions of this share out of n, cut where the blocks of every attack end."""
     if part is None:
         return range(n)
     return part.positions(n, math.lcm(*(attack.settings.block or 1 for attack in battery)))
-
-
-def _check_classes(attack: Attack, classes: int) -> None:
-    """Refuse an attack that needs more classes than there are, or aims at one that is not there."""
-    if attack.target is not None:
-        check_target(attack.target, classes)
-    if attack.settings.min_classes > classes:
-        raise InputError(
-            f"{attack.name} needs {attack.settings.min_classes} classes, its DLR loss is undefined for {classes}: "
-            "take apgd-ce, fab-t or square instead"
-        )
 
 
 @dataclass
@@ -297,13 +294,13 @@ class _Work:
             return False
         return True
 
-    def _within(self, attack: Attack, rows: int, began: float, share: float, sure: bool) -> None:
+    def _within(self, attack: ConfiguredAttack, rows: int, began: float, share: float, sure: bool) -> None:
         """Now and then say that this share of a batch of so many rows is done."""
         if time.monotonic() - self.spoke >= WITHIN:
             self.costs[attack.name].under_way(rows, share if sure else 0.0, time.perf_counter() - began)
             self._say(attack, int(share * rows * attack.settings.passes))
 
-    def _say(self, attack: Attack, more: int) -> None:
+    def _say(self, attack: ConfiguredAttack, more: int) -> None:
         """Tell the listener, with so many passes more than of the batches that are over."""
         self.spoke = time.monotonic()
         if self.listener is None:

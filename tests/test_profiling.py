@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import energylens as el
-from energylens.attacks.battery import NATURAL, Attack, configure
+from energylens.attacks.battery import NATURAL, ConfiguredAttack, configure
 from energylens.attacks.noise import Noise
 from energylens.record import COLUMNS
 
@@ -452,7 +452,7 @@ class Cramped:
 
     def __init__(self, room, monkeypatch):
         self.sizes = []
-        attack = Attack.__call__
+        attack = ConfiguredAttack.__call__
 
         def run(own, model, x, y, **options):
             if own is not NATURAL:
@@ -461,7 +461,7 @@ class Cramped:
                     raise torch.OutOfMemoryError("CUDA out of memory")
             return attack(own, model, x, y, **options)
 
-        monkeypatch.setattr(Attack, "__call__", run)
+        monkeypatch.setattr(ConfiguredAttack, "__call__", run)
 
 
 def test_a_batch_that_does_not_fit_is_halved_until_it_does(robust, digits, monkeypatch, tmp_path):
@@ -475,14 +475,14 @@ def test_a_batch_that_does_not_fit_is_halved_until_it_does(robust, digits, monke
 
 
 def test_rows_of_a_halved_batch_stand_once_in_memory_too(robust, digits, monkeypatch):
-    attack, told = Attack.__call__, []
+    attack, told = ConfiguredAttack.__call__, []
 
     def run(own, model, x, y, **options):
         if own.row.name == "fgsm" and len(x) > 20:  # when natural's and PGD's rows are written
             raise torch.OutOfMemoryError("CUDA out of memory")
         return attack(own, model, x, y, **options)
 
-    monkeypatch.setattr(Attack, "__call__", run)
+    monkeypatch.setattr(ConfiguredAttack, "__call__", run)
     record = el.profile(robust, digits, ["pgd", "fgsm"], ladder=False, listener=told.append)
     assert [len(one.rows) for one in record.attacks] == [40, 40, 40]
     assert told[-1].done == told[-1].total

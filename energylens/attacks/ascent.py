@@ -22,7 +22,7 @@ from energylens.attacks.losses import LOSSES, Aim
 from energylens.attacks.noise import NoiseSource
 from energylens.attacks.norms import NORMS
 from energylens.attacks.result import AttackResult, counts
-from energylens.attacks.settings import check_norm, check_numbers, check_radius
+from energylens.attacks.settings import check_norm, check_numbers, check_radius, setting
 from energylens.energy import joint_energy, marginal_energy
 from energylens.errors import InputError
 
@@ -31,22 +31,20 @@ from energylens.errors import InputError
 class Ascent:
     """Settings of the loop. eps and step_size are in units of [0, 1]; ``step_size`` None means relative_step * eps.
 
-    start: a row of STARTS, scaled by start_scale. loss: a row of LOSSES. clip: project on the eps-ball after a step.
-    restarts: runs from fresh noise; a sample that fell rests, the others keep their highest loss. gamma: weight of
-    the energy in the high-energy loss.
+    start: a row of STARTS, scaled by start_scale. clip: project on the eps-ball after a step.
     """
 
     eps: float
     norm: str = "linf"
-    steps: int = 1
+    steps: int = setting(1, "gradient steps of a run")
     relative_step: float = 1.0
-    step_size: float | None = None
+    step_size: float | None = setting(None, "length of a step")
     start: str = "zero"
     start_scale: float = 1.0
-    loss: str = "ce"
+    loss: str = setting("ce", f"what a step ascends: {', '.join(LOSSES)}")
     clip: bool = True
-    restarts: int = 1
-    gamma: float = 1.5
+    restarts: int = setting(1, "runs from fresh noise: a broken sample rests, the others keep their highest loss")
+    gamma: float = setting(1.5, "weight of the energy in the high-energy loss")
 
     recipe: ClassVar[frozenset[str]] = frozenset({"start", "start_scale", "relative_step", "clip"})
     bounded: ClassVar[bool] = True

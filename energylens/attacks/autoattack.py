@@ -22,7 +22,7 @@ from energylens.attacks.kernels import FUSED
 from energylens.attacks.noise import Noise, key
 from energylens.attacks.passes import Heard, PassCounter, Told
 from energylens.attacks.result import AttackResult
-from energylens.attacks.settings import check_norm, check_numbers, check_radius
+from energylens.attacks.settings import check_norm, check_numbers, check_radius, setting
 from energylens.errors import InputError, RunError
 from energylens.models.usable import FloatLogits
 
@@ -35,20 +35,19 @@ GPU_BLOCK = 250  # as many as the package's own default batch
 
 @dataclass(frozen=True)
 class Package:
-    """Settings. parts: rows of PARTS, run in this order. eps in units of [0, 1]. steps: iterations of APGD and FAB.
-    restarts: of APGD-CE, APGD-DLR and FAB. queries: of Square. targets: classes tried by APGD-T and FAB-T, at most.
-    None: the package's standard, 1 and 9, or 5 and 5 in L1. eot: gradients averaged an iteration, for randomised
-    models. block: samples attacked together; another block is another draw, and on a GPU it is GPU_BLOCK by default."""
+    """Settings. parts: rows of PARTS, run in this order. eps in units of [0, 1]. restarts and targets are 1 and 9 where
+    they are None, the package's standard, or 5 and 5 in L1. Another block is another draw."""
 
     eps: float
     parts: tuple[str, ...]
     norm: str = "linf"
-    steps: int = 100
-    restarts: int | None = None
-    queries: int = 5000
-    targets: int | None = None
-    eot: int = 1
-    block: int = 50  # on a CPU, which larger ones do not make faster
+    steps: int = setting(100, "iterations")
+    restarts: int | None = setting(None, "runs of the untargeted attacks; the standard is 1, or 5 in l1")
+    queries: int = setting(5000, "queries of Square")
+    targets: int | None = setting(None, "classes tried at most; the standard is 9, or 5 in l1")
+    eot: int = setting(1, "gradients averaged in an iteration, for randomised models")
+    #: on a CPU, which larger ones do not make faster
+    block: int = setting(50, f"samples attacked together; on a GPU {GPU_BLOCK}")
 
     recipe: ClassVar[frozenset[str]] = frozenset({"parts"})
     bounded: ClassVar[bool] = True

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from energylens.attacks.autoattack import GPU_BLOCK, Package, Shelf
 from energylens.attacks.diff_pgd import DiffPGD
 from energylens.attacks.foreign import Foreign, ForeignAttack, attack_at, foreign_name, foreign_settings, run_foreign
-from energylens.attacks.kernels import BF16, PLAIN, Sight, check_kernels
+from energylens.attacks.kernels import BF16, PLAIN, Sight
 from energylens.attacks.noise import Noise
 from energylens.attacks.passes import PassCounter, Told
-from energylens.attacks.radius import parse_radius, write_radius
-from energylens.attacks.registry import ATTACKS, AttackRow, find_row
+from energylens.attacks.radius import write_radius
+from energylens.attacks.registry import ATTACKS, AttackRow
 from energylens.attacks.result import AttackResult, counts
 from energylens.attacks.settings import Settings, Still
+from energylens.attacks.spec import Attack, check_runnable
 from energylens.attacks.targets import check_target
 from energylens.diffusion.diffuser import Diffuser
 from energylens.diffusion.loading import default_diffuser, load_diffuser
@@ -27,7 +28,7 @@ from energylens.errors import InputError
 
 
 @dataclass(frozen=True)
-class Attack:
+class ConfiguredAttack:
     """A row with its settings filled in: ready to run, and all that a record needs to name it.
 
     label names it among the attacks of one record. eps_text: the radius as the user wrote it ("8/255"). overrides:
@@ -58,7 +59,7 @@ class Attack:
         """The same as a figure would title it."""
         return ", ".join([self.row.label, *(f"{k} {v}" for k, v in self.overrides.items())])
 
-    def looking(self, sight: Sight, asked: str, *, trace: bool = False) -> Attack:
+    def looking(self, sight: Sight, asked: str, *, trace: bool = False) -> ConfiguredAttack:
         """The attack with kernels that there are and that it bears: its own or those asked for. What looks through
         bfloat16 says so in its name. trace: see ``Sight.quickest``."""
         trace = trace and self.settings.traceable
@@ -68,6 +69,16 @@ class Attack:
         told = {"kernels": kernels} if kernels == BF16 else {}
         own = {name: value for name, value in self.overrides.items() if name != "kernels"}
         return replace(self, kernels=kernels, overrides=own | told)
+
+    def check_classes(self, classes: int) -> None:
+        """Refuse to attack a model of so few classes, or to aim at one that is not there."""
+        if self.target is not None:
+            check_target(self.target, classes)
+        if self.settings.min_classes > classes:
+            raise InputError(
+                f"{self.name} needs {self.settings.min_classes} classes, its DLR loss is undefined for {classes}: "
+                "take apgd-ce, fab-t or square instead"
+            )
 
     def __call__(
         self,
@@ -114,10 +125,10 @@ def _stand(model: nn.Module, x: Tensor, y: Tensor, *, clean_logits: Tensor | Non
     return AttackResult(x, steps=counts(0, x), forwards=counts(1, x), backwards=counts(0, x), logits=clean_logits)
 
 
-NATURAL = Attack(AttackRow("natural", "natural", _stand, Still(), "the images as they are", ""), Still(), None)
+_NATURAL_ROW = AttackRow("natural", "natural", _stand, Still(), "the images as they are", "", follows_gradient=False)
+NATURAL = ConfiguredAttack(_NATURAL_ROW, Still(), None)
 
-BESIDE = ("eps", "target", "kernels")  # what can be said with an attack's name and is none of its settings
-AttackSpec = str | Attack | ForeignAttack
+AttackSpec = str | Attack | ConfiguredAttack | ForeignAttack
 
 
 def configure_battery(
@@ -127,9 +138,9 @@ def configure_battery(
     norm: str = "linf",
     steps: int | None = None,
     target: str | None = None,
-) -> tuple[Attack, ...]:
+) -> tuple[ConfiguredAttack, ...]:
     """Every attack of a record, from names, configured attacks and callables; see ``configure``."""
-    if isinstance(specs, str) or callable(specs):
+    if isinstance(specs, str | Attack) or callable(specs):
         specs = [specs]
     if not specs:
         raise InputError(f"no attack given: name at least one of {', '.join(row.name for row in ATTACKS)}")
@@ -138,7 +149,7 @@ def configure_battery(
     return battery
 
 
-def check_distinct(battery: Sequence[Attack]) -> None:
+def check_distinct(battery: Sequence[ConfiguredAttack]) -> None:
     """Refuse two attacks of one name."""
     names = [attack.name for attack in battery]
     twice = next((name for name in names if names.count(name) > 1), None)
@@ -150,8 +161,12 @@ def check_distinct(battery: Sequence[Attack]) -> None:
 
 
 def equip(
-    attack: Attack, dataset: str | None, image_shape: Sequence[int], diffusion: str | None, device: torch.device
-) -> Attack:
+    attack: ConfiguredAttack,
+    dataset: str | None,
+    image_shape: Sequence[int],
+    diffusion: str | None,
+    device: torch.device,
+) -> ConfiguredAttack:
     """The attack with what it needs here. Diff-PGD: the diffusion model of its own settings, else ``diffusion``, else
     the data set's. AutoAttack and its parts: on a GPU, blocks that fill it, unless the user gave a size; a record tells
     which. dataset: its name, None where it has none. Raises InputError where no diffusion model is known or fits."""
@@ -166,19 +181,19 @@ def equip(
     return replace(attack, diffuser=diffuser)
 
 
-def _configured(spec: AttackSpec, **battery: Any) -> Attack:
-    if isinstance(spec, Attack):
+def _configured(spec: AttackSpec, **battery: Any) -> ConfiguredAttack:
+    if isinstance(spec, ConfiguredAttack):
         return spec
     if isinstance(spec, str) and ":" in spec:
         spec = attack_at(spec)
-    if isinstance(spec, str):
+    if isinstance(spec, str | Attack):
         return configure(spec, **battery)
     if battery["target"] is not None:
         raise InputError("a target cannot be given to a callable: bind it there, or leave the callable out")
     return _foreign(spec)
 
 
-def _foreign(attack: ForeignAttack) -> Attack:
+def _foreign(attack: ForeignAttack) -> ConfiguredAttack:
     """A callable as a row of its own."""
     if not callable(attack):
         raise InputError(f"an attack is a name or a callable f(model, x, y) -> x_adv, not a {type(attack).__name__}")
@@ -187,112 +202,28 @@ def _foreign(attack: ForeignAttack) -> Attack:
         return run_foreign(attack, model, x, y, noise)
 
     name, settings = foreign_name(attack), foreign_settings(attack)
-    return Attack(AttackRow(name, name, run, settings, "a foreign attack", settings.kind), settings, None)
+    return ConfiguredAttack(AttackRow(name, name, run, settings, "a foreign attack", settings.kind), settings, None)
 
 
 def configure(
-    spec: str,
+    spec: str | Attack,
     *,
     eps: str | float | None,
     norm: str = "linf",
     steps: int | None = None,
     target: str | None = None,
-) -> Attack:
-    """An attack from its name and settings, ``"pgd"`` or ``"pgd,steps=50,restarts=10"``.
+) -> ConfiguredAttack:
+    """An attack from its name and settings, ``"pgd,steps=50,restarts=10"`` or ``Attack("pgd", steps=50, restarts=10)``.
 
     eps, norm, steps and target are the battery's; a setting in ``spec`` goes before them, and attacks that have no
     such setting (FGSM's steps, C&W's eps) keep their own. Raises InputError.
     """
-    name, *parts = (part.strip() for part in spec.split(","))
-    row = find_row(name)
-    own = _assignments(parts, row)
-    row = _version(row, own.pop("version", None))
-    kernels = None if "kernels" not in own else check_kernels(own["kernels"])
-    radius = own.get("eps", eps)
-    if radius is None and row.defaults.bounded:
-        raise InputError(f"{row.name} needs a radius and no usual one is known here: give one with eps, such as 8/255")
-    text = None if radius is None else write_radius(radius)
-    target = own.get("target", target)
-    chosen: dict[str, Any] = {}
-    if text is not None and row.defaults.bounded:
-        chosen |= {"eps": parse_radius(text), "norm": norm}
-    if steps is not None and "steps" in row.free_settings():
-        chosen["steps"] = steps
-    chosen |= {name: _value(name, value, row) for name, value in own.items() if name not in BESIDE}
-    settings = replace(row.defaults, **chosen)
-    _check(row, settings, target)
-    shown = own if target is None else {**own, "target": target}
-    return Attack(row, settings, text if row.defaults.bounded else None, target, shown, kernels=kernels)
-
-
-def with_version(specs: Sequence[str], version: str) -> list[str]:
-    """The attacks of a battery, in this version where they have versions.
-
-    >>> with_version(["pgd", "autoattack,block=100"], "plus")
-    ['pgd', 'autoattack,block=100,version=plus']
-    """
-    versioned = [":" not in spec and bool(find_row(spec.partition(",")[0].strip()).versions) for spec in specs]
-    if not any(versioned):
-        raise InputError(
-            f"--version {version} is for AutoAttack, which is not among the attacks: add --attack autoattack"
-        )
-    return [f"{spec},version={version}" if has else spec for spec, has in zip(specs, versioned, strict=True)]
-
-
-def _version(row: AttackRow, version: str | None) -> AttackRow:
-    """The row that this version of a row is."""
-    if version is None:
-        return row
-    if version not in row.versions:
-        raise InputError(f"{row.name} has no version {version!r}: give one of {', '.join(row.versions)}")
-    return find_row(row.versions[version])
-
-
-def _assignments(parts: Sequence[str], row: AttackRow) -> dict[str, str]:
-    """``["steps=50"]`` as the names of settings and their texts."""
-    known = [*row.free_settings(), *(("eps", "norm") if row.defaults.bounded else ()), "target", "kernels"]
-    own: dict[str, str] = {}
-    for part in parts:
-        name, equals, value = (piece.strip() for piece in part.partition("="))
-        name = name.replace("-", "_")
-        if name not in known:
-            raise InputError(f"{row.name} has no setting {part!r}: it has {', '.join(known)}")
-        if not equals or not value:
-            raise InputError(f"{row.name}: {part!r} lacks a value: write {name}=...")
-        if name in own:
-            raise InputError(f"{row.name}: {name} is set twice")
-        own[name] = value
-    return own
-
-
-def _value(name: str, text: str, row: AttackRow) -> Any:
-    """The text as the setting's type."""
-    kind = {field.name: field.type for field in fields(row.defaults)}[name]
-    try:
-        return _READERS[str(kind)](text)
-    except ValueError as error:
-        raise InputError(f"{row.name}: {name}={text!r} is not what was expected ({kind}): {error}") from error
-
-
-_READERS: dict[str, Callable[[str], Any]] = {
-    "int": int,
-    "int | None": int,
-    "float": float,
-    "float | None": lambda text: parse_radius(text, what="step_size"),
-    "str": str,
-    "str | None": str,
-}
-
-
-def _check(row: AttackRow, settings: Settings, target: str | None) -> None:
-    """Refuse settings that cannot be run."""
-    try:
-        settings.check()
-    except InputError as error:
-        raise InputError(f"{row.name}: {error}") from None
-    if settings.norm not in row.norms:
-        raise InputError(f"{row.name} works in {', '.join(row.norms)}, not in {settings.norm}")
-    if target is not None:
-        check_target(target)
-        if not settings.targetable:
-            raise InputError(f"{row.name} cannot aim at a class of your choice: leave it out or drop --target")
+    asked = Attack(spec)
+    row, shown = asked.row, dict(asked.overrides)
+    settings = asked.settings(eps=eps, norm=norm, steps=steps)
+    if "target" not in shown and target is not None:
+        check_runnable(row, settings, target)
+        shown["target"] = target
+    radius = shown.get("eps", eps)
+    text = write_radius(radius) if radius is not None and row.defaults.bounded else None
+    return ConfiguredAttack(row, settings, text, shown.get("target"), shown, kernels=shown.get("kernels"))

@@ -25,23 +25,23 @@ from energylens.attacks.minimum_norm import Descent, Smallest, smallest_perturba
 from energylens.attacks.noise import Noise
 from energylens.attacks.norms import l2_size
 from energylens.attacks.result import AttackResult, counts
-from energylens.attacks.settings import check_norm, check_numbers
+from energylens.attacks.settings import check_norm, check_numbers, setting
 
 CHECKS = 10  # how often in a run a sample asks whether its objective still falls
 
 
 @dataclass(frozen=True)
 class CarliniWagner:
-    """Settings. c: weight of the margin (the first one tried where ``search_steps`` > 0). kappa: the margin to reach,
-    in logits. steps: Adam iterations a run. search_steps: binary search steps over c, 0 for a fixed c.
-    stop_ratio: a sample stops when its objective exceeds this share of what it was a tenth of the run ago."""
+    """Settings."""
 
-    c: float = 1.0
-    kappa: float = 0.0
-    steps: int = 50
-    lr: float = 0.01
-    search_steps: int = 0
-    stop_ratio: float = 1.0
+    c: float = setting(1.0, "weight of the margin, the first one tried where c is searched")
+    kappa: float = setting(0.0, "margin to reach, in logits")
+    steps: int = setting(50, "Adam iterations of a run")
+    lr: float = setting(0.01, "Adam's learning rate")
+    search_steps: int = setting(0, "binary search steps over c, 0 for a fixed c")
+    stop_ratio: float = setting(
+        1.0, "a sample stops when its objective exceeds this share of what it was a tenth of the run ago"
+    )
     norm: str = "l2"
 
     recipe: ClassVar[frozenset[str]] = frozenset({"norm"})

@@ -30,7 +30,7 @@ from energylens.attacks.minimum_norm import Descent, Smallest, smallest_perturba
 from energylens.attacks.noise import Noise
 from energylens.attacks.norms import linf_size
 from energylens.attacks.result import AttackResult, counts
-from energylens.attacks.settings import check_norm, check_numbers
+from energylens.attacks.settings import check_norm, check_numbers, setting
 from energylens.errors import InputError
 
 LARGEST_C = 20.0  # as in adv-lib and ART: within tau pixels are free, and a small c moves them as well as a large one
@@ -38,16 +38,14 @@ LARGEST_C = 20.0  # as in adv-lib and ART: within tau pixels are free, and a sma
 
 @dataclass(frozen=True)
 class CarliniWagnerLinf:
-    """Settings. c: weight of the margin, the first one tried. kappa: the margin to reach, in logits. steps: Adam
-    iterations at most. patience: those without a smaller success after which c grows. shrink: tau after a success, as
-    a share of its size, below 1."""
+    """Settings."""
 
-    c: float = 1.0
-    kappa: float = 0.0
-    steps: int = 50
-    lr: float = 0.01
-    patience: int = 50
-    shrink: float = 0.9
+    c: float = setting(1.0, "weight of the margin, the first one tried")
+    kappa: float = setting(0.0, "margin to reach, in logits")
+    steps: int = setting(50, "Adam iterations at most")
+    lr: float = setting(0.01, "Adam's learning rate")
+    patience: int = setting(50, "iterations without a smaller success after which c grows")
+    shrink: float = setting(0.9, "tau after a success as a share of its size, below 1")
     norm: str = "linf"
 
     recipe: ClassVar[frozenset[str]] = frozenset({"norm"})

@@ -25,7 +25,7 @@ from energylens.attacks.ascent import Ascent, ascend
 from energylens.attacks.kernels import FUSED
 from energylens.attacks.noise import NoiseSource
 from energylens.attacks.result import AttackResult
-from energylens.attacks.settings import check_numbers
+from energylens.attacks.settings import check_numbers, setting
 from energylens.diffusion.diffuser import Diffuser
 from energylens.diffusion.purifier import purify
 from energylens.errors import InputError
@@ -57,21 +57,19 @@ LABELS = ("predicted", "true")
 class DiffPGD:
     """Settings. eps and step_size are in units of [0, 1]; ``step_size`` None means relative_step * eps.
 
-    form: a row of FORMS. t, ddim_steps: R noises to index t of the timesteps respaced to ddim_steps. labels: the class
-    to flee, the model's own prediction (the authors' choice) or the true one. diffusion: what ``load_diffuser`` knows,
-    None for the data set's own.
+    labels: the authors flee the prediction. diffusion: what ``load_diffuser`` knows, None for the data set's own.
     """
 
     eps: float
     norm: str = "linf"
-    steps: int = 10
+    steps: int = setting(10, "gradient steps")
     relative_step: float = 0.25
-    step_size: float | None = None
-    form: str = "fast"
-    t: int = 3
-    ddim_steps: int = 50
-    labels: str = "predicted"
-    diffusion: str | None = None
+    step_size: float | None = setting(None, "length of a step")
+    form: str = setting("fast", f"how the gradient passes the purifier: {', '.join(FORMS)}")
+    t: int = setting(3, "the purifier noises to index t of the timesteps respaced to ddim_steps")
+    ddim_steps: int = setting(50, "timesteps after respacing")
+    labels: str = setting("predicted", f"the class to flee: {', '.join(LABELS)}")
+    diffusion: str | None = setting(None, "name, folder or hub id of a diffusion model; the standard is the data set's")
 
     recipe: ClassVar[frozenset[str]] = frozenset({"relative_step"})
     bounded: ClassVar[bool] = True

@@ -1,25 +1,65 @@
-"""One attack on one batch of images, for those who want the images and no record."""
+"""One attack on one batch of images, for those who want no record."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from energylens.attacks.battery import AttackSpec, configure_battery, equip
+from energylens.attacks.battery import AttackSpec, ConfiguredAttack, configure_battery, equip
 from energylens.attacks.frozen import frozen
 from energylens.attacks.kernels import PLAIN, PROBED, check_kernels, sight_of
+from energylens.attacks.losses import Aim
 from energylens.attacks.noise import Noise
-from energylens.attacks.radius import usual_norm, usual_radius
+from energylens.attacks.radius import show_radius, usual_norm, usual_radius
+from energylens.attacks.registry import ATTACKS
+from energylens.attacks.result import AttackedBatch, AttackResult
+from energylens.attacks.spec import Attack
 from energylens.attacks.targets import choose_targets
 from energylens.data import Samples, check_labels
 from energylens.data.images import as_floats, as_labels, as_pixels, brightest, check_levels
 from energylens.data.own import own_samples
+from energylens.energy import joint_energy, marginal_energy
 from energylens.errors import InputError, tell
 from energylens.models import ModelCard
 from energylens.models.usable import check_logits, check_usable, device_of
+
+
+@overload
+def attack(
+    spec: AttackSpec,
+    model: nn.Module,
+    x: Any,
+    y: Any = ...,
+    *,
+    eps: str | float | None = ...,
+    norm: str | None = ...,
+    target: str | int | Tensor | None = ...,
+    seed: int = ...,
+    kernels: str = ...,
+    full: Literal[False] = ...,
+    **settings: Any,
+) -> Tensor: ...
+
+
+@overload
+def attack(
+    spec: AttackSpec,
+    model: nn.Module,
+    x: Any,
+    y: Any = ...,
+    *,
+    eps: str | float | None = ...,
+    norm: str | None = ...,
+    target: str | int | Tensor | None = ...,
+    seed: int = ...,
+    kernels: str = ...,
+    full: Literal[True],
+    **settings: Any,
+) -> AttackedBatch: ...
 
 
 def attack(
@@ -30,49 +70,127 @@ def attack(
     *,
     eps: str | float | None = None,
     norm: str | None = None,
-    steps: int | None = None,
-    target: str | Tensor | None = None,
+    target: str | int | Tensor | None = None,
     seed: int = 0,
     kernels: str = PLAIN,
-) -> Tensor:
-    """Adversarial images for a batch.
+    full: bool = False,
+    **settings: Any,
+) -> Tensor | AttackedBatch:
+    """Adversarial images for a batch: ``el.attack("pgd", model, x, y, eps=8 / 255, steps=50, restarts=10)``.
 
-    spec: a name with settings (``"pgd,steps=50"``) or a callable. model: from float images in [0, 1] to logits (N, K).
-    x: (N, C, H, W), float in [0, 1] or uint8, a tensor or a numpy array, and y: (N,) labels; or x alone, Samples, a
-    torch Dataset or a DataLoader, of which all images are attacked at once. A Note says what was converted.
-    eps, norm, steps: the threat model; eps and norm by default as in ``profile``: the model's own, else the usual eps
-    of the data set where x is Samples of one.
-    target: a rule (``random``, ``least-likely``, ``second-best``), a class number, or (N,) classes of your choice.
-    seed: of the noise; sample i of the batch draws that of index i. kernels: as in ``profile``. Returns x_adv, of x's
-    shape, in [0, 1]. Raises InputError.
+    ``print(el.Attack("pgd"))`` says what each setting of PGD is; all attacks and settings are listed below.
+
+    Args:
+        spec: the attack's name, an ``el.Attack``, the command line's text (``"pgd,steps=50"``), or a callable
+            ``f(model, x, y) -> x_adv``.
+        model: from float images in [0, 1] to logits (N, K).
+        x: (N, C, H, W), float in [0, 1] or uint8, a tensor or a numpy array; or Samples, a torch Dataset or a
+            DataLoader, of which all images are attacked at once. A Note says what was converted.
+        y: (N,) labels, where x does not hold them.
+        eps: the radius, 8 / 255 or "8/255"; by default as in ``profile``, the model's own, else the usual one of the
+            data set where x is Samples of one. What ``spec`` itself sets goes before eps, norm and target. An attack
+            without a ball (C&W, a callable) leaves it out, and a Note says so.
+        norm: linf, l2 or, for the attacks that have it, l1; by default the model's own, else linf.
+        target: a rule (``random``, ``least-likely``, ``second-best``), a class number, or (N,) classes of your choice.
+        seed: of the noise; sample i of the batch draws that of index i.
+        kernels: what the attack looks through, as in ``profile``.
+        full: return an ``el.AttackedBatch``: x_adv with success, steps, logits and energies.
+        settings: the attack's own, as Python values.
+
+    Returns:
+        x_adv, of x's shape, in [0, 1]; with ``full`` an AttackedBatch.
+
+    Raises:
+        InputError: for a setting that this attack does not have, a type or range that it cannot run with, or a model,
+            images or labels that do not fit.
     """
     check_usable(model, f"the model ({type(model).__name__})")
     card = getattr(model, "card", None)
     card = (
         card if isinstance(card, ModelCard) else ModelCard(type(model).__name__, "module")
     )  # its digest is not needed
+    spec = _with_settings(spec, settings)
     device = device_of(model)
     x, y, dataset = _batch(x, y, device)
-    norm = norm.lower() if norm else usual_norm(card)
-    eps = usual_radius(card, dataset, norm) if eps is None else eps
-    rule = "random" if isinstance(target, Tensor) else target  # stands for the classes given, so that they are checked
-    (chosen,) = configure_battery([spec], eps=eps, norm=norm, steps=steps, target=rule)
+    chosen = _chosen(spec, card, dataset, eps, norm, target)
     chosen = equip(chosen, dataset, x.shape[1:], None, device)
     noise = Noise(seed, tuple(range(len(x))))
-    with frozen(model, seed):
-        with torch.no_grad():
-            classes = _classes(model, x)
-            check_labels(y, len(x), classes)
-            if isinstance(target, Tensor):
-                target = as_labels(target).to(device)
-                check_labels(target, len(x), classes)
-            elif chosen.target is not None:
-                target = choose_targets(chosen.target, model(x).float(), y, noise)
-        aims = target if isinstance(target, Tensor) else None
+    with frozen(model, seed), torch.no_grad():
+        # the attack takes the clean logits where they are computed anyway
+        needed = full or (chosen.target is not None and not isinstance(target, Tensor))
+        clean = _logits(model, x if needed else x[:1])
+        check_labels(y, len(x), clean.shape[1])
+        chosen.check_classes(clean.shape[1])
+        aims = None
+        if isinstance(target, Tensor):
+            aims = as_labels(target).to(device)
+            check_labels(aims, len(x), clean.shape[1])
+        elif chosen.target is not None:
+            aims = choose_targets(chosen.target, clean, y, noise)
         sight = sight_of(model, chosen.kernels or check_kernels(kernels), x[:PROBED])
         if sight.note:
             tell(sight.note)
-        return chosen.looking(sight, kernels)(model, x, y, noise=noise, target=aims, sight=sight).x_adv
+        chosen = chosen.looking(sight, kernels)
+        result = chosen(model, x, y, noise=noise, target=aims, sight=sight, clean_logits=clean if needed else None)
+        return _full(model, y, aims, clean, result) if full else result.x_adv
+
+
+attack.__doc__ = "\n".join(  # so that help() lists what each attack takes
+    [
+        (attack.__doc__ or "").rstrip(),
+        "",
+        "    Settings and their defaults:",
+        *(f"        {row.name}: {', '.join(f'{k}={v}' for k, v in row.free_settings().items())}" for row in ATTACKS),
+    ]
+)
+
+
+def _with_settings(spec: AttackSpec, settings: Mapping[str, Any]) -> AttackSpec:
+    """The attack with these settings of its own."""
+    if isinstance(spec, Attack) or (isinstance(spec, str) and ":" not in spec):
+        return Attack(spec, **settings)
+    if settings and callable(spec):
+        raise InputError(
+            f"{', '.join(settings)}: a callable takes no settings here: bind them there, with functools.partial or a "
+            "function of (model, x, y)"
+        )
+    return spec
+
+
+def _chosen(
+    spec: AttackSpec,
+    card: ModelCard,
+    dataset: str | None,
+    eps: str | float | None,
+    norm: str | None,
+    target: str | int | Tensor | None,
+) -> ConfiguredAttack:
+    """The attack, configured for this model and threat model."""
+    usual = norm.lower() if norm else usual_norm(card)
+    rule = "random" if isinstance(target, Tensor) else target  # stands for the classes given, so that they are checked
+    (chosen,) = configure_battery(
+        [spec],
+        eps=usual_radius(card, dataset, usual) if eps is None else eps,
+        norm=usual,
+        target=None if rule is None else str(rule),
+    )
+    if norm and chosen.reusable and usual not in chosen.row.norms:  # a battery may hold attacks in other norms
+        raise InputError(f"{chosen.row.name} works in {', '.join(chosen.row.norms)}, not in {usual}")
+    if eps is not None and not chosen.settings.bounded:
+        tell(f"{chosen.row.name} takes no eps: {show_radius(eps)} is left out")
+    return chosen
+
+
+def _full(model: nn.Module, y: Tensor, target: Tensor | None, clean: Tensor, result: AttackResult) -> AttackedBatch:
+    """The result with what the model makes of the images; their logits are the attack's where it has them."""
+    logits = _logits(model, result.x_adv) if result.logits is None else result.logits.float()
+    aim = Aim(y, +1) if target is None else Aim(target, -1)
+    return AttackedBatch(
+        result.x_adv, aim.reached(logits), result.steps, result.forwards, result.backwards,
+        logits_clean=clean, logits_adv=logits,
+        marginal_clean=marginal_energy(clean), marginal_adv=marginal_energy(logits),
+        joint_clean=joint_energy(clean, y), joint_adv=joint_energy(logits, y), target=target,
+    )  # fmt: skip
 
 
 def _batch(x: Any, y: Any, device: torch.device) -> tuple[Tensor, Any, str | None]:
@@ -92,13 +210,13 @@ def _batch(x: Any, y: Any, device: torch.device) -> tuple[Tensor, Any, str | Non
     return as_floats(pixels).to(device), labels.to(device) if isinstance(labels, Tensor) else labels, None
 
 
-def _classes(model: nn.Module, x: Tensor) -> int:
-    """How many logits the model gives; InputError where it gives none."""
+def _logits(model: nn.Module, x: Tensor) -> Tensor:
+    """Float32 logits (N, K) of images; InputError where the model gives none."""
     try:
-        logits = model(x[:1])
+        logits = model(x)
     except Exception as error:  # whatever a user's network raises at a shape or a dtype it was not made for
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
             f"the model does not take images of shape {tuple(x.shape[1:])}, {x.dtype} ({reason})"
         ) from error
-    return check_logits(logits, 1).shape[1]
+    return check_logits(logits, len(x)).float()

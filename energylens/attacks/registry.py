@@ -21,7 +21,11 @@ from energylens.errors import InputError
 class AttackRow:
     """One row. ``fixed`` names settings that this attack has no use for; a change of what it computes raises its
     ``revision``, so that rows recorded before are not taken for its own. The images of a row that ``keeps_images`` are
-    kept with its record: they are too dear to make twice. ``versions``: the rows that a setting ``version`` names."""
+    kept with its record: they are too dear to make twice. ``versions``: the rows that a setting ``version`` names.
+
+    What ``strength.py`` asks: ``follows_gradient``, whether its images come from gradients; ``wanders``, it asks for
+    more than a wrong label, so that more steps promise nothing; ``outdoes``, the rows it must not do worse than.
+    """
 
     name: str
     label: str
@@ -35,14 +39,17 @@ class AttackRow:
     revision: int = 1
     keeps_images: bool = False
     versions: Mapping[str, str] = field(default_factory=dict)
+    follows_gradient: bool = True
+    wanders: bool = False
+    outdoes: tuple[str, ...] = ()
 
     def free_settings(self) -> dict[str, str]:
         """The settings a user may change beside eps and norm, each with its default as text."""
         names = [f.name for f in fields(self.defaults) if f.name not in self.fixed | self.defaults.recipe]
         values = {name: getattr(self.defaults, name) for name in names}
         shown = {name: "standard" if value is None else str(value) for name, value in values.items()}
-        if isinstance(self.defaults, Ascent | DiffPGD):
-            shown["step_size"] = f"{self.defaults.relative_step:g} eps"
+        if (relative := getattr(self.defaults, "relative_step", None)) is not None:
+            shown["step_size"] = f"{relative:g} eps"
         if self.versions:
             shown["version"] = next(version for version, row in self.versions.items() if row == self.name)
         return {name: value for name, value in shown.items() if name not in ("eps", "norm")}
@@ -70,25 +77,25 @@ ATTACKS: tuple[AttackRow, ...] = (
     AttackRow(
         "pgd", "PGD", ascend, Ascent(_ANY, start="uniform", steps=20, relative_step=0.25),
         "ascent of the cross-entropy (or loss=margin, dlr) from a random start", "arXiv 1706.06083",
-        fixed=frozenset({"gamma"}),
+        fixed=frozenset({"gamma"}), outdoes=("fgsm", "rs-fgsm"),
     ),
     AttackRow(
         "trades", "TRADES-KL", ascend,
         Ascent(_ANY, start="gaussian", start_scale=0.001, steps=20, relative_step=0.25, loss="kl"),
         "ascent of KL(p(.|x) || p(.|x')) from x + .001 N(0, 1)", "arXiv 1901.08573",
-        fixed=frozenset({"loss", "gamma"}), aliases=("trades-kl",),
+        fixed=frozenset({"loss", "gamma"}), aliases=("trades-kl",), wanders=True,
     ),
     AttackRow(
         "he-pgd", "HE-PGD", ascend,
         Ascent(_ANY, start="uniform", steps=20, relative_step=0.25, loss="high-energy"),
         "PGD on cross-entropy + gamma E(x'): made to leave no trace in E(x)", "arXiv 2304.04033",
-        fixed=frozenset({"loss"}),
+        fixed=frozenset({"loss"}), wanders=True,
     ),
     AttackRow(
         "diff-pgd", "Diff-PGD", diff_pgd, DiffPGD(_ANY),
         "PGD through a diffusion model's purifier R, gradient straight through it (or form=full); settings for other "
         "data than ImageNet are our reconstruction", "arXiv 2305.16494",
-        keeps_images=True,
+        keeps_images=True, wanders=True,
     ),
     AttackRow(
         "cw", "C&W", carlini_wagner, CarliniWagner(),
@@ -99,7 +106,7 @@ ATTACKS: tuple[AttackRow, ...] = (
         "cw-search", "C&W search", carlini_wagner,
         CarliniWagner(c=1e-3, steps=1000, search_steps=9, stop_ratio=0.9999),
         "smallest L2 perturbation with a binary search over c", "arXiv 1608.04644",
-        norms=("l2",),
+        norms=("l2",), outdoes=("cw",),
     ),
     AttackRow(
         "cw-linf", "C&W Linf", carlini_wagner_linf, CarliniWagnerLinf(),
@@ -137,7 +144,7 @@ ATTACKS: tuple[AttackRow, ...] = (
     AttackRow(
         "square", "Square", run_package, Package(_ANY, ("square",)),
         "random search without gradients", "arXiv 1912.00049; pyautoattack",
-        norms=_PACKAGE_NORMS, fixed=_ENSEMBLE - {"queries"},
+        norms=_PACKAGE_NORMS, fixed=_ENSEMBLE - {"queries"}, follows_gradient=False,
     ),
     AttackRow(
         "autoattack", "AutoAttack", run_package, Package(_ANY, ("apgd-ce", "apgd-t", "fab-t", "square")),

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 from energylens.attacks.kernels import PLAIN
 from energylens.errors import InputError
 
 LARGEST = 1e9  # more steps than anybody waits for
+
+
+def setting(default: Any, help: str) -> Any:
+    """A field of an attack's settings. help: what ``print(el.Attack(...))`` says of it."""
+    return field(default=default, metadata={"help": help})
 
 
 class Settings(Protocol):

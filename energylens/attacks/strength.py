@@ -2,7 +2,7 @@
 
 - Any attack fells what no attack fells.
 - More of MORE, everything else alike, tries all that less of it tries.
-- FOLLOWS: one step against many of the same loss; a fixed c against a search over c.
+- What a row ``outdoes``: one step against many of the same loss; a fixed c against a search over c.
 - A larger radius, everything else alike, holds the smaller one.
 """
 
@@ -14,29 +14,26 @@ from typing import Any
 
 from energylens.attacks.ascent import Ascent
 from energylens.attacks.autoattack import Package
-from energylens.attacks.registry import find_row
-from energylens.attacks.settings import Settings, Still
+from energylens.attacks.battery import NATURAL
+from energylens.attacks.registry import AttackRow, find_row
+from energylens.attacks.settings import Settings
 
-NOTHING = "natural"
-GRADIENT_FREE = frozenset({NOTHING, "square"})  # every other row follows the gradient
-WANDERING = frozenset({"trades", "he-pgd", "diff-pgd"})  # ask for more than a wrong label: steps promise nothing
-FOLLOWS = (("fgsm", "pgd"), ("rs-fgsm", "pgd"), ("cw", "cw-search"))  # weaker, stronger
 MORE = frozenset({"steps", "restarts", "queries", "targets", "parts"})
 CROSSING = 2  # radii: where all steps together do not cross the ball, one step as long as the radius may do better
 
 
 @dataclass(frozen=True)
 class Contender:
-    """An attack as the manifest of its rows tells it: its row's name, its settings and its target."""
+    """An attack as the manifest of its rows tells it: its row of the table, its settings and its target."""
 
-    row: str
+    row: AttackRow
     settings: Settings
     target: str | None
 
     @property
     def follows_gradient(self) -> bool:
         """Whether its images come from gradients."""
-        return self.row not in GRADIENT_FREE
+        return self.row.follows_gradient
 
     @property
     def crosses_ball(self) -> bool:
@@ -53,7 +50,7 @@ class Contender:
     @property
     def outdoes_noise(self) -> bool:
         """Whether it must not do worse than noise in its ball: PGD, untargeted."""
-        return self.crosses_ball and self.row not in WANDERING and self.target is None
+        return self.crosses_ball and not self.row.wanders and self.target is None
 
     @property
     def eps(self) -> float | None:
@@ -67,7 +64,7 @@ class Contender:
         standards = (
             {"restarts": s.runs, "targets": s.aims, "parts": frozenset(s.parts)} if isinstance(s, Package) else {}
         )
-        names = MORE - {"steps"} if self.row in WANDERING else MORE
+        names = MORE - {"steps"} if self.row.wanders else MORE
         return {name: value for name, value in (asdict(s) | standards).items() if name in names}
 
     @property
@@ -82,14 +79,14 @@ def contender(identity: Mapping[str, Any]) -> Contender | None:
     name, settings = identity["name"], identity["settings"]
     if "kind" in settings:
         return None
-    defaults = Still() if name == NOTHING else find_row(name).defaults
-    return Contender(name, replace(defaults, **settings), identity["target"])
+    row = NATURAL.row if name == NATURAL.row.name else find_row(name)
+    return Contender(row, replace(row.defaults, **settings), identity["target"])
 
 
 def is_stronger(one: Contender, other: Contender) -> bool:
     """Whether the first must not do worse than the second, which is another attack at the same radius or none."""
-    if other.row == NOTHING:
-        return one.row != NOTHING and one.target is None
+    if other.row is NATURAL.row:
+        return one.row is not NATURAL.row and one.target is None
     if one.eps != other.eps:
         return False
     return _follows(one, other) or (one.kind == other.kind and _has_more(one, other))
@@ -104,7 +101,7 @@ def is_larger(one: Contender, other: Contender) -> bool:
 
 def _follows(one: Contender, other: Contender) -> bool:
     alike = all(one.kind.get(name) == other.kind.get(name) for name in ("norm", "target", "loss"))
-    return alike and (other.row, one.row) in FOLLOWS and (one.crosses_ball or one.eps is None)
+    return alike and other.row.name in one.row.outdoes and (one.crosses_ball or one.eps is None)
 
 
 def _has_more(one: Contender, other: Contender) -> bool:

@@ -170,7 +170,7 @@ def record_options(options: dict[str, Any]) -> dict[str, Any]:
     if launched_ranks().size > 1:
         given.setdefault("shard", RANKS)
     if version := given.pop("version", None):
-        from energylens.attacks.battery import with_version
+        from energylens.attacks.spec import with_version
 
         given["attacks"] = with_version(given["attacks"], version)
     if not given["attacks"]:

@@ -2,9 +2,10 @@
 
 import pytest
 
-from energylens.attacks.battery import configure, configure_battery, with_version
+from energylens.attacks.battery import configure, configure_battery
 from energylens.attacks.radius import parse_radius, write_radius
 from energylens.attacks.registry import ATTACKS
+from energylens.attacks.spec import with_version
 from energylens.errors import InputError
 
 

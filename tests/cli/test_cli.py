@@ -203,9 +203,9 @@ def test_missing_data_is_explained(run, monkeypatch, tmp_path):
 
 
 def test_ctrl_c_keeps_what_is_finished(run, monkeypatch, tmp_path):
-    from energylens.attacks.battery import Attack
+    from energylens.attacks.battery import ConfiguredAttack
 
-    original, calls = Attack.__call__, []
+    original, calls = ConfiguredAttack.__call__, []
 
     def interrupted(self, *args, **options):
         calls.append(self.row.name)
@@ -213,7 +213,7 @@ def test_ctrl_c_keeps_what_is_finished(run, monkeypatch, tmp_path):
             raise KeyboardInterrupt
         return original(self, *args, **options)
 
-    monkeypatch.setattr(Attack, "__call__", interrupted)
+    monkeypatch.setattr(ConfiguredAttack, "__call__", interrupted)
     words = ("profile", "--n", "20", "--attack", "fgsm", "--batch-size", "10")
     status, _, err = run(*words)
     assert status == 130 and "interrupted" in err and "Traceback" not in err

@@ -1,0 +1,275 @@
+"""An attack by its name and settings, as a user asks for it: in Python values or as one word of text.
+
+Attack("pgd", steps=50, eps=8 / 255)        in Python
+Attack("pgd,steps=50,eps=8/255")            the command line's form of the same
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
+from numbers import Real
+from reprlib import repr as shortened
+from typing import Any, get_args, get_type_hints
+
+from energylens.attacks.kernels import KERNELS, check_kernels
+from energylens.attacks.radius import RADII, parse_radius, write_radius
+from energylens.attacks.registry import AttackRow, find_row
+from energylens.attacks.settings import Settings
+from energylens.attacks.targets import RULES, check_target
+from energylens.errors import InputError
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A type of setting. words: what is expected. read: a text as its value. write: a Python value as text, which
+    reads as the same value; TypeError for a value of another type."""
+
+    words: str
+    read: Callable[[str], Any]
+    write: Callable[[Any], str]
+
+
+def _write_number(value: Any) -> str:
+    """The shortest text that reads as the same number, as a person would write it: ``10`` for 10.0."""
+    number = float(_real(value))
+    short = f"{number:g}"
+    return short if float(short) == number else repr(number)
+
+
+def _write_length(value: Any) -> str:
+    """Text as it came; numbers as a person would write them: ``0.5``, and ``8/255`` for 8 / 255."""
+    if isinstance(value, str):
+        return value
+    short = _write_number(value)
+    return short if len(short) <= len("0.123456") else write_radius(float(value))
+
+
+def _real(value: Any) -> Any:
+    if not isinstance(value, Real):
+        raise TypeError
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+WHOLE = Kind("a whole number", int, lambda value: str(operator.index(value)))
+NUMBER = Kind("a number", float, _write_number)
+LENGTH = Kind("a length in images of [0, 1], such as 8/255", parse_radius, _write_length)
+TEXT = Kind("text", str, _text)
+NORM = Kind("a norm", str.lower, _text)
+TARGET = Kind("a rule or a class number", str, lambda value: value if isinstance(value, str) else WHOLE.write(value))
+_OF_TYPE = {int: WHOLE, float: NUMBER, str: TEXT}
+
+#: what can be said with an attack's name beside the settings of its row
+BESIDE = {"eps": LENGTH, "norm": NORM, "target": TARGET, "kernels": TEXT, "version": TEXT}
+
+
+def kind_of(name: str, row: AttackRow) -> Kind:
+    """The kind of a row's setting, by the type of its field."""
+    if name in BESIDE:
+        return BESIDE[name]
+    if name in RADII:
+        return LENGTH
+    hint = get_type_hints(type(row.defaults))[name]
+    return next(_OF_TYPE[kind] for kind in (get_args(hint) or (hint,)) if kind in _OF_TYPE)
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class Attack:
+    """An attack and those of its settings that differ from the defaults, for ``profile`` and ``attack``.
+
+    ``print(Attack("pgd"))`` lists every setting of PGD with its default. Besides those, an attack in a ball takes
+    ``eps`` and ``norm``, one that can be aimed ``target``, and each ``kernels``; what is not set here is taken from the
+    call that runs it. ``Attack("pgd", steps=50)`` is the attack that the command line calls ``pgd,steps=50``: its rows
+    have the same name and the same folder.
+
+    Args:
+        name: a row of the table (``energylens attacks`` lists them), with settings as text if you like
+            (``"pgd,steps=50"``), or another Attack.
+        settings: Python values; None leaves a setting as it is. Lengths are numbers or text: ``8 / 255``, ``"8/255"``.
+
+    Raises:
+        InputError: for a name, a setting, a type or a range that there is not; it says what there is.
+
+    Example:
+        >>> Attack("pgd", steps=50, eps=8 / 255)
+        Attack('pgd', steps=50, eps='8/255')
+        >>> Attack("cw", c=10) == Attack("cw,c=10")
+        True
+    """
+
+    name: str
+    #: names of settings and their values as text, in the order given: what a record calls the attack
+    overrides: tuple[tuple[str, str], ...]
+
+    def __init__(self, name: str | Attack, /, **settings: Any) -> None:
+        if isinstance(name, Attack):
+            row, given = name.row, list(name.overrides)
+        elif isinstance(name, str):
+            called, *parts = (part.strip() for part in name.split(","))
+            row = find_row(called)
+            given = [_assignment(part, row) for part in parts]
+        else:
+            raise InputError(f"an attack's name is text such as 'pgd', not a {type(name).__name__}")
+        given += [(key, _written(key, value, row)) for key, value in settings.items() if value is not None]
+        names = [key for key, _ in given]
+        twice = next((key for key in names if names.count(key) > 1), None)
+        if twice:
+            raise InputError(f"{row.name}: {twice} is set twice")
+        row = _version(row, dict(given).get("version"))
+        object.__setattr__(self, "name", row.name)
+        object.__setattr__(self, "overrides", tuple((key, text) for key, text in given if key != "version"))
+        self.settings(eps=1.0, norm=row.norms[-1])  # stand-ins: a mistake is told where it is made, not when it runs
+
+    @property
+    def row(self) -> AttackRow:
+        """The row of the table."""
+        return find_row(self.name)
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """What was set, as Python values."""
+        return {name: _read(name, text, self.row) for name, text in self.overrides}
+
+    def settings(self, *, eps: str | float | None, norm: str = "linf", steps: int | None = None) -> Settings:
+        """All settings of the row, checked; eps, norm and steps stand where the attack has such a setting and it was
+        not set. Raises InputError."""
+        row, own = self.row, self.values
+        target = own.pop("target", None)
+        if "kernels" in own:
+            check_kernels(own.pop("kernels"))
+        chosen: dict[str, Any] = {}
+        if row.defaults.bounded:
+            if eps is None and "eps" not in own:
+                raise InputError(
+                    f"{row.name} needs a radius and no usual one is known here: give one with eps, such as 8/255"
+                )
+            chosen["norm"] = norm
+            if eps is not None:
+                chosen["eps"] = parse_radius(eps)
+        if steps is not None and "steps" in row.free_settings():
+            chosen["steps"] = steps
+        settings = replace(row.defaults, **chosen | own)
+        check_runnable(row, settings, target)
+        return settings
+
+    def __repr__(self) -> str:
+        shown = {key: text if kind_of(key, self.row) is LENGTH else self.values[key] for key, text in self.overrides}
+        return f"Attack({', '.join([repr(self.name), *(f'{key}={value!r}' for key, value in shown.items())])})"
+
+    def __str__(self) -> str:
+        row, own = self.row, dict(self.overrides)
+        told = {f.name: f.metadata.get("help", "") for f in fields(row.defaults)}
+        told |= {
+            "eps": "radius, 8/255 or '8/255': else the model's own, else the data set's usual one",
+            "norm": ", ".join(row.norms),
+            "target": f"{', '.join(RULES)} or a class number",
+            "kernels": f"what it looks through: {', '.join(KERNELS)}",
+            "version": ", ".join(row.versions),
+        }
+        defaults = row.free_settings()
+        known = _known(row)
+        if not row.defaults.targetable:
+            known.remove("target")
+        shown = {name: own.get(name, defaults.get(name, "")) for name in known}
+        wide = max(len(f"{name}={value}") for name, value in shown.items())
+        lines = [
+            f"  {f'{name}={value}' if value else name:{wide}}  {told[name]}"
+            + (f" (default {defaults[name]})" if name in own and name in defaults else "")
+            for name, value in shown.items()
+        ]
+        return "\n".join([f"{row.name}: {row.summary} ({row.source})", *lines])
+
+
+def check_runnable(row: AttackRow, settings: Settings, target: str | None) -> None:
+    """Refuse settings that cannot be run."""
+    try:
+        settings.check()
+    except InputError as error:
+        raise InputError(f"{row.name}: {error}") from None
+    if settings.norm not in row.norms:
+        raise InputError(f"{row.name} works in {', '.join(row.norms)}, not in {settings.norm}")
+    if target is not None:
+        check_target(target)
+        if not settings.targetable:
+            raise InputError(f"{row.name} cannot aim at a class of your choice: leave it out or drop --target")
+
+
+def with_version(specs: Sequence[str], version: str) -> list[str]:
+    """The attacks of a battery, in this version where they have versions.
+
+    >>> with_version(["pgd", "autoattack,block=100"], "plus")
+    ['pgd', 'autoattack,block=100,version=plus']
+    """
+    versioned = [":" not in spec and bool(find_row(spec.partition(",")[0].strip()).versions) for spec in specs]
+    if not any(versioned):
+        raise InputError(
+            f"--version {version} is for AutoAttack, which is not among the attacks: add --attack autoattack"
+        )
+    return [f"{spec},version={version}" if has else spec for spec, has in zip(specs, versioned, strict=True)]
+
+
+def _version(row: AttackRow, version: str | None) -> AttackRow:
+    """The row that this version of a row is."""
+    if version is None:
+        return row
+    if version not in row.versions:
+        raise InputError(f"{row.name} has no version {version!r}: give one of {', '.join(row.versions)}")
+    return find_row(row.versions[version])
+
+
+def _known(row: AttackRow) -> list[str]:
+    """The names of all that can be set."""
+    return [*row.free_settings(), *(("eps", "norm") if row.defaults.bounded else ()), "target", "kernels"]
+
+
+def _check_known(name: str, came: str, row: AttackRow) -> None:
+    """Refuse a name that the row has no setting of."""
+    known = _known(row)
+    if name not in known:
+        close = get_close_matches(name, known, n=2)
+        hint = f"did you mean {' or '.join(close)}? " if close else ""
+        raise InputError(f"{row.name} has no setting {came!r}: {hint}it has {', '.join(known)}")
+
+
+def _assignment(part: str, row: AttackRow) -> tuple[str, str]:
+    """``"steps=50"`` as the name of a setting and its text."""
+    name, equals, value = (piece.strip() for piece in part.partition("="))
+    name = name.replace("-", "_")
+    _check_known(name, part, row)
+    if not equals or not value:
+        raise InputError(f"{row.name}: {part!r} lacks a value: write {name}=...")
+    return name, value
+
+
+def _written(name: str, value: Any, row: AttackRow) -> str:
+    """A Python value as the text of this setting."""
+    _check_known(name, name, row)
+    kind = kind_of(name, row)
+    try:
+        if isinstance(value, bool):  # a number to Python, to nobody else
+            raise TypeError
+        return kind.write(value)
+    except TypeError:
+        came = " ".join(shortened(value).split())
+        raise InputError(
+            f"{row.name}: {name}={came} is of type {type(value).__name__}, {kind.words} was expected"
+        ) from None
+
+
+def _read(name: str, text: str, row: AttackRow) -> Any:
+    """The text as the setting's value."""
+    kind = kind_of(name, row)
+    try:
+        return parse_radius(text, what=name) if kind is LENGTH else kind.read(text)
+    except InputError as error:
+        raise InputError(f"{row.name}: {error}") from None
+    except ValueError:
+        raise InputError(f"{row.name}: {name}={text!r} came, {kind.words} was expected") from None
