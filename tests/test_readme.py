@@ -36,8 +36,8 @@ def added(monkeypatch, table, function, row, *modules):
 def test_the_python_lines_run():
     names = {}
     exec(blocks("In Python")[0], names)
-    assert list(names["record"].frame()["attack"].unique()) == ["natural", "pgd", "cw", "flip"]
-    assert names["x_adv"].shape == (100, 1, 8, 8)
+    assert list(names["record"].frame()["attack"].unique()) == ["natural", "pgd", "pgd,steps=50", "cw", "flip"]
+    assert names["x_adv"].shape == names["found"].x_adv.shape == (100, 1, 8, 8)
 
 
 def test_the_rows_example_adds_an_attack(monkeypatch):

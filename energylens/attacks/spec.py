@@ -34,23 +34,26 @@ class Kind:
 
 def _write_number(value: Any) -> str:
     """The shortest text that reads as the same number, as a person would write it: ``10`` for 10.0."""
-    number = float(_real(value))
-    short = f"{number:g}"
-    return short if float(short) == number else repr(number)
+    return _short(number := _real(value)) or repr(number)
 
 
 def _write_length(value: Any) -> str:
     """Text as it came; numbers as a person would write them: ``0.5``, and ``8/255`` for 8 / 255."""
     if isinstance(value, str):
         return value
-    short = _write_number(value)
-    return short if len(short) <= len("0.123456") else write_radius(float(value))
+    return _short(number := _real(value)) or write_radius(number)
 
 
-def _real(value: Any) -> Any:
+def _short(number: float) -> str | None:
+    """The number in six digits, where these are all that it has."""
+    text = f"{number:g}"
+    return text if float(text) == number else None
+
+
+def _real(value: Any) -> float:
     if not isinstance(value, Real):
         raise TypeError
-    return value
+    return float(value)
 
 
 def _text(value: Any) -> str:
@@ -61,7 +64,7 @@ def _text(value: Any) -> str:
 
 WHOLE = Kind("a whole number", int, lambda value: str(operator.index(value)))
 NUMBER = Kind("a number", float, _write_number)
-LENGTH = Kind("a length in images of [0, 1], such as 8/255", parse_radius, _write_length)
+LENGTH = Kind("a length such as 8/255", parse_radius, _write_length)
 TEXT = Kind("text", str, _text)
 NORM = Kind("a norm", str.lower, _text)
 TARGET = Kind("a rule or a class number", str, lambda value: value if isinstance(value, str) else WHOLE.write(value))
@@ -117,7 +120,7 @@ class Attack:
             row = find_row(called)
             given = [_assignment(part, row) for part in parts]
         else:
-            raise InputError(f"an attack's name is text such as 'pgd', not a {type(name).__name__}")
+            raise InputError(f"an attack's name is text such as 'pgd', not of type {type(name).__name__}")
         given += [(key, _written(key, value, row)) for key, value in settings.items() if value is not None]
         names = [key for key, _ in given]
         twice = next((key for key in names if names.count(key) > 1), None)

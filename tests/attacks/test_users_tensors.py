@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import energylens as el
-from energylens.attacks.registry import ATTACKS
+from energylens.attacks.registry import ATTACKS, find_row
 
 NET = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 5))
 EPS = {"linf": 0.05, "l2": 0.5, "l1": 3.0}
@@ -44,6 +44,12 @@ def quick(row):
     return ",".join([row.name, *(f"{name}={n}" for name, n in few.items() if n and name in row.free_settings())])
 
 
+def ball(spec, norm):
+    """The threat model: a radius where the attack has one."""
+    bounded = find_row(spec.partition(",")[0]).defaults.bounded
+    return {"norm": norm, "eps": EPS[norm] if bounded else None}
+
+
 CASES = [
     pytest.param(quick(row), norm, id=f"{row.name} {norm}")
     for row in ATTACKS
@@ -55,7 +61,7 @@ CASES = [
 @pytest.mark.parametrize(("spec", "norm"), CASES)
 def test_images_give_the_same_whatever_their_layout(spec, norm, batch):
     x, y = batch
-    plain = el.attack(spec, NET, x, y, eps=EPS[norm], norm=norm)
+    plain = el.attack(spec, NET, x, y, **ball(spec, norm))
     layouts = {
         "channels last": x.contiguous(memory_format=torch.channels_last),
         "transposed": x.transpose(2, 3).contiguous().transpose(2, 3),
@@ -63,19 +69,19 @@ def test_images_give_the_same_whatever_their_layout(spec, norm, batch):
     }
     for layout, images in layouts.items():
         assert torch.equal(images, x)
-        assert torch.equal(el.attack(spec, NET, images, y, eps=EPS[norm], norm=norm), plain), layout
+        assert torch.equal(el.attack(spec, NET, images, y, **ball(spec, norm)), plain), layout
     # labels of any integer type, images that somebody differentiates
-    assert torch.equal(el.attack(spec, NET, x.clone().requires_grad_(), y.int(), eps=EPS[norm], norm=norm), plain)
+    assert torch.equal(el.attack(spec, NET, x.clone().requires_grad_(), y.int(), **ball(spec, norm)), plain)
 
 
 @pytest.mark.parametrize("kind", [torch.half, torch.bfloat16, torch.double])
 @pytest.mark.parametrize(("spec", "norm"), CASES)
 def test_logits_of_any_precision_bear_every_attack(spec, norm, kind, batch):
     x, y = batch
-    x_adv = el.attack(spec, Typed(kind), x, y, eps=EPS[norm], norm=norm)
+    x_adv = el.attack(spec, Typed(kind), x, y, **ball(spec, norm))
     assert x_adv.dtype == torch.float32 and 0 <= x_adv.min() <= x_adv.max() <= 1
     if kind is torch.double:  # the same float32 network
-        plain = el.attack(spec, NET, x, y, eps=EPS[norm], norm=norm)
+        plain = el.attack(spec, NET, x, y, **ball(spec, norm))
         torch.testing.assert_close(x_adv, plain, atol=1e-4, rtol=0)
 
 
