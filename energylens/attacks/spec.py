@@ -121,6 +121,8 @@ class Attack:
             given = [_assignment(part, row) for part in parts]
         else:
             raise InputError(f"an attack's name is text such as 'pgd', not of type {type(name).__name__}")
+        for key in settings:
+            _check_known(key, key, row)
         given += [(key, _written(key, value, row)) for key, value in settings.items() if value is not None]
         names = [key for key, _ in given]
         twice = next((key for key in names if names.count(key) > 1), None)
@@ -254,7 +256,6 @@ def _assignment(part: str, row: AttackRow) -> tuple[str, str]:
 
 def _written(name: str, value: Any, row: AttackRow) -> str:
     """A Python value as the text of this setting."""
-    _check_known(name, name, row)
     kind = kind_of(name, row)
     try:
         if isinstance(value, bool):  # a number to Python, to nobody else

@@ -106,6 +106,7 @@ def test_what_was_set_is_listed_with_the_default_it_replaces():
         ),
         ("pgd", {"alpha": 0.01}, "pgd has no setting 'alpha': it has steps, step_size"),
         ("fgsm", {"steps": 3}, "fgsm has no setting 'steps'"),
+        ("pgd", {"stpes": None}, "pgd has no setting 'stpes'"),
         ("pgd", {"gamma": 3}, "pgd has no setting 'gamma'"),
         ("pgd", {"version": "plus"}, "pgd has no setting 'version'"),
         ("cw", {"eps": 0.1}, "cw has no setting 'eps'"),
