@@ -48,18 +48,16 @@ def comparison(runs: Sequence[TrainingRun]) -> pd.DataFrame:
 
 
 def followed(runs: Sequence[TrainingRun]) -> pd.DataFrame:
-    """The epochs of every group: label, epoch, quantity, n (runs that have this epoch), mean and sd over them.
+    """One row an epoch of every run and quantity: label (of its group), seed, epoch, quantity, value.
 
     quantity: test_pgd and test_clean (accuracy, %), delta_marginal (nats), abnormal_share (%).
     """
     tables = []
     for label, group in group_runs(runs).items():
-        epochs = pd.concat([run.history for run in group]).groupby("epoch")
-        for quantity, unit in FOLLOWED.items():
-            spread = (epochs[quantity].agg(["count", "mean", "std"]) * [1, unit, unit]).reset_index()
-            named = spread.set_axis(["epoch", "n", "mean", "sd"], axis=1)
-            tables.append(named.assign(label=label, quantity=quantity))
-    return pd.concat(tables, ignore_index=True)[["label", "quantity", "epoch", "n", "mean", "sd"]]
+        for run in group:
+            columns = (run.history[list(FOLLOWED)] * list(FOLLOWED.values())).assign(epoch=run.history["epoch"])
+            tables.append(columns.melt("epoch", var_name="quantity").assign(label=label, seed=run.settings["seed"]))
+    return pd.concat(tables, ignore_index=True)[["label", "seed", "quantity", "epoch", "value"]]
 
 
 def _best_and_last(run: TrainingRun) -> dict[str, float]:

@@ -6,11 +6,11 @@ import textwrap
 
 import matplotlib as mpl
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 
-from energylens.plots.style import ADVERSARIAL, FAINT, NATURAL, STYLE
+from energylens.plots.style import ADVERSARIAL, FAINT, NATURAL, STYLE, legend_above
 
 COLOURS = {"natural": NATURAL, "adversarial": ADVERSARIAL}
 WIDE, NARROW = 2.3, 1.5  # inches a panel, for up to FEW attacks and for more
@@ -35,18 +35,18 @@ def draw(table: pd.DataFrame) -> Figure:
             row[0].set_ylim(0, 1.05 * table.loc[table["energy"] == energy, "density"].max())
         for axes, attack in zip(grid[0], attacks, strict=True):
             axes.set_title(textwrap.fill(labels[attack], int(LETTERS * width)))
-        handles = [Patch(color=colour, alpha=0.7, label=series) for series, colour in COLOURS.items()]
-        figure.legend(handles=handles, loc="outside upper center", ncols=2)
+        legend_above(figure)
         figure.supxlabel(f"{table.attrs['caption']}. Dashed: means.", fontsize=8, color=FAINT)
     return figure
 
 
 def _panel(axes: Axes, bins: pd.DataFrame) -> None:
-    """Natural and adversarial histogram of one energy under one attack."""
-    for series, colour in COLOURS.items():
-        here = bins[bins["series"] == series]
-        edges = [*here["left"], here["right"].iloc[-1]]
-        axes.stairs(here["density"], edges, fill=True, color=colour, alpha=0.55)
-        axes.stairs(here["density"], edges, color=colour, linewidth=0.9)
-        axes.axvline(here["mean"].iloc[0], color=colour, linestyle=(0, (4, 3)), linewidth=1.1)
+    """Natural and adversarial histogram of one energy under one attack: the table's bins, each weighing its density."""
+    sns.histplot(
+        bins.assign(middle=(bins["left"] + bins["right"]) / 2), x="middle", weights="density", hue="series",
+        hue_order=COLOURS, palette=COLOURS, bins=[*bins["left"].unique(), bins["right"].max()], element="step",
+        alpha=0.55, linewidth=0.9, ax=axes,
+    )  # fmt: skip
+    for series, mean in bins.groupby("series")["mean"].first().items():
+        axes.axvline(mean, color=COLOURS[series], linestyle=(0, (4, 3)), linewidth=1.1)
     axes.margins(x=0.02)

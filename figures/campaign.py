@@ -5,21 +5,24 @@ epoch, below them the share of abnormal examples and how far FGSM accuracy leave
 from __future__ import annotations
 
 import textwrap
+from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from energylens.plots.style import ABNORMAL, ADVERSARIAL, DELTA, ERROR, FAINT, STYLE
+from energylens.plots.style import ABNORMAL, ADVERSARIAL, DELTA, ERROR, FAINT, STYLE, legend_above
 
 ACROSS = 4  # arms side by side
+ALARM = "first alarm of the watch (a seed each)"
 LETTERS = 125  # of the caption's line
-ABOVE = {"error": (ERROR, "PGD test error"), "delta_marginal": (DELTA, "$\\Delta E(x)$, training samples")}
-BELOW = {
-    "abnormal_share": (ABNORMAL, "abnormal examples, training"),
-    "gap": (FAINT, "FGSM minus PGD accuracy, training"),
+CURVES: dict[str, dict[str, Any]] = {
+    "error": {"color": ERROR, "linewidth": 1.4, "label": "PGD test error"},
+    "delta_marginal": {"color": DELTA, "linewidth": 1.4, "label": "$\\Delta E(x)$, training samples"},
+    "abnormal_share": {"color": ABNORMAL, "clip_on": False, "label": "abnormal examples, training"},
+    "gap": {"color": FAINT, "clip_on": False, "label": "FGSM minus PGD accuracy, training"},
 }
 
 
@@ -49,7 +52,7 @@ def draw(table: pd.DataFrame) -> Figure:
                 lower.set_ylabel("[%]")
             if last:
                 right.set_ylabel("$\\Delta E(x)$  [nats]", color=DELTA)
-        figure.legend(handles=_handles(table), loc="outside upper center", ncols=3, fontsize=8)
+        legend_above(figure, ncols=3)
         figure.supxlabel(textwrap.fill(f"{table.attrs['caption']} A line a seed.", LETTERS), fontsize=6, color=FAINT)
     return figure
 
@@ -59,27 +62,14 @@ def _arm(upper: Axes, lower: Axes, rows: pd.DataFrame) -> Axes:
     right = upper.twinx()
     right.spines["right"].set_visible(True)
     right.axhline(0, color=DELTA, linewidth=0.6, alpha=0.5)
-    for _, seed in rows.groupby("seed"):
-        judged = seed.dropna(subset="error")
-        upper.plot(judged["epoch"], judged["error"], color=ERROR, linewidth=1.4)
-        right.plot(seed["epoch"], seed["delta_marginal"], color=DELTA, linewidth=1.4)
-        for name, (colour, _) in BELOW.items():
-            known = seed.dropna(subset=name)
-            lower.plot(known["epoch"], known[name], color=colour, linewidth=1.2, clip_on=False)
-        for epoch in seed.loc[seed["alarm"] != "", "epoch"].head(1):
-            upper.plot(epoch, 103, marker="v", color=ADVERSARIAL, markersize=5, clip_on=False)
+    for (column, style), axes in zip(CURVES.items(), (upper, right, lower, lower), strict=True):
+        sns.lineplot(rows, x="epoch", y=column, units="seed", estimator=None, ax=axes, **style)
+    alarms = rows[rows["alarm"] != ""].drop_duplicates("seed")
+    if len(alarms):  # the legend names nothing that is not drawn
+        upper.plot(alarms["epoch"], [103] * len(alarms), "v", color=ADVERSARIAL, clip_on=False, label=ALARM)
     upper.sharex(lower)  # one epoch axis, one set of ticks
     upper.tick_params(labelbottom=False)
-    upper.set(ylim=(-3, 103))
-    lower.set(ylim=(-3, 103), xlabel="epoch")
+    upper.set(ylim=(-3, 103), xlabel="", ylabel="")
+    lower.set(ylim=(-3, 103), ylabel="")
+    right.set_ylabel("")
     return right
-
-
-def _handles(table: pd.DataFrame) -> list[Line2D]:
-    """What the legend shows: nothing that is not drawn."""
-    handles = [Line2D([], [], color=colour, label=name) for colour, name in (ABOVE | BELOW).values()]
-    if (table["alarm"] != "").any():
-        handles.append(
-            Line2D([], [], color=ADVERSARIAL, marker="v", linestyle="", label="first alarm of the watch (a seed each)")
-        )
-    return handles

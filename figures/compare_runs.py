@@ -3,15 +3,13 @@ only in their seed; line and band are mean and standard deviation over the seeds
 
 from __future__ import annotations
 
-from typing import Any
-
 import matplotlib as mpl
 import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from energylens.plots.style import SERIES, STYLE
+from energylens.plots.style import SERIES, STYLE, legend_above
 
 PANELS = {
     "test_pgd": "PGD test accuracy  [%]",
@@ -20,34 +18,29 @@ PANELS = {
     "abnormal_share": "AAE share, training  [%]",
 }
 SHARES = frozenset(PANELS) - {"delta_marginal"}  # in %
-DASHES = ("-", "--", ":", "-.")  # one more round of colours, one more of these
+DASHES = ("", (4, 2), (1, 1.5), (5, 1.5, 1, 1.5))  # solid first; one more round of colours, one more of these
 
 
 def draw(table: pd.DataFrame) -> Figure:
     """Draw what ``analyses.compare_runs.followed`` returns."""
-    labels = list(dict.fromkeys(table["label"]))
-    styles: dict[str, dict[str, Any]] = {
-        label: {"color": SERIES[i % len(SERIES)], "linestyle": DASHES[i // len(SERIES) % len(DASHES)]}
-        for i, label in enumerate(labels)
-    }
+    counts = table.groupby(["label", "quantity", "epoch"], sort=False).size().groupby("label", sort=False).max()
+    names = {label: f"{label}  (n = {count})" for label, count in counts.items()}
+    table = table.assign(runs=table["label"].map(names))
+    numbered = list(enumerate(names.values()))
+    colours = {name: SERIES[i % len(SERIES)] for i, name in numbered}
+    dashes = {name: DASHES[i // len(SERIES) % len(DASHES)] for i, name in numbered}
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7.6, 5.2 + 0.22 * len(labels)))
+        figure = Figure(figsize=(7.6, 5.2 + 0.22 * len(names)))
         grid = figure.subplots(2, 2, sharex=True)
         for axes, (quantity, name) in zip(grid.flat, PANELS.items(), strict=True):
-            for label, style in styles.items():
-                rows = table[(table["quantity"] == quantity) & (table["label"] == label)]
-                axes.plot(rows["epoch"], rows["mean"], linewidth=1.5, **style)
-                low, high = rows["mean"] - rows["sd"], rows["mean"] + rows["sd"]
-                if quantity in SHARES:  # no accuracy lies above 100 %
-                    low, high = low.clip(lower=0), high.clip(upper=100)
-                axes.fill_between(rows["epoch"], low, high, color=style["color"], alpha=0.2, linewidth=0)
+            sns.lineplot(
+                table[table["quantity"] == quantity], x="epoch", y="value", hue="runs", palette=colours, style="runs",
+                dashes=dashes, errorbar="sd", err_kws={"alpha": 0.2, "linewidth": 0}, linewidth=1.5, ax=axes,
+            )  # fmt: skip
             axes.set_ylabel(name)
-            if quantity in SHARES:
-                axes.set_ylim(bottom=-0.03 * axes.get_ylim()[1])  # a line at 0 is whole
-        for axes in grid[1]:
-            axes.set_xlabel("epoch")
+            if quantity in SHARES:  # a line at 0 or 100 is whole; no accuracy lies above 100 %
+                top = min(axes.get_ylim()[1], 103)
+                axes.set_ylim(-0.03 * top, top)
             axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        counts = table.groupby("label")["n"].max()
-        handles = [Line2D([], [], label=f"{label}  (n = {counts[label]})", **style) for label, style in styles.items()]
-        figure.legend(handles=handles, loc="outside upper left")
+        legend_above(figure, loc="outside upper left", ncols=1)
     return figure

@@ -7,9 +7,9 @@ import textwrap
 
 import matplotlib as mpl
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 
 from energylens.plots.style import FAINT, STYLE
 
@@ -50,27 +50,28 @@ def draw(table: pd.DataFrame) -> Figure:
         grid = figure.subplots(1, len(panels), squeeze=False)[0]
         for axes, ((study, rest), title) in zip(grid, panels.items(), strict=True):
             own = points[(points["study"] == study) & (points["rest"] == rest)]
-            image = _panel(axes, own, table["val_end"].max())
+            _panel(axes, own, table["val_end"].max())
             axes.set_title(f"{title}\n{WITHOUT[study]} alone ends at {plain[study, WITHOUT[study]]:.0f} %")
         grid[0].set_ylabel("$\\gamma$  [nats]")
-        figure.colorbar(image, ax=grid, label="PGD validation accuracy, last four epochs  [%]", fraction=0.04)
+        figure.colorbar(
+            grid[0].collections[0], ax=grid, label="PGD validation accuracy, last four epochs  [%]", fraction=0.04
+        )
         figure.supxlabel(textwrap.fill(table.attrs["caption"], LETTERS), fontsize=6, color=FAINT)
     return figure
 
 
-def _panel(axes: Axes, points: pd.DataFrame, top: float) -> AxesImage:
+def _panel(axes: Axes, points: pd.DataFrame, top: float) -> None:
     """One grid; a cell tells its mean, the spread of the seeds and how many failed."""
-    gammas, betas = (sorted(points[name].unique()) for name in ("gamma", "beta"))
-    ends = points.pivot(index="gamma", columns="beta", values="end")
-    image = axes.imshow(ends, cmap="viridis", vmin=0, vmax=top, aspect="auto", origin="lower")
-    for cell in points.to_dict("records"):
-        told = f"{cell['end']:.0f} ± {cell['sd']:.0f}"
-        told += f"\n{cell['failed']} of {cell['n']} fail" if cell["failed"] else ""
-        colour = "black" if cell["end"] > 0.6 * top else "white"
-        place = betas.index(cell["beta"]), gammas.index(cell["gamma"])
-        axes.text(*place, told, ha="center", va="center", fontsize=7, color=colour)
-    axes.set_xticks(range(len(betas)), [f"{beta:g}" for beta in betas])
-    axes.set_yticks(range(len(gammas)), [f"{gamma:g}" for gamma in gammas])
-    axes.set_xlabel("$\\beta$")
-    axes.grid(False)
-    return image
+    told = [
+        f"{cell['end']:.0f} ± {cell['sd']:.0f}" + f"\n{cell['failed']} of {cell['n']} fail" * (cell["failed"] > 0)
+        for cell in points.to_dict("records")
+    ]
+    grid = points.assign(told=told).pivot(index="gamma", columns="beta")
+    sns.heatmap(
+        grid["end"], annot=grid["told"], fmt="", annot_kws={"fontsize": 7}, vmin=0, vmax=top, cmap="viridis",
+        xticklabels=[f"{beta:g}" for beta in grid["end"].columns], yticklabels=[f"{gamma:g}" for gamma in grid.index],
+        cbar=False, ax=axes,
+    )  # fmt: skip
+    axes.invert_yaxis()  # upwards, as of other axes
+    axes.tick_params(axis="y", rotation=0)
+    axes.set(xlabel="$\\beta$", ylabel="")

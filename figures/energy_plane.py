@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import matplotlib as mpl
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from energylens.plots.style import ADVERSARIAL, FAINT, INK, NATURAL, STYLE
+from energylens.plots.style import ADVERSARIAL, FAINT, INK, NATURAL, STYLE, legend_above
+
+ENDS = {"clean": ("natural", NATURAL), "adv": ("adversarial", ADVERSARIAL)}
 
 
 def draw(table: pd.DataFrame) -> Figure:
@@ -23,7 +25,7 @@ def draw(table: pd.DataFrame) -> Figure:
             _arrows(axes, samples)
             axes.set(title=samples["label"].iloc[0], xlabel="$E(x, y)$  [nats]")
         row[0].set_ylabel("$E(x)$  [nats]")
-        figure.legend(handles=_handles(), loc="outside upper center", ncols=4)
+        legend_above(figure, markerscale=2)
         figure.supxlabel(table.attrs["caption"], fontsize=8, color=FAINT)
     return figure
 
@@ -36,21 +38,17 @@ def _arrows(axes: Axes, samples: pd.DataFrame) -> None:
         shown["joint_clean"], shown["marginal_clean"], across, up,
         angles="xy", scale_units="xy", scale=1, color=FAINT, alpha=0.5, width=0.004, headwidth=4,
     )  # fmt: skip
-    for end, colour in (("clean", NATURAL), ("adv", ADVERSARIAL)):
-        axes.plot(samples[f"joint_{end}"], samples[f"marginal_{end}"], ".", color=colour, markersize=3, alpha=0.7)
+    for end, (name, colour) in ENDS.items():
+        sns.scatterplot(
+            samples, x=f"joint_{end}", y=f"marginal_{end}", color=colour, label=name,
+            s=5, alpha=0.7, linewidth=0, ax=axes,
+        )  # fmt: skip
     mean = samples[["joint_clean", "marginal_clean", "joint_adv", "marginal_adv"]].mean()
     axes.annotate(
         "", (mean["joint_adv"], mean["marginal_adv"]), (mean["joint_clean"], mean["marginal_clean"]),
         arrowprops={"arrowstyle": "-|>", "color": INK, "linewidth": 1.6, "shrinkA": 0, "shrinkB": 0},
     )  # fmt: skip
-    axes.axline((mean["marginal_clean"], mean["marginal_clean"]), slope=1, color=FAINT, linewidth=0.7, linestyle=":")
+    axes.plot([], [], color=INK, linewidth=1.6, label="mean")  # an arrow has no entry in a legend
+    diagonal = (mean["marginal_clean"], mean["marginal_clean"])
+    axes.axline(diagonal, slope=1, color=FAINT, linewidth=0.7, linestyle=":", label="cross-entropy 0")
     axes.autoscale_view()
-
-
-def _handles() -> list[Line2D]:
-    return [
-        Line2D([], [], color=NATURAL, marker=".", linestyle="", label="natural"),
-        Line2D([], [], color=ADVERSARIAL, marker=".", linestyle="", label="adversarial"),
-        Line2D([], [], color=INK, linewidth=1.6, label="mean"),
-        Line2D([], [], color=FAINT, linestyle=":", label="cross-entropy 0"),
-    ]

@@ -8,7 +8,8 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
-from energylens.plots.style import FAINT, INK, SERIES, STYLE
+from energylens.plots.bands import lines_with_bands
+from energylens.plots.style import FAINT, INK, SERIES, STYLE, legend_above
 
 
 def draw(table: pd.DataFrame) -> Figure:
@@ -18,18 +19,14 @@ def draw(table: pd.DataFrame) -> Figure:
         figure = Figure(figsize=(7.2, 3.6))
         panels = list(table.groupby("rule", sort=False))
         for axes, (rule, panel) in zip(figure.subplots(1, len(panels), sharey=True), panels, strict=True):
-            for start, line in panel.groupby("start", sort=False):
-                axes.fill_between(line["step"], line["low"], line["high"], color=colours[start], alpha=0.15, lw=0)
-                axes.plot(line["step"], line["mean"], color=colours[start], label=start)
+            lines_with_bands(axes, panel, hue="start", palette=colours)
             at, band = panel["reference"].iloc[0], panel["tolerance"].iloc[0]
             axes.axhspan(at - band, at + band, color=INK, alpha=0.1, lw=0)
             axes.axhline(at, color=INK, linestyle=(0, (4, 3)), linewidth=1, label="training images: stop")
             moving = panel.groupby("start", sort=False)["moving"].nth(-2)
-            axes.set_title(f"descending {rule}; still moving at the end: {100 * moving.mean():.0f} %", fontsize=8)
-            axes.set_xlabel("step")
-        figure.axes[0].set_ylabel("$E(x, y)$  [nats]")
-        handles, names = figure.axes[-1].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside upper center", ncols=len(names))
+            axes.set_title(f"descending {rule};\nstill moving at the end: {100 * moving.mean():.0f} %", fontsize=8)
+            axes.set(xlabel="step", ylabel="$E(x, y)$  [nats]")
+        legend_above(figure)
         caption = f"{table.attrs['caption']}. Lines: means; bands: quartiles, and the tolerance about the stop."
         figure.supxlabel(fill(caption, 150), fontsize=6, color=FAINT)
     return figure

@@ -6,9 +6,10 @@ from textwrap import fill
 
 import matplotlib as mpl
 import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
 
-from energylens.plots.style import FAINT, INK, SERIES, STYLE
+from energylens.plots.style import FAINT, INK, SERIES, STYLE, legend_above
 
 
 def draw(table: pd.DataFrame) -> Figure:
@@ -20,8 +21,11 @@ def draw(table: pd.DataFrame) -> Figure:
         figure = Figure(figsize=(7.2, 3.6))
         panels = list(made.groupby("varied"))
         for axes, (varied, panel) in zip(figure.subplots(1, len(panels), sharey=True), panels, strict=True):
+            sns.lineplot(
+                panel, x="coverage", y="precision", hue="start", palette=colours, sort=False, estimator=None,
+                marker=".", markersize=7, markeredgewidth=0, ax=axes,
+            )  # fmt: skip
             for start, line in panel.groupby("start", sort=False):
-                axes.plot(line["coverage"], line["precision"], marker=".", color=colours[start], label=start)
                 for _, point in line.iloc[[0, -1]].iterrows():  # of all points the numbers would cover each other
                     axes.annotate(
                         f"{point['at']:g}", (point["coverage"], point["precision"]), xytext=(3, 3),
@@ -29,9 +33,6 @@ def draw(table: pd.DataFrame) -> Figure:
                     )  # fmt: skip
             axes.plot(real["coverage"], real["precision"], marker="*", ms=10, ls="", color=INK, label="real")
             axes.set_title(f"over {varied}, {panel['at'].min():g} to {panel['at'].max():g}")
-            axes.set_xlabel("coverage")
-        figure.axes[0].set_ylabel("precision")
-        handles, names = figure.axes[-1].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside upper center", ncols=len(names))
+        legend_above(figure)
         figure.supxlabel(fill(table.attrs["caption"], 150), fontsize=6, color=FAINT)
     return figure

@@ -4,22 +4,18 @@
 from __future__ import annotations
 
 import textwrap
-from typing import Literal, cast
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 
-from energylens.plots.style import ADVERSARIAL, DELTA, ERROR, FAINT, INK, NATURAL, STYLE
+from energylens.plots.style import ADVERSARIAL, DELTA, ERROR, FAINT, INK, NATURAL, STYLE, legend_above
 
-HALVES: dict[str, tuple[Literal["low", "high"], str, str]] = {
-    "delta_marginal": ("low", DELTA, "$\\Delta E(x)$"),
-    "delta_joint": ("high", ERROR, "$\\Delta E(x, y)$"),
-}
+HALVES = {"delta_marginal": "$\\Delta E(x)$", "delta_joint": "$\\Delta E(x, y)$"}
+COLOURS = {"$\\Delta E(x)$": DELTA, "$\\Delta E(x, y)$": ERROR}
 ACCURACIES = {"natural": NATURAL, "robust": ADVERSARIAL}
 
 
@@ -30,12 +26,10 @@ def draw(table: pd.DataFrame) -> Figure:
         figure = Figure(figsize=(1.4 + 1.15 * max(len(models), 3), 4.2))
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2.2))
         _accuracies(above, table.drop_duplicates("model"))
-        _violins(below, [table[table["model"] == model] for model in models])
+        _violins(below, table.rename(columns=HALVES))
         below.set_xticks(range(len(models)), [textwrap.fill(name, 14, break_on_hyphens=True) for name in models])
-        handles = [Patch(color=colour, label=f"{name} accuracy") for name, colour in ACCURACIES.items()]
-        handles += [Patch(color=colour, alpha=0.6, label=symbol) for _, colour, symbol in HALVES.values()]
-        figure.legend(handles=handles, loc="outside upper center", ncols=4)
-        figure.supxlabel(f"{table.attrs['caption']}. Bars: medians.", fontsize=8, color=FAINT)
+        legend_above(figure)
+        figure.supxlabel(f"{table.attrs['caption']}. Lines: quartiles.", fontsize=8, color=FAINT)
     return figure
 
 
@@ -44,20 +38,21 @@ def _accuracies(axes: Axes, rows: pd.DataFrame) -> None:
     for shift, (kind, colour) in zip((-0.17, 0.17), ACCURACIES.items(), strict=True):
         at, high = np.arange(len(rows)) + shift, rows[f"{kind}_high"]
         error = [rows[kind] - rows[f"{kind}_low"], high - rows[kind]]
-        axes.bar(at, rows[kind], 0.32, color=colour, yerr=error, ecolor=INK, error_kw={"linewidth": 0.8})
+        axes.bar(
+            at, rows[kind], 0.32, color=colour, label=f"{kind} accuracy",
+            yerr=error, ecolor=INK, error_kw={"linewidth": 0.8},
+        )  # fmt: skip
         for x, top, value in zip(at, high, rows[kind], strict=True):
             axes.annotate(f"{value:.0f}", (x, top), xytext=(0, 1), textcoords="offset points", ha="center", fontsize=7)
     axes.set(ylim=(0, 118), yticks=(0, 50, 100), ylabel="accuracy  [%]")
     axes.tick_params(bottom=False)
 
 
-def _violins(axes: Axes, models: list[pd.DataFrame]) -> None:
-    """Both energies' differences of every model."""
+def _violins(axes: Axes, table: pd.DataFrame) -> None:
+    """Both energies' differences of every model, each as wide at its densest."""
     axes.axhline(0, color=FAINT, linewidth=0.7)
-    for column, (side, colour, _) in HALVES.items():
-        values = [rows[column].to_numpy() for rows in models]
-        parts = axes.violinplot(values, range(len(models)), widths=0.8, side=side, showextrema=False, showmedians=True)
-        for body in cast("list[PolyCollection]", parts["bodies"]):
-            body.set(facecolor=colour, alpha=0.6, edgecolor=colour)
-        parts["cmedians"].set(color=INK, linewidth=1.2)
-    axes.set_ylabel("natural minus adversarial  [nats]")
+    sns.violinplot(
+        table.melt("model", list(COLOURS)), x="model", y="value", hue="variable", palette=COLOURS, split=True,
+        inner="quart", cut=0, density_norm="width", linewidth=0.9, saturation=1, alpha=0.6, ax=axes,
+    )  # fmt: skip
+    axes.set(xlabel="", ylabel="natural minus adversarial  [nats]")

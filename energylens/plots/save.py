@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from energylens.errors import InputError, RunError
-from energylens.plots.style import STYLE
 from energylens.whole_file import whole_file
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def save_figure(figure: Figure, path: Path, table: pd.DataFrame) -> list[Path]:
@@ -19,6 +21,8 @@ def save_figure(figure: Figure, path: Path, table: pd.DataFrame) -> list[Path]:
     path: ends in .png, .pdf, .csv or in nothing known. Raises InputError for a picture of another kind, RunError where
     the folder cannot be written; a file is whole or not there.
     """
+    from energylens.plots.style import STYLE
+
     writers: dict[str, Callable[[Path], object]] = {
         ".png": lambda to: figure.savefig(to, format="png", dpi=STYLE["savefig.dpi"]),
         ".pdf": lambda to: figure.savefig(to, format="pdf"),

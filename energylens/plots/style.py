@@ -1,35 +1,42 @@
-"""One matplotlib style: colour-blind safe, legible at a column's width, the same colours for the same things."""
+"""One look for all pictures: seaborn's "ticks" theme in the size of a paper, and its colour-blind safe palette (Okabe and
+Ito's hues), in which the same thing always has the same colour."""
 
 from __future__ import annotations
 
 from typing import Any
 
-NATURAL = "#56B4E9"  # sky blue and vermillion of Okabe & Ito's palette
-ADVERSARIAL = "#D55E00"
-ERROR = "#0072B2"  # blue, bluish green and reddish purple of the same palette
-DELTA = "#009E73"
-ABNORMAL = "#CC79A7"
-SERIES = (ERROR, ADVERSARIAL, DELTA, "#E69F00", ABNORMAL, NATURAL, "#000000")  # where colours only tell things apart
-INK = "#222222"
-FAINT = "#8A8A8A"
+import seaborn as sns
+from matplotlib.figure import Figure
 
-STYLE: Any = {  # matplotlib types the keys one by one
+BLUE, ORANGE, GREEN, VERMILLION, PURPLE, *_, SKY = sns.color_palette("colorblind").as_hex()
+NATURAL, ADVERSARIAL = SKY, VERMILLION
+ERROR, DELTA, ABNORMAL = BLUE, GREEN, PURPLE
+SERIES = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, "#000000")  # where colours only tell things apart
+INK = "#262626"  # the theme's
+FAINT = "#8A8A8A"
+THIN = {"axes.linewidth": 0.7, "xtick.major.width": 0.8, "ytick.major.width": 0.8}
+SHORT = {"xtick.major.size": 3.5, "ytick.major.size": 3.5}
+
+STYLE: dict[str, Any] = {
+    **sns.axes_style("ticks", {"axes.edgecolor": FAINT, "axes.spines.top": False, "axes.spines.right": False}),
+    **sns.plotting_context("paper", 0.93, THIN | SHORT),
     "figure.dpi": 110,
     "savefig.dpi": 220,
     "figure.constrained_layout.use": True,
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.labelsize": 9,
-    "axes.edgecolor": FAINT,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.7,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
     "legend.frameon": False,
-    "text.color": INK,
     "pdf.fonttype": 42,  # text stays text in the PDF
 }
+
+
+def legend_above(figure: Figure, **options: Any) -> None:
+    """One legend above the figure of all that its panels name, instead of theirs. options: of ``Figure.legend``."""
+    named: dict[str, Any] = {}
+    for axes in figure.axes:
+        handles, names = axes.get_legend_handles_labels()
+        if legend := axes.get_legend():  # histplot names nothing but there
+            handles = [*handles, *legend.legend_handles]
+            names = [*names, *(text.get_text() for text in legend.get_texts())]
+            legend.remove()
+        for name, handle in zip(names, handles, strict=True):
+            named.setdefault(name, handle)
+    figure.legend(list(named.values()), list(named), **{"loc": "outside upper center", "ncols": len(named)} | options)

@@ -98,8 +98,8 @@ def test_seeds_are_one_row_with_their_spread(made):
     assert table["last_pgd_mean"].tolist() == pytest.approx([20, 10])
     assert table["last_pgd_sd"].iloc[0] == pytest.approx(100 * np.std(lasts, ddof=1))
     assert table["alarms"].tolist() == ["", "co 1/1"]
-    line = followed(runs).query("label == 'fgsm' and quantity == 'test_pgd' and epoch == 3").iloc[0]
-    assert (line["n"], line["mean"], line["sd"]) == (3, pytest.approx(20), pytest.approx(10))
+    third = followed(runs).query("label == 'fgsm' and quantity == 'test_pgd' and epoch == 3")
+    assert third["seed"].tolist() == [0, 1, 2] and third["value"].tolist() == pytest.approx([10, 20, 30])
 
 
 def test_labels_tell_runs_of_one_method_apart(made):
@@ -169,9 +169,15 @@ def test_a_natural_training_has_no_energies_of_attacks_in_its_legend(made):
 
 
 def test_the_comparison_figure_has_a_line_a_group_in_every_panel(made):
-    runs = [read_run(made(f"s{s}", seed=s)) for s in (0, 1)] + [read_run(made("pgd", method="pgd"))]
+    runs = [read_run(made(f"s{s}", pgd=(0.3, 0.4, last), seed=s)) for s, last in enumerate((0.1, 0.2))]
+    runs.append(read_run(made("pgd", method="pgd")))
     figure = draw_comparison(followed(runs))
-    assert [len(axes.lines) for axes in figure.axes] == [2, 2, 2, 2]
+    lines = [[line for line in axes.lines if len(line.get_xdata())] for axes in figure.axes]
+    assert [len(panel) for panel in lines] == [2, 2, 2, 2]
+    np.testing.assert_allclose(lines[0][0].get_ydata(), [30, 40, 15])
+    band = figure.axes[0].collections[0].get_paths()[0].vertices
+    spread = np.std((10, 20), ddof=1)
+    assert sorted(set(band[band[:, 0] == 3][:, 1])) == pytest.approx([15 - spread, 15 + spread])
     assert [text.get_text() for text in figure.legends[0].texts] == ["fgsm  (n = 2)", "pgd  (n = 1)"]
 
 

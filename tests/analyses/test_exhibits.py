@@ -28,6 +28,12 @@ def test_the_plane_holds_every_sample_and_few_arrows(record):
     assert (table["joint_adv"] >= table["marginal_adv"]).all()  # their difference is a cross-entropy
     figure = energy_plane.draw(table)
     assert [axes.get_title() for axes in figure.axes] == ["PGD, steps 4", "FGSM"]
+    _, natural, adversarial = figure.axes[1].collections  # arrows, points
+    rows = table[table["label"] == "FGSM"]
+    assert natural.get_offsets().tolist() == rows[["joint_clean", "marginal_clean"]].values.tolist()
+    assert adversarial.get_offsets().tolist() == rows[["joint_adv", "marginal_adv"]].values.tolist()
+    named = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert named == ["natural", "adversarial", "mean", "cross-entropy 0"]
 
 
 def test_weats_weight_is_the_papers_and_the_shares_are_all_images(record):
@@ -37,7 +43,15 @@ def test_weats_weight_is_the_papers_and_the_shares_are_all_images(record):
     assert (table["right_share"] + table["wrong_share"]).sum() == pytest.approx(100)
     natural = record.attacks[0].rows
     assert table["wrong_share"].sum() == pytest.approx(100 * (natural["pred_clean"] != natural["label"]).mean())
-    assert len(weat_weight.draw(table).axes) == 2
+    figure = weat_weight.draw(table)
+    axes, right = figure.axes
+    assert right.lines[0].get_ydata().tolist() == pytest.approx(table["weight"].tolist())
+    tops = [area.get_paths()[0].vertices for area in axes.collections]  # of a stack
+    for stacked in (table["right_share"] + table["wrong_share"], table["right_share"]):
+        corners = np.column_stack([table["left"], stacked])
+        assert any(all(np.isclose(top, corner).all(1).any() for corner in corners) for top in tops)
+    named = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert named == ["misclassified", "classified rightly", "weight"]
 
 
 def test_the_survey_is_the_records_accuracy_with_an_interval_around_it(record):
@@ -46,8 +60,17 @@ def test_the_survey_is_the_records_accuracy_with_an_interval_around_it(record):
     assert row["robust"] == pytest.approx(100 * record.as_numbers()[1]["accuracy"])
     assert row["robust_low"] < row["robust"] < row["robust_high"]
     assert table["delta_joint"].mean() == pytest.approx(record.as_numbers()[1]["delta_joint_mean"], abs=1e-4)
-    labels = [text.get_text() for text in model_survey.draw(table).axes[1].get_xticklabels()]
-    assert labels == ["one", "two"]
+    figure = model_survey.draw(table)
+    violins = figure.axes[1]
+    assert [text.get_text() for text in violins.get_xticklabels()] == ["one", "two"]
+    halves = [half.get_paths()[0].vertices for half in violins.collections]  # dE(x), dE(x, y) of one, then of two
+    for half, column in zip(halves, ("delta_marginal", "delta_joint") * 2, strict=True):
+        assert (half[:, 1].min(), half[:, 1].max()) == pytest.approx((table[column].min(), table[column].max()))
+    assert halves[0][:, 0].max() == pytest.approx(halves[1][:, 0].min()) == 0  # to either side of the model's place
+    medians = {line.get_ydata()[0] for line in violins.lines[1:]}
+    assert {table["delta_joint"].median(), table["delta_marginal"].median()} <= medians
+    named = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert named == {"natural accuracy", "robust accuracy", "$\\Delta E(x)$", "$\\Delta E(x, y)$"}
 
 
 def test_the_robustness_table_has_a_line_a_model(record):
@@ -74,4 +97,7 @@ def test_the_curves_of_two_methods(tmp_path):
     table = curves(runs, phased=("PGD",))
     assert table.groupby("method")["phase"].max().to_dict() == {"PGD": 3, "TRADES": 1}
     figure = delta_curves.draw(table)
-    assert len(figure.axes[0].lines) == 4  # two curves, two ends of a phase
+    curves_drawn = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 30]
+    assert [line.get_ydata().tolist() for line in curves_drawn] == 2 * [history["delta_marginal"].tolist()]
+    ends = [line for line in figure.axes[0].lines if len(line.get_xdata()) == 2]
+    assert [line.get_xdata()[0] for line in ends] == table.loc[table["phase"].diff() == 1, "epoch"].tolist()

@@ -161,11 +161,18 @@ def test_what_is_recorded_is_read_with_its_caption_or_missed_by_name(run, tmp_pa
 def test_the_pictures_hold_what_the_tables_do(run):
     runs = [run(seed=0), run(seed=1), run([0.4] * 6)]
     arms = ["FGSM", "FGSM", "held"]
-    table = epochs(arms, runs)
+    table = epochs(arms, [run(seed=0), run([0.4] * 6, seed=1), run([0.4] * 6)])
     figure = panels.draw(table)
+    left = figure.axes[0]
     assert [axes.get_title() for axes in figure.axes[:2]] == arms[1:]
-    mean = figure.axes[0].lines[-1].get_ydata()
-    assert mean.tolist() == pytest.approx([100 - 100 * value for value in FALLING])
+    errors = np.array([[100 - 100 * value, 60] for value in FALLING])
+    assert left.lines[0].get_ydata().tolist() == pytest.approx(errors.mean(axis=1).tolist())
+    band = left.collections[0].get_paths()[0].vertices
+    for epoch, seeds in enumerate(errors, start=1):
+        at = band[band[:, 0] == epoch][:, 1]
+        assert (at.min(), at.max()) == pytest.approx((seeds.min(), seeds.max()))
+    (alarms,) = (line for line in left.lines if line.get_marker() == "v")
+    assert alarms.get_xdata().tolist() == [3, 3]  # of each seed the first
 
     found = pd.DataFrame({"arm": arms, "end_pgd": 30.0, "best_pgd": 40.0, "end_clean": 50.0, "failed": ""})
     found.attrs["caption"] = "made up"
@@ -174,8 +181,10 @@ def test_the_pictures_hold_what_the_tables_do(run):
 
     around = falls(arms, runs)
     around.attrs["caption"] = "made up"
-    lines = abnormal_share.draw(around).axes[0].lines
-    assert lines[2].get_ydata().tolist() == pytest.approx([100 * value for value in FALLING])
+    figure = abnormal_share.draw(around)
+    lines = [line for line in figure.axes[0].lines if line.get_marker() == "o"]
+    assert [line.get_ydata().tolist() for line in lines] == 2 * [pytest.approx([100 * value for value in FALLING])]
+    assert len(figure.legends[0].get_texts()) == 3  # a name a quantity, though there are two seeds
 
 
 def test_the_grid_of_der_is_drawn_with_its_failures(run):
@@ -204,3 +213,8 @@ def test_the_grid_of_der_is_drawn_with_its_failures(run):
         "PGD alone ends at 10 %",
     ]
     assert [text.get_text() for text in figure.axes[0].texts] == ["26 ± 19\n1 of 2 fail"]
+    ends = figure.axes[1].collections[0].get_array()
+    drawn = points[points["study"] == "der-ro"].pivot(index="gamma", columns="beta", values="end")
+    np.testing.assert_allclose(ends.reshape(drawn.shape), drawn)
+    assert [text.get_text() for text in figure.axes[1].get_yticklabels()] == ["0", "0.1"]
+    assert figure.axes[1].get_ylim()[0] < figure.axes[1].get_ylim()[1]  # gamma grows upwards

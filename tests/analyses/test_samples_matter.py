@@ -1,5 +1,6 @@
 """Training without some samples: means, intervals and differences that are known, and their picture."""
 
+import numpy as np
 import pytest
 
 from analyses import samples_matter
@@ -56,5 +57,16 @@ def test_the_exhibit_trains_judges_and_draws_every_rule(tmp_path, monkeypatch):
     assert "misclassified" in table.attrs["caption"] and "reconstruction [R]" in table.attrs["caption"]
     figure = draw(table)
     told = [label.get_text() for label in figure.axes[0].get_yticklabels()]
-    assert told == ["all", *(f"without {rule}" for rule in rules[1:])][::-1]
+    assert told == ["all", *(f"without {rule}" for rule in rules[1:])]
+    assert figure.axes[0].get_ylim()[0] > figure.axes[0].get_ylim()[1]  # from the top
+    for axes, quantity in zip(figure.axes, ("natural", "PGD"), strict=True):
+        for at, rule in enumerate(rules):
+            rows = table[(table["quantity"] == quantity) & (table["rule"] == rule)]
+            dots = axes.collections[at].get_offsets()
+            assert sorted(dots[:, 0]) == pytest.approx(sorted(rows["accuracy"]))
+            assert set(dots[:, 1]) == {at - 0.22}
+            mean, low, high = rows[["mean", "low", "high"]].iloc[0]
+            assert axes.lines[0].get_xdata()[at] == pytest.approx(mean)
+            drawn = {round(x, 6) for line in axes.lines[1:] for x in np.ravel(line.get_xdata())}
+            assert {round(low, 6), round(high, 6)} <= drawn
     assert [axes.get_xlabel() for axes in figure.axes] == ["natural accuracy  [%]", "PGD accuracy  [%]"]

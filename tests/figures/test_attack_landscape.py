@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_hex
 from torch import nn
 
 import energylens as el
 from analyses.attack_landscape import landscape
-from figures.attack_landscape import draw
+from figures.attack_landscape import COLOURS, draw
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +60,27 @@ def test_the_figure_has_a_panel_an_attack_and_energy_with_shared_axes(record):
     assert [axes.get_title() for axes in figure.axes[:2]] == ["FGSM", "C&W"]
     for row in (figure.axes[:2], figure.axes[2:]):
         assert len({axes.get_xlim() for axes in row}) == len({axes.get_ylim() for axes in row}) == 1
-        highest = max(patch.get_data()[0].max() for axes in row for patch in axes.patches)
+        highest = max(drawn.get_paths()[0].vertices[:, 1].max() for axes in row for drawn in axes.collections)
         assert row[0].get_ylim()[1] >= highest
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["natural", "adversarial"]
     assert "n = 60, eps 0.2 linf, seed 0" in figure.get_supxlabel()
+
+
+@pytest.mark.parametrize("limits", [None, (-12, 0)])
+def test_the_figure_draws_the_densities_and_means_of_the_table(record, limits):
+    table = landscape(record, limits=limits)
+    figure = draw(table)
+    for number, energy in enumerate(("marginal", "joint")):
+        axes = figure.axes[2 * number + 1]  # of C&W
+        drawn = {to_hex(area.get_facecolor()[0]): area.get_paths()[0].vertices for area in axes.collections}
+        means = {to_hex(line.get_color()): line.get_xdata()[0] for line in axes.lines}
+        for series, colour in COLOURS.items():
+            bins = table[(table["attack"] == "cw") & (table["energy"] == energy) & (table["series"] == series)]
+            outline = drawn[colour]
+            for left, right, density in zip(bins["left"], bins["right"], bins["density"], strict=True):
+                assert np.isclose(outline, (left, density)).all(1).any()
+                assert np.isclose(outline, (right, density)).all(1).any()
+            assert means[colour] == pytest.approx(bins["mean"].iloc[0])
 
 
 def test_the_caption_claims_no_radius_for_an_attack_without():

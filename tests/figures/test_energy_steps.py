@@ -19,11 +19,16 @@ def test_a_line_an_attack_and_one_for_the_natural_images(record):
     table = energy_against_steps(record)
     figure = energy_steps.draw(table)
     for axes, energy in zip(figure.axes, ("marginal", "joint"), strict=True):
-        assert [line.get_label() for line in axes.lines] == ["PGD, steps 4", "HE-PGD, steps 4", "natural"]
-        pgd = table[(table["energy"] == energy) & (table["attack"] == "pgd,steps=4")]
-        assert axes.lines[0].get_ydata().tolist() == pgd["mean"].tolist()
+        lines = [line for line in axes.lines if len(line.get_xdata())]
+        for attack, line, band in zip(record.attacks[1:], lines, axes.collections, strict=False):
+            rows = table[(table["energy"] == energy) & (table["label"] == attack.label)]
+            assert line.get_ydata().tolist() == rows["mean"].tolist()
+            ends = {tuple(point) for point in band.get_paths()[0].vertices}
+            assert {*zip(rows["step"], rows["low"], strict=True), *zip(rows["step"], rows["high"], strict=True)} <= ends
+        assert len(axes.collections) == 2 and set(lines[2].get_ydata()) == {rows["natural"].iloc[0]}
     (legend,) = figure.legends
-    assert len(legend.get_texts()) == 3
+    assert [text.get_text() for text in legend.get_texts()] == ["PGD, steps 4", "HE-PGD, steps 4", "natural"]
+    assert not any(axes.get_legend() for axes in figure.axes)
 
 
 def test_three_rows_of_images(record):

@@ -35,9 +35,9 @@ def of_runs():
 
 
 def side_by_side():
-    quantities = [study().assign(mean=study()[name], quantity=name) for name in ("delta_marginal", "abnormal_share")]
-    quantities += [study().assign(mean=study()["test_pgd"], quantity=name) for name in ("test_pgd", "test_clean")]
-    return pd.concat(quantities).assign(sd=0.0, n=3)
+    quantities = [study().assign(value=study()[name], quantity=name) for name in ("delta_marginal", "abnormal_share")]
+    quantities += [study().assign(value=study()["test_pgd"], quantity=name) for name in ("test_pgd", "test_clean")]
+    return pd.concat(quantities, ignore_index=True)
 
 
 def around_falls():
@@ -74,8 +74,8 @@ def test_no_line_is_cut_by_its_panel(name):
     for axes in panels(figure):
         box = axes.get_window_extent()
         for line in axes.get_lines():
-            if line.get_transform() != axes.transData or not line.get_clip_on():
-                continue  # across the panel, or free to leave it
+            if line.get_transform() != axes.transData or not line.get_clip_on() or not len(line.get_xdata()):
+                continue  # across the panel, free to leave it, or the legend's
             half = line.get_linewidth() / 2 * figure.dpi / 72
             heights = axes.transData.transform(line.get_xydata())[:, 1]
             assert np.nanmin(heights) - half >= box.y0 and np.nanmax(heights) + half <= box.y1

@@ -68,7 +68,11 @@ def test_every_start_and_setting_is_on_the_curves_of_quality(lab):
     assert table["start"].value_counts().to_dict() == {"gaussian": 4, "pca": 4, "local-pca": 4, "noise": 2, "real": 1}
     figure = generation_tradeoff.draw(table)
     assert [axes.get_title() for axes in figure.axes] == ["over spread, 0.5 to 1", "over steps, 0 to 1"]
-    assert [line.get_label() for line in figure.axes[1].lines] == [*STARTS, "real"]
+    lines = [line for line in figure.axes[1].lines if len(line.get_xdata())]
+    for start, line in zip([*STARTS, "real"], lines, strict=True):
+        rows = table[(table["start"] == start) & (table["varied"] != "spread")]
+        assert line.get_xydata().tolist() == rows[["coverage", "precision"]].values.tolist()
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [*STARTS, "real"]
 
 
 def test_chains_are_drawn_with_the_line_where_they_stop(lab):
