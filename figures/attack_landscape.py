@@ -47,6 +47,7 @@ def _panel(axes: Axes, bins: pd.DataFrame) -> None:
         hue_order=COLOURS, palette=COLOURS, bins=[*bins["left"].unique(), bins["right"].max()], element="step",
         alpha=0.55, linewidth=0.9, ax=axes,
     )  # fmt: skip
-    for series, mean in bins.groupby("series")["mean"].first().items():
-        axes.axvline(mean, color=COLOURS[series], linestyle=(0, (4, 3)), linewidth=1.1)
+    means = bins.groupby("series")["mean"].first()
+    for series, colour in COLOURS.items():
+        axes.axvline(means[series], color=colour, linestyle=(0, (4, 3)), linewidth=1.1)
     axes.margins(x=0.02)

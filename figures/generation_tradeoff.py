@@ -22,8 +22,8 @@ def draw(table: pd.DataFrame) -> Figure:
         panels = list(made.groupby("varied"))
         for axes, (varied, panel) in zip(figure.subplots(1, len(panels), sharey=True), panels, strict=True):
             sns.lineplot(
-                panel, x="coverage", y="precision", hue="start", palette=colours, sort=False, estimator=None,
-                marker=".", markersize=7, markeredgewidth=0, ax=axes,
+                panel, x="coverage", y="precision", hue="start", hue_order=colours, palette=colours, sort=False,
+                estimator=None, marker=".", markersize=7, markeredgewidth=0, ax=axes,
             )  # fmt: skip
             for start, line in panel.groupby("start", sort=False):
                 for _, point in line.iloc[[0, -1]].iterrows():  # of all points the numbers would cover each other

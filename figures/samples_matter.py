@@ -18,7 +18,7 @@ LETTERS = 120  # of the caption's line
 
 
 def interval(accuracies: pd.Series[float]) -> tuple[float, float]:
-    """The 95 % interval of the mean, as in the table: seaborn's own is a bootstrap, for which four seeds are too few."""
+    """The 95 % interval of the mean, as in the table: four seeds are too few for seaborn's own, a bootstrap."""
     mean, half = mean_interval(accuracies.tolist())
     return mean - half, mean + half
 

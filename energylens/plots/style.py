@@ -1,5 +1,5 @@
-"""One look for all pictures: seaborn's "ticks" theme in the size of a paper, and its colour-blind safe palette (Okabe and
-Ito's hues), in which the same thing always has the same colour."""
+"""One look for all pictures: seaborn's "ticks" theme in the size of a paper, and its colour-blind safe palette (Okabe
+and Ito's hues), in which the same thing always has the same colour."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FAINT = "#8A8A8A"
 THIN = {"axes.linewidth": 0.7, "xtick.major.width": 0.8, "ytick.major.width": 0.8}
 SHORT = {"xtick.major.size": 3.5, "ytick.major.size": 3.5}
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {  # matplotlib types the keys one by one
     **sns.axes_style("ticks", {"axes.edgecolor": FAINT, "axes.spines.top": False, "axes.spines.right": False}),
     **sns.plotting_context("paper", 0.93, THIN | SHORT),
     "figure.dpi": 110,
@@ -39,4 +39,5 @@ def legend_above(figure: Figure, **options: Any) -> None:
             legend.remove()
         for name, handle in zip(names, handles, strict=True):
             named.setdefault(name, handle)
-    figure.legend(list(named.values()), list(named), **{"loc": "outside upper center", "ncols": len(named)} | options)
+    given: Any = {"loc": "outside upper center", "ncols": len(named)} | options
+    figure.legend(list(named.values()), list(named), **given)
