@@ -32,12 +32,12 @@ def legend_above(figure: Figure, **options: Any) -> None:
     """One legend above the figure of all that its panels name, instead of theirs. options: of ``Figure.legend``."""
     named: dict[str, Any] = {}
     for axes in figure.axes:
-        handles, names = axes.get_legend_handles_labels()
+        entries: list[tuple[Any, str]] = list(zip(*axes.get_legend_handles_labels(), strict=True))
         if legend := axes.get_legend():  # histplot names nothing but there
-            handles = [*handles, *legend.legend_handles]
-            names = [*names, *(text.get_text() for text in legend.get_texts())]
+            texts = [text.get_text() for text in legend.get_texts()]
+            entries += zip(legend.legend_handles, texts, strict=True)
             legend.remove()
-        for name, handle in zip(names, handles, strict=True):
+        for handle, name in entries:
             named.setdefault(name, handle)
     given: Any = {"loc": "outside upper center", "ncols": len(named)} | options
     figure.legend(list(named.values()), list(named), **given)
