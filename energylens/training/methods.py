@@ -1,5 +1,8 @@
 """The training methods as a table: what makes the images adversarial, and the loss of a step.
 
+The attacks are rows of ``attacks/registry.py``, the same that evaluations run; training makes 10 steps where those make
+20.
+
 Words: CE(x, y) = E(x, y) - E(x); KL(x, x*) = KL(p(.|x) || p(.|x*)), in energies (arXiv 2407.06315, section 3); every
 loss is a mean over the batch, in nats.
 """
@@ -8,13 +11,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from energylens.attacks.ascent import Ascent
+from energylens.attacks.registry import find_row
 from energylens.energy import cross_entropy, kl_divergence, marginal_energy
 from energylens.training.step import Step
 
@@ -103,20 +108,31 @@ class Method:
     steppable: bool = False
 
 
-_LATER = math.nan  # stands for eps until a run has one
-_PGD = Ascent(_LATER, start="uniform", steps=10, relative_step=0.25)
-_KL = Ascent(_LATER, start="gaussian", start_scale=0.001, steps=10, relative_step=0.25, loss="kl")
-_NEAR = Ascent(_LATER, start="gaussian", start_scale=0.001, steps=10, relative_step=0.25)
+def _attack(name: str, **own: Any) -> Ascent:
+    """The evaluation attack of this name with settings of training's own; its eps is filled in by a run."""
+    defaults = find_row(name).defaults
+    assert isinstance(defaults, Ascent)
+    return replace(defaults, **own)
+
+
+_KL = _attack("trades", steps=10)
 
 METHODS: dict[str, Method] = {
-    "standard": Method(natural, Ascent(_LATER, steps=0), "no attack", adversarial=False),
-    "fgsm": Method(adversarial, Ascent(_LATER), "arXiv 1412.6572"),
-    "rs-fgsm": Method(adversarial, Ascent(_LATER, start="uniform", relative_step=1.25), "arXiv 2001.03994"),
-    "n-fgsm": Method(adversarial, Ascent(_LATER, start="uniform", start_scale=2.0, clip=False), "arXiv 2202.01181"),
-    "free": Method(adversarial, Ascent(_LATER), "arXiv 1904.12843", replays=8),
-    "pgd": Method(adversarial, _PGD, "arXiv 1706.06083; 2002.11569", steppable=True),
+    "standard": Method(natural, Ascent(math.nan, steps=0), "no attack", adversarial=False),
+    "fgsm": Method(adversarial, _attack("fgsm"), "arXiv 1412.6572"),
+    "rs-fgsm": Method(adversarial, _attack("rs-fgsm"), "arXiv 2001.03994"),
+    "n-fgsm": Method(adversarial, _attack("n-fgsm"), "arXiv 2202.01181"),
+    "free": Method(adversarial, _attack("fgsm"), "arXiv 1904.12843", replays=8),
+    "pgd": Method(adversarial, _attack("pgd", steps=10), "arXiv 1706.06083; 2002.11569", steppable=True),
     "trades": Method(trades, _KL, "arXiv 1901.08573", "eval", beta=6.0, steppable=True),
-    "mart": Method(mart, _NEAR, "openreview rklOg6EFwS", "eval", beta=5.0, steppable=True),
+    "mart": Method(
+        mart,
+        _attack("trades", steps=10, loss="ce"),  # from TRADES' start, up the cross-entropy
+        "openreview rklOg6EFwS",
+        "eval",
+        beta=5.0,
+        steppable=True,
+    ),
     "mail-trades": Method(mail_trades, _KL, "arXiv 2106.07904", "eval", beta=5.0, steppable=True),
     "weat-nat": Method(weat_natural, _KL, "arXiv 2407.06315", "eval", beta=6.0, steppable=True),
     "weat-adv": Method(
