@@ -156,7 +156,7 @@ def learn(run: Run, x: Tensor, y: Tensor, epoch: int, number: int) -> Tensor:
         loss, reg = METHODS[settings.method].loss(step), regularisation(run, step)
         run.optimizer.zero_grad()
         run.accelerator.backward(loss + reg)
-    seen = observe(run, step, loss, reg, epoch, number)
+        seen = observe(run, step, loss, reg, epoch, number)  # at the weights that the loss was of
     run.optimizer.step()
     run.attacker.after_backward(eps)
     if run.average is not None:

@@ -67,7 +67,7 @@ def elle(step: Step) -> Tensor:
 
 def aaer(step: Step) -> Tensor:
     """``linearity.aaer`` of the step, with its authors' weights for the method and eps."""
-    before = step.logits_start if step.first_logits is None else step.first_logits
+    before = step.logits_start if step.start_seen is None else step.start_seen
     loss_weight, logit_weight = aaer_weights(step.settings)
     return linearity.aaer(before, step.logits_adv, step.y, loss_weight=loss_weight, logit_weight=logit_weight)
 

@@ -48,10 +48,15 @@ class Step:
         return self.logits if self.x_adv is self.x else self.model(self.x_adv).float()
 
     @property
+    def start_seen(self) -> Tensor | None:
+        """Logits of x_start that the attack saw, without a graph, where they can be compared with those of x_adv: batch
+        norm in another mode, or other weights, are another function."""
+        same = self.settings.attack_mode == "train" and not self.settings.awp
+        return self.first_logits if same else None
+
+    @property
     def clean_seen(self) -> Tensor | None:
         """Logits of x where this step has made them, for a loss or in its attack; without a graph."""
         if "logits" in self.__dict__:
             return self.logits.detach()
-        # batch norm in another mode is another function, whose energies cannot be compared with those of x_adv
-        same = self.x_start is self.x and self.settings.attack_mode == "train"
-        return self.first_logits if same else None
+        return self.start_seen if self.x_start is self.x else None
