@@ -1,6 +1,8 @@
 """The trainer beside a transcription: a tiny network with batch norm, everything in float64, every draw on a tape."""
 
 import copy
+from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +10,9 @@ from beside import Trainee
 from torch import Tensor, nn
 
 from energylens.attacks.noise import BatchNoise
+from energylens.data import embedded
+from energylens.data.catalog import Request, data_set
+from energylens.data.embedded import load_digits
 from energylens.models.architectures import ARCHITECTURES, Architecture
 from energylens.training import loop
 from energylens.training.recipes import settings_of
@@ -52,9 +57,16 @@ def float64(monkeypatch) -> None:
     monkeypatch.setattr(Tensor, "float", Tensor.double)
 
 
+@cache
+def digits(split: str):
+    """scikit-learn reads its file anew each time."""
+    return load_digits(Request(data_set("digits"), split, Path(), "none"))
+
+
 @pytest.fixture
 def tiny(monkeypatch) -> None:
-    """The tiny network among the architectures."""
+    """The tiny network among the architectures, and digits that are read once."""
+    monkeypatch.setattr(embedded, "load_digits", lambda request: digits(request.split))
     monkeypatch.setitem(ARCHITECTURES, "tiny", Architecture(tiny_net, "0.weight", "7.weight", width=3))
 
 

@@ -1,0 +1,179 @@
+"""Two epochs of each recipe at toy size beside an independent plain loop: weights, buffers, rates and the history.
+
+The loop is this file's own, over ``transcriptions.py``. From the run come the images of each step, whose law
+``test_literal_draws.py`` measures, and the noise that was drawn.
+"""
+
+import copy
+from fractions import Fraction
+from functools import partial
+from types import SimpleNamespace
+
+import pytest
+import torch
+import transcriptions as plain
+from safetensors.torch import load_file
+from torch import Tensor
+
+from energylens.attacks.noise import Noise
+from energylens.data import torchvision_sets
+from energylens.data.sources import Memory
+from energylens.training import loop
+from energylens.training.recipes import RECIPES, settings_of
+
+LOSSES = {
+    "fgsm": (plain.fgsm, plain.adversarial_loss),
+    "pgd": (plain.pgd, plain.adversarial_loss),
+    "weat-adv": (plain.trades_attack, plain.weat_adv_loss),
+}
+TOY = {
+    "digits": {"per_class": 8, "batch_size": 16},
+    "co": {"width": 2, "per_class": 4, "batch_size": 12},
+    "co-small": {"per_class": 12, "batch_size": 16},
+    "ro": {"width": 2, "per_class": 4, "batch_size": 12},
+    "ro-small": {"per_class": 12, "batch_size": 16},
+    "weat": {"width": 2, "per_class": 4, "batch_size": 12},
+}
+SHORT = {"epochs": 2, "eval_samples": 12, "eval_steps": 3}
+
+
+def test_every_recipe_is_here():
+    assert set(TOY) == set(RECIPES)
+
+
+def coloured(request) -> Memory:
+    """Images of 32x32 in CIFAR-10's place: a pattern for each class under noise, so that a little can be learnt."""
+    generator = torch.Generator().manual_seed(len(request.split))
+    labels = torch.arange(160) % 10
+    patterns = torch.rand(10, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    x = patterns[labels].repeat_interleave(8, dim=2).repeat_interleave(8, dim=3)
+    pixels = (255 * (0.6 * x + 0.4 * torch.rand(x.shape, generator=generator))).to(torch.uint8)
+    return Memory(tuple("abcdefghij"), labels, pixels)
+
+
+@pytest.fixture
+def recorded(monkeypatch, tmp_path, tiny, float64, tape):
+    """``recorded(settings)``: a whole run in float64; what it started from, and each step's images and noise."""
+
+    def trained(settings):
+        seen = SimpleNamespace(steps=[], weights=[])
+
+        def opened(*args, **words):
+            seen.run = open_run(*args, **words)
+            seen.run.network.double()
+            seen.run.twin.double()
+            seen.net = copy.deepcopy(seen.run.network)
+            return seen.run
+
+        def learnt(run, x, y, epoch, number):
+            tape.clear()
+            vector = learn(run, x, y, epoch, number)
+            seen.steps.append((epoch, x, y, list(tape)))
+            return vector
+
+        def finished(run, *rest):
+            seen.weights.append({name: value.clone() for name, value in plain.floating(run.network).items()})
+            finish(run, *rest)
+
+        open_run, learn, finish = loop.open_run, loop.learn, loop.finish_epoch
+        monkeypatch.setattr(torchvision_sets, "load_cifar10", coloured)
+        monkeypatch.setattr(loop, "open_run", opened)
+        monkeypatch.setattr(loop, "learn", learnt)
+        monkeypatch.setattr(loop, "finish_epoch", finished)
+        seen.trained = loop.train(settings, out=tmp_path)
+        return seen
+
+    return trained
+
+
+def noise(settings, x: Tensor) -> plain.Draws:
+    """Where evaluations of these images start: noise keyed by seed and position, for attacks of any kind."""
+    source = Noise(settings.seed, tuple(range(len(x))))
+
+    class Keyed(plain.Draws):
+        def _next(self, kind, shape):
+            return getattr(source, kind)("start/0", x)
+
+    return Keyed([])
+
+
+def judged(net, x: Tensor, y: Tensor, eps: float, settings) -> dict[str, float]:
+    """Accuracies in eval mode: as they are, under FGSM and under PGD of eps/4; a sample falls once and for all."""
+    net = copy.deepcopy(net).eval()
+    right = net(x).argmax(1) == y
+    one = plain.fgsm(net, x, y, None, eps, mode="eval").adv
+    net.eval()
+    many = plain.pgd(net, x, y, noise(settings, x), eps, mode="eval", steps=settings.eval_steps).adv
+    net.eval()
+    return {
+        "clean": right.double().mean().item(),
+        "fgsm": (right & (net(one).argmax(1) == y)).double().mean().item(),
+        "pgd": (right & (net(many).argmax(1) == y)).double().mean().item(),
+    }
+
+
+def energies(net, x: Tensor, y: Tensor, eps: float, attack, settings) -> dict[str, float]:
+    """dE(x), dE(x, y) and the share of abnormal ones in eval mode, under the attack of the training."""
+    net = copy.deepcopy(net).eval()
+    adv = attack(net, x, y, noise(settings, x), eps, mode="eval").adv
+    net.eval()
+    with torch.no_grad():
+        f, g = net(x), net(adv)
+    return {
+        "probe_delta_marginal": (plain.marginal(f) - plain.marginal(g)).mean().item(),
+        "probe_delta_joint": (plain.joint(f, y) - plain.joint(g, y)).mean().item(),
+        "probe_abnormal_share": plain.abnormal(f, g, y).double().mean().item(),
+    }
+
+
+@pytest.mark.parametrize("recipe", TOY)
+def test_two_epochs_of_a_recipe_are_those_of_a_plain_loop(recipe, recorded):
+    settings = settings_of(recipe, **TOY[recipe], **SHORT)
+    seen = recorded(settings)
+    net, data, history = seen.net, seen.run.data, seen.trained.history
+    radius = float(Fraction(settings.eps))
+    attack, loss = LOSSES[settings.method]
+    if settings.method != "fgsm":
+        attack = partial(attack, steps=settings.steps)
+    attack = partial(attack, step=float(Fraction(settings.step_size)) / radius)
+    optimizer = plain.OPTIMIZERS[settings.optimizer](net.parameters(), settings.momentum, settings.weight_decay)
+    training = plain.Training(
+        net, partial(attack, mode=settings.attack_mode), partial(loss, **beta(settings)), optimizer
+    )
+    per_epoch = len(data.train) // settings.batch_size
+    assert len(seen.steps) == 2 * per_epoch >= 4
+    losses, best = [], []
+    for number, (epoch, x, y, tape) in enumerate(seen.steps):
+        assert epoch == number // per_epoch
+        factor, momentum = plain.rate(
+            settings.schedule, number, 2 * per_epoch, settings.peak, settings.milestones
+        )
+        optimizer.mu = optimizer.mu if momentum is None else momentum
+        grown = min(1.0, (number + 1) / per_epoch / settings.eps_ramp) if settings.eps_ramp else 1.0
+        step = training.step(x, y, plain.Draws(tape), radius * grown, settings.lr * factor)
+        losses.append(step.loss.item())
+        if (number + 1) % per_epoch:
+            continue
+        row = history.iloc[epoch]
+        for name, value in plain.floating(net).items():
+            torch.testing.assert_close(seen.weights[epoch][name], value, rtol=1e-6, atol=1e-8, msg=name)
+        assert row["loss"] == pytest.approx(sum(losses[-per_epoch:]) / per_epoch, rel=1e-6)
+        assert row["lr"] == pytest.approx(settings.lr * factor, rel=1e-9)
+        for split, images in (("val", data.val), ("test", data.test), ("train", data.probe)):
+            if len(images):
+                found = {name: row[f"{split}_{name}"] for name in ("clean", "fgsm", "pgd")}
+                assert found == pytest.approx(judged(net, images.x, images.labels, radius, settings)), split
+        probed = energies(net, data.probe.x, data.probe.labels, radius, attack, settings)
+        assert {name: row[name] for name in probed} == pytest.approx(probed, rel=1e-5, abs=1e-8)
+        best.append(row["val_pgd"] if len(data.val) else row["train_pgd"])
+    chosen = 1 if best[0] >= best[1] else 2
+    assert seen.trained.best == chosen
+    for name, epoch in (("last", 2), ("best", chosen)):
+        saved = load_file(seen.trained.folder / f"{name}.safetensors")
+        for weight, value in seen.weights[epoch - 1].items():
+            if not weight.startswith("normalize."):
+                torch.testing.assert_close(saved[weight.removeprefix("model.")], value, rtol=0, atol=0)
+
+
+def beta(settings) -> dict[str, float]:
+    return {} if settings.beta is None else {"beta": settings.beta}
