@@ -247,7 +247,9 @@ def test_chosen_labels_are_renumbered_and_the_first_of_each_taken():
     data, source = loaded(classes=(7, 1), per_class=5, val_fraction=0.0, batch_size=4), loaded(per_class=60)
     assert data.classes == ("7", "1") and sorted(data.train.labels.tolist()) == [0] * 5 + [1] * 5
     assert set(data.test.labels.tolist()) == {0, 1}
-    every = dict(zip(rows_of(source.train) + rows_of(source.val), [*source.train.labels, *source.val.labels], strict=True))
+    every = dict(
+        zip(rows_of(source.train) + rows_of(source.val), [*source.train.labels, *source.val.labels], strict=True)
+    )
     assert all(every[row] == (7, 1)[label] for row, label in zip(rows_of(data.train), data.train.labels, strict=True))
     more = loaded(classes=(7, 1), per_class=9, val_fraction=0.0, batch_size=4)
     assert set(rows_of(data.train)) < set(rows_of(more.train))

@@ -26,15 +26,17 @@ LOSSES = {
     "pgd": (plain.pgd, plain.adversarial_loss),
     "weat-adv": (plain.trades_attack, plain.weat_adv_loss),
 }
+DEEP = {"width": 2, "per_class": 3, "batch_size": 10, "eval_samples": 8}
+FLAT = {"per_class": 8, "batch_size": 12, "eval_samples": 12}
 TOY = {
-    "digits": {"per_class": 8, "batch_size": 16},
-    "co": {"width": 2, "per_class": 4, "batch_size": 12},
-    "co-small": {"per_class": 12, "batch_size": 16},
-    "ro": {"width": 2, "per_class": 4, "batch_size": 12},
-    "ro-small": {"per_class": 12, "batch_size": 16},
-    "weat": {"width": 2, "per_class": 4, "batch_size": 12},
+    "digits": FLAT,
+    "co": DEEP,
+    "co-small": {**FLAT, "eval_steps": 2, "eval_restarts": 3, "eval_step": "0.06"},
+    "ro": DEEP,
+    "ro-small": FLAT,
+    "weat": {**DEEP, "batch_size": 9},
 }
-SHORT = {"epochs": 2, "eval_samples": 12, "eval_steps": 3}
+SHORT = {"epochs": 2, "eval_steps": 3, "final_steps": 0}  # the judgement at the end has tests of its own
 
 
 def test_every_recipe_is_here():
@@ -86,36 +88,42 @@ def recorded(monkeypatch, tmp_path, tiny, float64, tape):
     return trained
 
 
-def noise(settings, x: Tensor) -> plain.Draws:
-    """Where evaluations of these images start: noise keyed by seed and position, for attacks of any kind."""
-    source = Noise(settings.seed, tuple(range(len(x))))
+class Keyed(plain.Draws):
+    """Where evaluations of these images start: noise keyed by seed and position, another for each restart."""
 
-    class Keyed(plain.Draws):
-        def _next(self, kind, shape):
-            return getattr(source, kind)("start/0", x)
+    def __init__(self, settings, x: Tensor, restart: int = 0) -> None:
+        self.x, self.restart = x, restart
+        self.source = Noise(settings.seed, tuple(range(len(x))))
 
-    return Keyed([])
+    def _next(self, kind, shape):
+        return getattr(self.source, kind)(f"start/{self.restart}", self.x)
 
 
 def judged(net, x: Tensor, y: Tensor, eps: float, settings) -> dict[str, float]:
-    """Accuracies in eval mode: as they are, under FGSM and under PGD of eps/4; a sample falls once and for all."""
-    net = copy.deepcopy(net).eval()
-    right = net(x).argmax(1) == y
-    one = plain.fgsm(net, x, y, None, eps, mode="eval").adv
-    net.eval()
-    many = plain.pgd(net, x, y, noise(settings, x), eps, mode="eval", steps=settings.eval_steps).adv
-    net.eval()
-    return {
-        "clean": right.double().mean().item(),
-        "fgsm": (right & (net(one).argmax(1) == y)).double().mean().item(),
-        "pgd": (right & (net(many).argmax(1) == y)).double().mean().item(),
-    }
+    """Accuracies in eval mode: as they are, under FGSM and under PGD of eps/4; a sample falls once and for all, of
+    several restarts in any."""
+    net = copy.deepcopy(net)
+    step = float(Fraction(settings.eval_step)) / eps if settings.eval_step else 0.25
+
+    def right(images: Tensor) -> Tensor:
+        return net.eval()(images).argmax(1) == y
+
+    def pgd(restart: int) -> Tensor:
+        draws = Keyed(settings, x, restart)
+        return plain.pgd(net, x, y, draws, eps, mode="eval", steps=settings.eval_steps, step=step).adv
+
+    clean = right(x)
+    standing = clean & right(plain.fgsm(net, x, y, None, eps, mode="eval").adv)
+    robust = clean
+    for restart in range(settings.eval_restarts):
+        robust = robust & right(pgd(restart))
+    return {name: kept.double().mean().item() for name, kept in (("clean", clean), ("fgsm", standing), ("pgd", robust))}
 
 
 def energies(net, x: Tensor, y: Tensor, eps: float, attack, settings) -> dict[str, float]:
     """dE(x), dE(x, y) and the share of abnormal ones in eval mode, under the attack of the training."""
     net = copy.deepcopy(net).eval()
-    adv = attack(net, x, y, noise(settings, x), eps, mode="eval").adv
+    adv = attack(net, x, y, Keyed(settings, x), eps, mode="eval").adv
     net.eval()
     with torch.no_grad():
         f, g = net(x), net(adv)
@@ -128,7 +136,7 @@ def energies(net, x: Tensor, y: Tensor, eps: float, attack, settings) -> dict[st
 
 @pytest.mark.parametrize("recipe", TOY)
 def test_two_epochs_of_a_recipe_are_those_of_a_plain_loop(recipe, recorded):
-    settings = settings_of(recipe, **TOY[recipe], **SHORT)
+    settings = settings_of(recipe, **{**SHORT, **TOY[recipe]})
     seen = recorded(settings)
     net, data, history = seen.net, seen.run.data, seen.trained.history
     radius = float(Fraction(settings.eps))
@@ -145,9 +153,7 @@ def test_two_epochs_of_a_recipe_are_those_of_a_plain_loop(recipe, recorded):
     losses, best = [], []
     for number, (epoch, x, y, tape) in enumerate(seen.steps):
         assert epoch == number // per_epoch
-        factor, momentum = plain.rate(
-            settings.schedule, number, 2 * per_epoch, settings.peak, settings.milestones
-        )
+        factor, momentum = plain.rate(settings.schedule, number, 2 * per_epoch, settings.peak, settings.milestones)
         optimizer.mu = optimizer.mu if momentum is None else momentum
         grown = min(1.0, (number + 1) / per_epoch / settings.eps_ramp) if settings.eps_ramp else 1.0
         step = training.step(x, y, plain.Draws(tape), radius * grown, settings.lr * factor)

@@ -104,7 +104,6 @@ def test_a_regulariser_is_its_papers(name, trainee, tape):
         assert any(0 < count < 16 for count in abnormal_counts(steps))
 
 
-OTHER_MODE = {"train": "eval", "eval": "train"}
 L2 = {"norm": "l2", "eps": "1.5"}
 SETTINGS = {
     "eps": lambda: case_of("pgd", {"eps": "0.07"}, 0.07),
@@ -221,7 +220,9 @@ DER = {
     "mean": lambda: der_case(own={"der_mean": "selected"}, mean="selected"),
     "unit": lambda: der_case(own={"der_unit": "spread", "der_gamma": 0.2}, unit="spread", gamma=0.2),
     "start": lambda: der_case("rs-fgsm", {"der_start": "start"}, x="start"),
-    "start of n-fgsm": lambda: der_case("n-fgsm", {"der_start": "start", "der_on": "all"}, x="start", on="all", gamma=0.1),
+    "start of n-fgsm": lambda: der_case(
+        "n-fgsm", {"der_start": "start", "der_on": "all"}, x="start", on="all", gamma=0.1
+    ),
     "clean start": lambda: der_case("rs-fgsm"),
     "stop_gradient clean": lambda: der_case(own={"der_stop_gradient": "clean"}, stop="clean"),
     "stop_gradient adv": lambda: der_case(own={"der_stop_gradient": "adv"}, stop="adv"),

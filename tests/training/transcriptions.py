@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 
 class Draws:
-    """Random numbers handed on, in the order in which they were drawn: pairs ("uniform" in (-1, 1) or "normal", values)."""
+    """Random numbers handed on in the order of their draws: pairs of "uniform", in (-1, 1), or "normal", and values."""
 
     def __init__(self, tape):
         self.tape = list(tape)
@@ -429,8 +429,8 @@ class Step:
 
 
 class Training:
-    """Steps of one network. attack, loss: functions above; regs: (function, weight or ``Switched``); awp: gamma of arXiv
-    2004.05884; ema: decay; free: delta is carried over, and moved with the gradient of the loss (arXiv 1904.12843)."""
+    """Steps of one network. attack, loss: functions above; regs: (function, weight or ``Switched``); awp: gamma of
+    arXiv 2004.05884; ema: decay; free: delta is carried over and moved with the loss's gradient (arXiv 1904.12843)."""
 
     def __init__(self, net, attack, loss, optimizer, regs=(), awp=0.0, ema=0.0, free=False, norm="linf"):
         self.net, self.attack, self.loss, self.regs, self.awp = net, attack, loss, regs, awp
