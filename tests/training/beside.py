@@ -14,6 +14,8 @@ from energylens.training.history import MEASURES
 from energylens.training.run import Run
 from energylens.training.step import Step
 
+ADAMW = partial(plain.OPTIMIZERS["adamw"], momentum=0.9, weight_decay=1e-4)  # the trainer's defaults
+ONECYCLE = partial(plain.rate, "onecycle", total=10, peak=0.3, milestones=())
 CLOSE = {"rtol": 1e-7, "atol": 1e-9}  # of float64
 
 
@@ -48,8 +50,8 @@ class Case:
     loss: Any = plain.adversarial_loss
     eps: Any = 0.2
     regs: tuple[tuple[Any, Any], ...] = ()
-    optimizer: Any = partial(plain.OPTIMIZERS["adamw"], momentum=0.9, weight_decay=1e-4)
-    schedule: Any = partial(plain.rate, "onecycle", total=10, peak=0.3, milestones=())
+    optimizer: Any = ADAMW
+    schedule: Any = ONECYCLE
     lr: float = 2e-3
     steps: int = 3
     replays: int = 1

@@ -21,8 +21,8 @@ from energylens.training.step import Step
 
 
 def tiny_net(num_classes: int, in_channels: int, width: int) -> nn.Module:
-    """Two convolutions with batch norm and smooth activations: no kink on which rounding could decide, and no bias before
-    batch norm, whose gradient is rounding alone and is blown up by Adam."""
+    """Two convolutions with batch norm and smooth activations: no kink on which rounding could decide, and no bias
+    before batch norm, whose gradient is rounding alone and is blown up by Adam."""
     return nn.Sequential(
         nn.Conv2d(in_channels, width, 3, stride=2, padding=1, bias=False),
         nn.BatchNorm2d(width),

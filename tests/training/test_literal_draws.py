@@ -2,6 +2,7 @@
 and who is held back for validation. All of it measured."""
 
 import math
+from itertools import chain, combinations
 
 import pytest
 import torch
@@ -154,19 +155,15 @@ def test_an_epoch_sees_each_image_once_in_an_order_of_its_own():
     assert first == again
     for epoch in (first, second, other):
         assert [len(batch) for batch in epoch] == [30] * 11
-        assert sorted(sum(epoch, [])) == list(range(330))
-    flat = [sum(epoch, []) for epoch in (first, second, other, [list(range(330))])]
-    assert all(sum(a == b for a, b in zip(one, two, strict=True)) < 12 for one, two in pairs(flat))
+        assert sorted(chain(*epoch)) == list(range(330))
+    flat = [list(chain(*epoch)) for epoch in (first, second, other, [list(range(330))])]
+    assert all(sum(a == b for a, b in zip(*two, strict=True)) < 12 for two in combinations(flat, 2))
     assert torch.tensor(first[0]).double().mean().item() == pytest.approx(165, abs=60)  # of all, not of the first
-
-
-def pairs(items):
-    return [(a, b) for i, a in enumerate(items) for b in items[:i]]
 
 
 def test_what_does_not_fill_a_batch_is_left_to_the_next_shuffle():
     settings = settings_of(augment="none", batch_size=100)
-    epochs = [sum(order(settings, epoch), []) for epoch in range(12)]
+    epochs = [list(chain(*order(settings, epoch))) for epoch in range(12)]
     assert all(len(epoch) == len(set(epoch)) == 300 for epoch in epochs)
     assert set().union(*epochs) == set(range(330))
 
