@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 from energylens.attacks.ascent import Ascent, ascend
 from energylens.attacks.autoattack import Package, run_package
@@ -180,3 +181,14 @@ def find_row(name: str) -> AttackRow:
     close = difflib.get_close_matches(name.lower(), known, n=3)
     hint = f"did you mean {' or '.join(close)}? " if close else ""
     raise InputError(f"unknown attack {name!r}: {hint}the attacks are {', '.join(row.name for row in ATTACKS)}")
+
+
+def ascent_of(name: str, **own: Any) -> Ascent:
+    """The settings of this row, one that ``ascend`` runs, with one's own in their place; eps is nan until it is given.
+
+    >>> ascent_of("rs-fgsm", eps=0.1).step
+    0.125
+    """
+    defaults = find_row(name).defaults
+    assert isinstance(defaults, Ascent)
+    return replace(defaults, **own)

@@ -14,6 +14,7 @@ from energylens.attacks.frozen import frozen
 from energylens.attacks.noise import Noise
 from energylens.attacks.precision import widest_float
 from energylens.attacks.radius import parse_radius
+from energylens.attacks.registry import ascent_of
 from energylens.energy import abnormal, joint_energy, marginal_energy
 from energylens.training.attacker import training_ascent
 from energylens.training.data import Images, TrainingData
@@ -42,20 +43,12 @@ class Share:
 def judges(settings: TrainSettings) -> dict[str, Ascent]:
     """The attacks that accuracies are told under: FGSM (eps, no start noise) and PGD (eval_steps of eval_step, eps/4 by
     default, eval_restarts times)."""
-    radius, norm = settings.radius, settings.norm
+    fixed: dict[str, Any] = {"eps": settings.radius, "norm": settings.norm}
     step = None if settings.eval_step is None else parse_radius(settings.eval_step, "eval-step")
     return {
-        "clean": Ascent(radius, norm, steps=0),
-        "fgsm": Ascent(radius, norm),
-        "pgd": Ascent(
-            radius,
-            norm,
-            steps=settings.eval_steps,
-            start="uniform",
-            relative_step=0.25,
-            step_size=step,
-            restarts=settings.eval_restarts,
-        ),
+        "clean": Ascent(**fixed, steps=0),
+        "fgsm": ascent_of("fgsm", **fixed),
+        "pgd": ascent_of("pgd", **fixed, steps=settings.eval_steps, step_size=step, restarts=settings.eval_restarts),
     }
 
 

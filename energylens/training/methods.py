@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from energylens.attacks.ascent import Ascent
-from energylens.attacks.registry import find_row
+from energylens.attacks.registry import ascent_of
 from energylens.energy import cross_entropy, kl_divergence, marginal_energy
 from energylens.training.step import Step
 
@@ -108,26 +107,19 @@ class Method:
     steppable: bool = False
 
 
-def _attack(name: str, **own: Any) -> Ascent:
-    """The evaluation attack of this name with settings of training's own; its eps is filled in by a run."""
-    defaults = find_row(name).defaults
-    assert isinstance(defaults, Ascent)
-    return replace(defaults, **own)
-
-
-_KL = _attack("trades", steps=10)
+_KL = ascent_of("trades", steps=10)
 
 METHODS: dict[str, Method] = {
     "standard": Method(natural, Ascent(math.nan, steps=0), "no attack", adversarial=False),
-    "fgsm": Method(adversarial, _attack("fgsm"), "arXiv 1412.6572"),
-    "rs-fgsm": Method(adversarial, _attack("rs-fgsm"), "arXiv 2001.03994"),
-    "n-fgsm": Method(adversarial, _attack("n-fgsm"), "arXiv 2202.01181"),
-    "free": Method(adversarial, _attack("fgsm"), "arXiv 1904.12843", replays=8),
-    "pgd": Method(adversarial, _attack("pgd", steps=10), "arXiv 1706.06083; 2002.11569", steppable=True),
+    "fgsm": Method(adversarial, ascent_of("fgsm"), "arXiv 1412.6572"),
+    "rs-fgsm": Method(adversarial, ascent_of("rs-fgsm"), "arXiv 2001.03994"),
+    "n-fgsm": Method(adversarial, ascent_of("n-fgsm"), "arXiv 2202.01181"),
+    "free": Method(adversarial, ascent_of("fgsm"), "arXiv 1904.12843", replays=8),
+    "pgd": Method(adversarial, ascent_of("pgd", steps=10), "arXiv 1706.06083; 2002.11569", steppable=True),
     "trades": Method(trades, _KL, "arXiv 1901.08573", "eval", beta=6.0, steppable=True),
     "mart": Method(
         mart,
-        _attack("trades", steps=10, loss="ce"),  # from TRADES' start, up the cross-entropy
+        ascent_of("trades", steps=10, loss="ce"),  # from TRADES' start, up the cross-entropy
         "openreview rklOg6EFwS",
         "eval",
         beta=5.0,
