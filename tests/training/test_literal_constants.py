@@ -2,9 +2,13 @@
 is the best."""
 
 import pytest
+import torch
+from torch import nn
 
 from energylens.training import loop
 from energylens.training.attacker import training_ascent
+from energylens.training.data import Images
+from energylens.training.evaluation import Share, count_correct
 from energylens.training.recipes import settings_of
 from energylens.training.regularizers import REGULARIZERS, aaer_weights
 
@@ -152,3 +156,19 @@ def test_the_best_of_equal_epochs_is_the_first(trainee, monkeypatch, tmp_path):
     monkeypatch.setattr(loop, "open_run", lambda *args, **words: run)
     monkeypatch.setattr(loop, "accuracies", lambda *args: dict.fromkeys(names, 0.5))
     assert loop.train(run.settings, out=tmp_path).best == 1
+
+
+class Bowl(nn.Module):
+    """Wrong about grey images of class 0, right about what FGSM makes of them: it steps over to the other side."""
+
+    def forward(self, x):
+        away = (x.flatten(1).mean(dim=1) - 0.5) / 0.2
+        own = 2 * away.square() - 1 + 0.01 * away
+        return torch.stack([own, torch.zeros_like(own)], dim=1)
+
+
+def test_a_sample_that_is_wrong_as_it_is_counts_as_fallen_under_the_attacks():
+    settings, x = settings_of("digits", eps="0.2", method="fgsm"), torch.full((4, 1, 1, 1), 0.5)
+    assert Bowl()(x + 0.2).argmax(dim=1).tolist() == [0] * 4
+    grey = Images((2 * x).to(torch.uint8), torch.zeros(4, dtype=torch.int64), 2)
+    assert count_correct(Bowl(), grey, settings, Share()).tolist() == [0, 0, 0]

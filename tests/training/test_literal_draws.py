@@ -269,3 +269,11 @@ def test_eps_grows_in_a_straight_line(ramp, trainee):
     run = trainee(eps="0.2", eps_ramp=ramp).run
     for progress in (0.1, 0.4, 1.0, 5.0):
         assert run.eps(progress) == pytest.approx(0.2 * (min(1.0, progress / ramp) if ramp else 1.0))
+
+
+@pytest.mark.parametrize("method", ["standard", "free", "fgsm"])
+def test_every_epoch_begins_in_train_mode(method, trainee):
+    run = trainee(method=method).run
+    run.network.eval()
+    next(run.epochs_left())
+    assert all(module.training for module in run.network.modules())

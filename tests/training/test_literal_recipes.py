@@ -153,7 +153,7 @@ def test_two_epochs_of_a_recipe_are_those_of_a_plain_loop(recipe, own, recorded)
     )
     per_epoch = len(data.train) // settings.batch_size
     assert len(seen.steps) == 2 * per_epoch >= 4
-    losses, best, kept = [], [], []
+    losses, right, measured, best, kept = [], [], [], [], []
     for number, (epoch, x, y, tape) in enumerate(seen.steps):
         assert epoch == number // per_epoch
         factor, momentum = plain.rate(settings.schedule, number, 2 * per_epoch, settings.peak, settings.milestones)
@@ -161,6 +161,10 @@ def test_two_epochs_of_a_recipe_are_those_of_a_plain_loop(recipe, own, recorded)
         grown = min(1.0, (number + 1) / per_epoch / settings.eps_ramp) if settings.eps_ramp else 1.0
         step = training.step(x, y, plain.Draws(tape), radius * grown, settings.lr * factor)
         losses.append(step.loss.item())
+        adv = step.at["adv"].detach()
+        right.append((adv.argmax(1) == y).double().mean().item())
+        if settings.method != "pgd" or number % per_epoch % settings.measure_every == 0:
+            measured.append((plain.marginal(adv).mean().item(), plain.joint(adv, y).mean().item()))
         if (number + 1) % per_epoch:
             continue
         row, judge = history.iloc[epoch], copy.deepcopy(net)
@@ -169,6 +173,12 @@ def test_two_epochs_of_a_recipe_are_those_of_a_plain_loop(recipe, own, recorded)
         for name, value in plain.floating(net).items():
             torch.testing.assert_close(seen.weights[epoch][name], value, rtol=1e-6, atol=1e-8, msg=name)
         assert row["loss"] == pytest.approx(sum(losses[-per_epoch:]) / per_epoch, rel=1e-6)
+        assert row["train_adv_accuracy"] == pytest.approx(sum(right[-per_epoch:]) / per_epoch)
+        means = [sum(values) / len(measured) for values in zip(*measured, strict=True)]
+        assert [row["marginal_adv"], row["joint_adv"]] == pytest.approx(means, rel=1e-6)
+        measured.clear()
+        for energy in ("marginal", "joint"):  # natural minus adversarial
+            assert row[f"delta_{energy}"] == pytest.approx(row[f"{energy}_clean"] - row[f"{energy}_adv"], rel=1e-6)
         assert row["lr"] == pytest.approx(settings.lr * factor, rel=1e-9)
         for split, images in (("val", data.val), ("test", data.test), ("train", data.probe)):
             if len(images):
