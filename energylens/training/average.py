@@ -18,7 +18,7 @@ class MovingAverage(AveragedModel):
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
-        super().__init__(network, use_buffers=True)
+        super().__init__(network)
         self.decay = decay
         self._begun = False
 
