@@ -24,7 +24,7 @@ from energylens.errors import InputError, RunError
 from energylens.generation.generated import Generated, export, measure
 from energylens.generation.sampler import sample
 from energylens.generation.settings import GenerationSettings
-from energylens.generation.starts import Material, check_starts, draw_starts
+from energylens.generation.starts import STARTS, Material, check_starts, draw_starts
 from energylens.generation.training_images import nearest, reference_energies
 from energylens.identity import Witness, checked, own_folder, own_identity, spread
 from energylens.manifest import shared_identity, software
@@ -165,7 +165,9 @@ def _manifest(
     module: nn.Module, card: ModelCard, train: Samples, settings: GenerationSettings, labels: Tensor, seed: int
 ) -> dict[str, Any]:
     """What the images are of; its ``identity`` is all that they depend on."""
-    own = {"settings": settings.told(), "classes": labels.tolist()}
+    own: dict[str, Any] = {"settings": settings.told(), "classes": labels.tolist()}
+    if (revision := STARTS[settings.start].revision) > 1:  # the first one was not told
+        own["revision"] = revision
     return {
         "identity": {**shared_identity(module, train, seed), "generation": own},
         "model": asdict(card),
@@ -250,7 +252,7 @@ class _Maker:
         y = self.labels[torch.tensor(indices) % len(self.labels)].to(device_of(material.model))
         start = draw_starts(material, y, noise)
         chain = sample(self.network, start, y, material.settings, noise, self.reference[y])
-        return measure(indices, y, chain, nearest(chain.images, material.train)), chain.images
+        return measure(indices, y, chain, nearest(chain.images, material.train, material.resident)), chain.images
 
 
 def _fill(store: Store, make: _Maker, indices: Sequence[int], size: int, listener: Listener | None) -> None:

@@ -298,7 +298,8 @@ def _described(pictures: Pictures) -> dict[str, Any]:
     identity, name = pictures.manifest["identity"], model_title(pictures.manifest["model"])
     weights = identity["model"][:8]
     own = identity["generation"]
-    return {**own["settings"], "classes": own["classes"], "model": name, "weights": weights, "n": len(pictures)}
+    about = {"classes": own["classes"], "model": name, "weights": weights, "n": len(pictures)}
+    return {**own["settings"], "revision": own.get("revision", 1), **about}
 
 
 def _label(own: Mapping[str, Any], every: Sequence[Mapping[str, Any]]) -> str:

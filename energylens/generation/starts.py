@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from energylens.attacks.noise import Noise
 from energylens.data import Samples
 from energylens.errors import InputError
-from energylens.generation.components import Components, principal_components, whole_gaussian
+from energylens.generation.components import Components, components_of_each, principal_components, whole_gaussian
 from energylens.generation.penultimate import penultimate
 from energylens.subject import device_of
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 FEATURES = ("pixels", "penultimate")  # what neighbours are near in
 BATCH = 500  # training images at once
+HELD = 2**28  # numbers of training images that stay on the device, 1 GiB: all of CIFAR-10
 
 _KEPT: dict[tuple[str, ...], Components] = {}  # of this process: what was decomposed once
 _SEEN: dict[tuple[str, ...], Tensor] = {}  # and what a model made of the images of a class
@@ -42,9 +43,19 @@ class Material:
         """The training images' digest, as it was when it was first asked for."""
         return self.train.digest
 
+    @cached_property
+    def resident(self) -> Tensor | None:
+        """All training images, flattened, (n, D), uploaded once to the model's device; None where they are more than
+        HELD and are read and uploaded by the class and the block."""
+        if len(self.train) * torch.Size(self.train.image_shape).numel() > HELD:
+            return None
+        return self.train.images.flatten(1).to(device_of(self.model))
+
     def images(self, label: int) -> Tensor:
         """The class's training images, flattened, (n, D), on the model's device."""
         members = (self.train.labels == label).nonzero().flatten()
+        if self.resident is not None:
+            return self.resident[members.to(self.resident.device)]
         return self.train.subset(members).images.flatten(1).to(device_of(self.model))
 
     def near_in(self, label: int, images: Tensor) -> Tensor:
@@ -76,12 +87,14 @@ Draw = Callable[[Material, int, Noise, int], Tensor]  # (material, label, noise 
 
 @dataclass(frozen=True)
 class Start:
-    """One row: the draw, and which settings it heeds."""
+    """One row: the draw, and which settings it heeds. revision: goes up when the draw changes, so that images made
+    before are not taken for its own."""
 
     draw: Draw
     spreads: bool = True
     retains: bool = False
     local: bool = False
+    revision: int = 1
 
 
 def uniform(material: Material, label: int, noise: Noise, size: int) -> Tensor:
@@ -108,13 +121,26 @@ def local_pca(material: Material, label: int, noise: Noise, size: int) -> Tensor
     images, settings = material.images(label), material.settings
     compared = material.near_in(label, images)
     anchors = noise.integers("anchor", len(images), torch.empty(len(noise.indices), dtype=torch.int64))
-    starts = []
-    for row, anchor in enumerate(anchors.tolist()):
-        distances = (compared - compared[anchor]).norm(dim=1)
-        near = distances.topk(settings.neighbours, largest=False).indices
-        components = principal_components(images[near], settings.retained)
-        starts.append(_drawn(components, noise.take(torch.tensor([row])), settings.spread))
+    near = torch.stack([nearest_of(compared, anchor, settings.neighbours) for anchor in anchors.tolist()])
+    # as many coefficients as there are directions, retained or not, so that a sample's are the same either way
+    alpha = settings.spread * noise.normal("start", images.new_empty(len(near), min(settings.neighbours, size)))
+    starts, done = [], 0
+    for components in components_of_each(images[near], settings.retained):
+        starts.append(components.draw(alpha[done : done + len(components.mean)]))
+        done += len(components.mean)
     return torch.cat(starts)
+
+
+def nearest_of(compared: Tensor, anchor: int, count: int) -> Tensor:
+    """The positions, ascending, of the images nearest to one of them, which is among them.
+
+    compared: (n, F). Distances are summed in float64 and the earlier of two equal ones counts as nearer, so that every
+    device finds the same.
+    """
+    away = compared - compared[anchor]
+    exact = torch.float32 if away.device.type == "mps" else torch.float64
+    distances = torch.linalg.vector_norm(away, dim=1, dtype=exact)
+    return distances.argsort(stable=True)[:count].sort().values
 
 
 def _drawn(components: Components, noise: Noise, spread: float) -> Tensor:
@@ -125,8 +151,8 @@ def _drawn(components: Components, noise: Noise, spread: float) -> Tensor:
 STARTS: dict[str, Start] = {
     "noise": Start(uniform, spreads=False),
     "gaussian": Start(gaussian),
-    "pca": Start(pca, retains=True),
-    "local-pca": Start(local_pca, retains=True, local=True),
+    "pca": Start(pca, retains=True, revision=2),
+    "local-pca": Start(local_pca, retains=True, local=True, revision=2),
 }
 
 

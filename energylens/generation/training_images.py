@@ -38,16 +38,17 @@ def _mean_loss(model: nn.Module, samples: Samples, loss: str) -> float:
     return total / len(samples)
 
 
-def nearest(images: Tensor, train: Samples) -> tuple[Tensor, Tensor]:
+def nearest(images: Tensor, train: Samples, resident: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The index in its split of the training image nearest to each image, (N,), and its L2 distance, (N,).
 
-    images: (N, C, H, W) in [0, 1]. A guard against memorisation: zero is a copy.
+    images: (N, C, H, W) in [0, 1]. resident: the training images, (n, D), where they are on the device already. A guard
+    against memorisation: zero is a copy.
     """
     flat = images.flatten(1)
     best = flat.new_full((len(flat),), torch.inf)
     found = torch.zeros(len(flat), dtype=torch.int64, device=flat.device)
     for at in range(0, len(train), BATCH):
-        others = train.batch(at, at + BATCH)[0].flatten(1).to(flat)
+        others = train.batch(at, at + BATCH)[0].flatten(1).to(flat) if resident is None else resident[at : at + BATCH]
         position = torch.cdist(flat, others).argmin(dim=1)  # quick, but it rounds away what tells a copy
         distance = (flat - others[position]).norm(dim=1)
         nearer = distance < best

@@ -1,11 +1,13 @@
 """Starts have the mean, the covariance and the neighbours that they should."""
 
+import json
+
 import pytest
 import torch
 
 import energylens as el
 from energylens.attacks.noise import Noise
-from energylens.generation import components
+from energylens.generation import components, starts
 from energylens.generation.components import principal_components, whole_gaussian
 from energylens.generation.penultimate import penultimate
 from energylens.generation.settings import GenerationSettings
@@ -149,3 +151,90 @@ def test_what_a_class_is_too_small_for_is_said(settings, message, train):
 def test_settings_that_cannot_be_run_are_refused(settings, message):
     with pytest.raises(el.InputError, match=message):
         GenerationSettings(**settings)
+
+
+def canonical(scaled):
+    """Whether the largest entry of every direction is positive."""
+    return bool((scaled.gather(1, scaled.abs().argmax(dim=1, keepdim=True)) > 0).all())
+
+
+@pytest.mark.parametrize("exact", [1024, 10])
+def test_the_order_of_the_images_turns_no_component(exact, threes, monkeypatch):
+    """By the whole decomposition and by its leading part. Before signs were fixed a start moved by .73."""
+    monkeypatch.setattr(components, "EXACT", exact)
+    monkeypatch.setattr(components, "LEADING", 8)
+    alpha = torch.randn(64, generator=torch.Generator().manual_seed(1))
+    ordered = principal_components(threes, 8)
+    assert canonical(ordered.scaled)
+    for seed in range(5):
+        shuffled = threes[torch.randperm(len(threes), generator=torch.Generator().manual_seed(seed))]
+        found = principal_components(shuffled, 8)
+        torch.testing.assert_close(found.scaled, ordered.scaled, atol=1e-6, rtol=0)
+        torch.testing.assert_close(found.draw(alpha[:8]), ordered.draw(alpha[:8]), atol=1e-6, rtol=0)
+
+
+def test_float64_images_have_the_same_components(threes):
+    found = principal_components(threes.double(), 0.95)
+    assert found.scaled.dtype == torch.float64
+    torch.testing.assert_close(found.scaled.float(), principal_components(threes, 0.95).scaled, atol=1e-6, rtol=0)
+
+
+def test_where_two_entries_are_equally_large_the_first_is_positive():
+    """Whichever rounding makes the larger."""
+    tied = torch.tensor([[0.1, -1, 0.3, 1], [0.2, 1, 0, -1]], dtype=torch.float64)
+    for nudge in (-1e-12, 0, 1e-12):
+        nudged = tied + nudge * torch.tensor([0, 1.0, 0, 0])
+        assert components._signed(nudged)[:, 1].tolist() == pytest.approx([1, 1])
+        assert components._signed(-nudged)[:, 1].tolist() == pytest.approx([1, 1])
+
+
+@pytest.mark.parametrize("retained", [0.5, 0.95, 1.0, 3])
+def test_batched_decompositions_are_those_of_each_group(retained, threes, monkeypatch):
+    groups = torch.stack([threes[at : at + 20] for at in range(0, 100, 20)])
+    monkeypatch.setattr(components, "AT_ONCE", 2 * groups[0].numel())  # two at a time, and one
+    found = list(components.components_of_each(groups, retained))
+    assert [len(part.mean) for part in found] == [2, 2, 1]
+    means, scaled = torch.cat([part.mean for part in found]), torch.cat([part.scaled for part in found])
+    alpha = torch.randn(5, 20, generator=torch.Generator().manual_seed(0))
+    drawn = torch.cat([part.draw(alpha[2 * at : 2 * at + len(part.mean)]) for at, part in enumerate(found)])
+    for row, group in enumerate(groups):
+        alone = principal_components(group, retained)
+        kept = len(alone.scaled)
+        torch.testing.assert_close(means[row], alone.mean)
+        torch.testing.assert_close(scaled[row, :kept], alone.scaled, atol=1e-6, rtol=0)
+        assert not scaled[row, kept:].any()
+        torch.testing.assert_close(drawn[row], alone.draw(alpha[row, :kept]), atol=1e-5, rtol=0)
+    (shuffled,) = components.components_of_each(groups[:1].flip(1), retained)
+    torch.testing.assert_close(shuffled.draw(alpha[:1]), drawn[:1], atol=1e-6, rtol=0)  # another order of neighbours
+
+
+def test_equally_near_neighbours_are_taken_in_their_order():
+    line = torch.tensor([[0.0], [2.0], [1.0], [3.0], [1.0], [-1.0]])
+    assert starts.nearest_of(line, 2, 2).tolist() == [2, 4]  # its own place, its copy
+    assert starts.nearest_of(line, 2, 3).tolist() == [0, 2, 4]  # 0 is as far as 2, and comes first
+    assert starts.nearest_of(line, 0, 3).tolist() == [0, 2, 4]  # 1, 1 before -1
+
+
+@pytest.mark.parametrize("held", [0, 2**28])
+def test_training_images_are_uploaded_once_where_they_fit_and_the_images_are_the_same(held, robust, train, monkeypatch):
+    expected = el.generate(robust, n=6, start="local-pca", steps=1).images
+    monkeypatch.setattr(starts, "HELD", held)
+    read = []
+    original = type(train).images.fget
+    monkeypatch.setattr(type(train), "images", property(lambda self: read.append(len(self)) or original(self)))
+    material = Material(robust, train, GenerationSettings(start="local-pca"))
+    for _ in range(3):
+        draw_starts(material, torch.tensor([LABEL, 5]), Noise(0, (0, 1)))
+    assert len(read) == (1 if held else 6)
+    assert torch.equal(el.generate(robust, n=6, start="local-pca", steps=1).images, expected)
+
+
+def test_starts_of_an_earlier_draw_are_not_gone_on_with(robust, tmp_path):
+    """A folder tells the revision of its start; those whose draw never changed keep their folders."""
+    told = {}
+    for start in STARTS:
+        folder = el.generate(robust, n=2, steps=0, start=start, out=tmp_path).folder
+        told[start] = json.loads((folder / "manifest.json").read_text())["identity"]["generation"].get("revision")
+    assert told == {
+        "noise": None, "gaussian": None, "pca": 2, "local-pca": 2,
+    }  # fmt: skip
