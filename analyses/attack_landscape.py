@@ -17,17 +17,21 @@ from energylens.record import Record
 ENERGIES = ("marginal", "joint")
 SERIES = {"natural": "clean", "adversarial": "adv"}  # the word in a figure, the suffix in the record
 NINE = ("pgd", "trades", "apgd-ce", "apgd-t", "apgd-dlr", "fab", "square", "cw", "diff-pgd")  # the paper's
+QUERIES = 1000  # of Square, in the paper
+PAPER_NINE = tuple(f"square,queries={QUERIES}" if attack == "square" else attack for attack in NINE)
+PAPER_BINS: dict[str, Any] = {"bins": 199, "limits": (-50.0, 20.0)}  # the paper's linspace(-50, 20, 200), nats
 SCALES: dict[str, dict[str, Any]] = {
     "demo": {"model": "digits-standard", "attacks": NINE, "n": 200},
-    "paper": {"model": "Standard", "data": "cifar10", "attacks": NINE, "eps": "8/255", "n": 10_000},
+    "paper": {"model": "Standard", "data": "cifar10", "attacks": PAPER_NINE, "eps": "8/255", "n": 10_000},
 }
+BINS: dict[str, dict[str, Any]] = {"demo": {}, "paper": PAPER_BINS}
 FEWEST, MOST = 16, 200  # bins, where their number follows from the samples
 A_ROOT = 4  # and to the square root of the samples: a hundred that an attack spreads wide must not fall apart
 
 
 def exhibit(lab: Lab) -> pd.DataFrame:
-    """The landscape of the paper's nine attacks."""
-    return landscape(lab.profile(**SCALES[lab.scale]))
+    """The landscape of the paper's nine attacks, at its scale in its bins."""
+    return landscape(lab.profile(**SCALES[lab.scale]), **BINS[lab.scale])
 
 
 def landscape(record: Record, *, bins: int | None = None, limits: tuple[float, float] | None = None) -> pd.DataFrame:

@@ -17,17 +17,33 @@ from energylens.generation.score import Scorer, open_scorer
 from energylens.generation.starts import STARTS
 from energylens.training.checkpoint import BEST
 
-#: what is looked at, by scale of the lab: a robust and a natural model, their data, how many images
+#: The papers' sampler on CIFAR-10. arXiv 2407.06315 names eta .5 and .8 with 20 to 50 steps; its authors' code draws
+#: starts with sigma .005 in singular values, .35 standard deviations of a class's 5,000 images, and noise of .001.
+PAPER: dict[str, Any] = {"step_size": 0.5, "steps": 50, "spread": 0.35, "noise": 0.001}
+#: And what it names for the L2 ResNet-50 of Engstrom et al.
+L2_RESNET50: dict[str, Any] = {
+    "model": "Engstrom2019Robustness", "threat_model": "L2", "step_size": 0.025, "steps": 500, "momentum": 0.8,
+    "retained_variance": 0.99,
+}  # fmt: skip
+#: What is looked at, by scale of the lab: a robust and a natural model, their data, how many images. sampler: what
+#: holds for all, over the defaults, which were chosen on the digits. visible: shows what a model wants to see, at five
+#: times the default on the digits and the larger of the papers' step sizes. also: models with their own settings.
 SCALES: dict[str, dict[str, Any]] = {
-    "demo": {"robust": "digits-pgd", "natural": "digits-standard", "data": "digits", "n": 100},
-    "paper": {"robust": "Engstrom2019Robustness", "natural": "Standard", "data": "cifar10", "n": 10_000},
-}
-VISIBLE_STEP = 0.01  # five times the default: what a model wants to see is exaggerated enough to be seen
+    "demo": {
+        "robust": "digits-pgd", "natural": "digits-standard", "data": "digits", "n": 100, "sampler": {},
+        "visible": {"step_size": 0.01}, "also": {},
+    },
+    "paper": {
+        "robust": "Engstrom2019Robustness", "natural": "Standard", "data": "cifar10", "n": 10_000, "sampler": PAPER,
+        "visible": {"step_size": 0.8}, "also": {"L2 ResNet-50": {"start": "pca", **L2_RESNET50}},
+    },
+}  # fmt: skip
 
 
 def starts(lab: Lab) -> pd.DataFrame:
-    """A robust model's images from each of the four starts."""
+    """A robust model's images from each of the four starts, and at the papers' scale the L2 ResNet-50's."""
     made = {f"from {start}": generated(lab, start=start) for start in STARTS}
+    made |= {f"{name}, from {own['start']}": generated(lab, **own) for name, own in SCALES[lab.scale]["also"].items()}
     return panels(made, scorer_of(lab))
 
 
@@ -45,7 +61,7 @@ def losses(lab: Lab) -> pd.DataFrame:
 
 def _from_both(lab: Lab, models: Mapping[str, str]) -> dict[str, Generated]:
     return {
-        f"{name}, from {start}": generated(lab, model=model, start=start, step_size=VISIBLE_STEP)
+        f"{name}, from {start}": generated(lab, model=model, start=start, **SCALES[lab.scale]["visible"])
         for start in ("noise", "pca")
         for name, model in models.items()
     }
@@ -56,7 +72,7 @@ def generated(lab: Lab, **settings: Any) -> Generated:
     used again."""
     scale = SCALES[lab.scale]
     lab.tell(f"generating {', '.join(map(str, settings.values()))}")
-    asked = {"model": scale["robust"], "data": scale["data"], "n": scale["n"], **settings}
+    asked = {"model": scale["robust"], "data": scale["data"], "n": scale["n"], **scale["sampler"], **settings}
     one = generate(out=lab.runs, data_root=lab.root, listener=lab.listener("generating"), **asked)
     lab.used.extend([] if one.folder is None else [one.folder])
     return one

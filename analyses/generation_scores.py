@@ -52,6 +52,11 @@ def exhibit(lab: Lab, **space: Any) -> pd.DataFrame:
         beside = published.get(start, {}) if guidance == "none" else {}
         rows += _rows(start, guidance, len(seeds[0]), over_seeds([scores(one.images) for one in seeds]), beside)
         made += seeds
+    for name, own in SCALES[lab.scale]["also"].items():
+        seeds = [generated(lab, seed=seed, **own) for seed in SEEDS]
+        told = f"{own['start']}, {name}"
+        rows += _rows(told, "none", len(seeds[0]), over_seeds([scores(one.images) for one in seeds]), {})
+        made += seeds
     real = load_data(SCALES[lab.scale]["data"], split="test", root=lab.root)
     real = real.choose(min(len(made[0]), len(real)), "random", ANCHOR_SEED)
     noise = scorer(uniform_noise(len(made[0]), BATCH, real.image_shape))

@@ -1,5 +1,5 @@
-"""Models side by side: half-violins of dE(x) (left) and dE(x, y) (right), accuracies with intervals on top
-(arXiv 2407.06315)."""
+"""Models side by side: half-violins of dE(x) (left) and dE(x, y) (right), accuracies with intervals on top, and above
+them AutoAttack's as published (arXiv 2407.06315)."""
 
 from __future__ import annotations
 
@@ -44,7 +44,10 @@ def _accuracies(axes: Axes, rows: pd.DataFrame) -> None:
         )  # fmt: skip
         for x, top, value in zip(at, high, rows[kind], strict=True):
             axes.annotate(f"{value:.0f}", (x, top), xytext=(0, 1), textcoords="offset points", ha="center", fontsize=7)
-    axes.set(ylim=(0, 118), yticks=(0, 50, 100), ylabel="accuracy  [%]")
+    for x, published in enumerate(rows["autoattack"]):
+        if pd.notna(published):
+            axes.annotate(f"AutoAttack\n{published:.2f}", (x, 112), ha="center", va="bottom", fontsize=7)
+    axes.set(ylim=(0, 118 if rows["autoattack"].isna().all() else 152), yticks=(0, 50, 100), ylabel="accuracy  [%]")
     axes.tick_params(bottom=False)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import shlex
 import time
 from pathlib import Path
@@ -15,7 +14,7 @@ from click.core import ParameterSource
 from energylens.cli.options import positive
 from energylens.cli.tables import Column, show
 from energylens.errors import InputError, RunError
-from energylens.whole_file import shown, whole_file
+from energylens.whole_file import shown
 
 if TYPE_CHECKING:
     from analyses.lab import Lab
@@ -31,6 +30,7 @@ DRAWN = (Column("figure"), Column("file"), Column("time", right=True))
     "--scale", type=click.Choice(["demo", "paper"]), default="demo", show_default=True,
     help="demo: the embedded digits, in minutes. paper: the papers' data, models and numbers.",
 )  # fmt: skip
+@click.option("--paper", "scale", flag_value="paper", help="The same as --scale paper.")
 @click.option("--figures", "folder", type=click.Path(path_type=Path), default=Path("figures-drawn"), show_default=True,
     help="Where pictures go, by scale.")  # fmt: skip
 @click.option(
@@ -106,6 +106,7 @@ def _draw(name: str, lab: Lab, path: Path, command: str) -> Path:
     """Compute, draw and keep one figure or table, and the command that does so; returns where it is."""
     import pandas as pd
 
+    from analyses.origin import origin, seeds_of, write_origin
     from energylens.plots.save import save_figure
     from energylens.plots.tables import save_table
     from figures.catalog import EXHIBITS
@@ -114,11 +115,9 @@ def _draw(name: str, lab: Lab, path: Path, command: str) -> Path:
     table = exhibit.table(lab)
     drawn = exhibit.draw(table)
     kept = save_table(drawn, path, table) if isinstance(drawn, pd.DataFrame) else save_figure(drawn, path, table)
-    about = {
-        "figure": name, "shows": exhibit.about, "source": exhibit.source, "scale": lab.scale,
-        "caption": table.attrs.get("caption", ""), "runs": [str(shown(run)) for run in lab.used],
-        "command": command,
-    }  # fmt: skip
-    with whole_file(path.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(about, indent=2) + "\n")
+    about = origin(
+        command, seeds_of(table, lab.used), figure=name, shows=exhibit.about, source=exhibit.source, scale=lab.scale,
+        caption=table.attrs.get("caption", ""), runs=[str(shown(run)) for run in lab.used],
+    )  # fmt: skip
+    write_origin(about, path.with_suffix(".csv"))
     return kept[0]

@@ -19,12 +19,18 @@ from energylens.whole_file import shown
 @recording
 @click.option("--bins", type=int, callback=positive, metavar="B", help="How many; default: from the number of samples.")
 @click.option("--range", "limits", type=float, nargs=2, metavar="LOW HIGH", help="Of the energies; the papers: -50 20.")
+@click.option("--paper", is_flag=True, help="The papers' bins, and without --attack its nine attacks.")
 @click.option(
     "--figure", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
-    help="Where to draw; PNG, PDF and CSV share the name [default: OUT/MODEL/landscape-ATTACKS.png].",
+    help="Where to draw; PNG, PDF, CSV and JSON share the name [default: OUT/MODEL/landscape-ATTACKS.png].",
 )  # fmt: skip
 def command(
-    models: tuple[str, ...], bins: int | None, limits: tuple[float, float] | None, figure: Path | None, **options: Any
+    models: tuple[str, ...],
+    bins: int | None,
+    limits: tuple[float, float] | None,
+    paper: bool,
+    figure: Path | None,
+    **options: Any,
 ) -> None:
     """Draw the energy landscape of attacks: E(x) and E(x,y), natural and adversarial, a column an attack.
 
@@ -32,7 +38,8 @@ def command(
     energylens histogram --attack cw
     energylens histogram --model autoattack-resnet18 --attack pgd --attack trades --attack cw
     """
-    from analyses.attack_landscape import landscape
+    from analyses.attack_landscape import PAPER_BINS, PAPER_NINE, landscape
+    from analyses.origin import origin, typed_command, write_origin
     from energylens.plots.save import save_figure
     from energylens.profiling import DEFAULT_MODEL, profile
     from energylens.run_folder import safe_name
@@ -41,6 +48,9 @@ def command(
     if len(models) > 1:
         raise InputError(f"a landscape is of one model, {len(models)} were named: draw them one after another")
     model = models[0] if models else DEFAULT_MODEL
+    if paper:
+        bins, limits = bins or PAPER_BINS["bins"], limits or PAPER_BINS["limits"]
+        options["attacks"] = options["attacks"] or PAPER_NINE
     with progress(model) as listener:
         record = profile(model, listener=listener, ladder=False, **record_options(options))
     if not launched_ranks().speaks:
@@ -48,5 +58,7 @@ def command(
     table = landscape(record, bins=bins, limits=limits)
     attacks = "-".join(attack.name for attack in record.attacks[1:])
     default = (record.folder or options["out"]) / f"landscape-{safe_name(attacks)}.png"
-    for path in save_figure(draw(table), figure or default, table):
+    written = save_figure(draw(table), figure or default, table)
+    about = origin(typed_command(), [record.seed], caption=table.attrs["caption"])
+    for path in [*written, write_origin(about, written[-1])]:
         click.echo(shown(path))

@@ -21,7 +21,7 @@ DEFAULT_ATTACKS = ("pgd", "he-pgd")  # the one that leaves a trace and the one t
 @recording
 @click.option(
     "--figure", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
-    help="Where to draw; PNG, PDF and CSV share the name [default: OUT/MODEL/steps-ATTACKS.png].",
+    help="Where to draw; PNG, PDF, CSV and JSON share the name [default: OUT/MODEL/steps-ATTACKS.png].",
 )  # fmt: skip
 def command(models: tuple[str, ...], figure: Path | None, **options: Any) -> None:
     """Draw energy against the steps of attacks: E(x') and E(x',y) of every iterate. Default: PGD beside HE-PGD.
@@ -31,6 +31,7 @@ def command(models: tuple[str, ...], figure: Path | None, **options: Any) -> Non
     energylens trajectory --model autoattack-resnet18 --attack pgd,steps=40 --attack he-pgd,steps=40
     """
     from analyses.energy_steps import energy_against_steps
+    from analyses.origin import origin, typed_command, write_origin
     from energylens.plots.save import save_figure
     from energylens.profiling import DEFAULT_MODEL, profile
     from energylens.run_folder import safe_name
@@ -47,5 +48,7 @@ def command(models: tuple[str, ...], figure: Path | None, **options: Any) -> Non
     table = energy_against_steps(record)
     attacks = "-".join(dict.fromkeys(table["attack"]))
     default = (record.folder or options["out"]) / f"steps-{safe_name(attacks)}.png"
-    for path in save_figure(draw(table), figure or default, table):
+    written = save_figure(draw(table), figure or default, table)
+    about = origin(typed_command(), [record.seed], caption=table.attrs["caption"])
+    for path in [*written, write_origin(about, written[-1])]:
         click.echo(shown(path))
