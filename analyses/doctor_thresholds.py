@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from analyses.early_warning import failure
+from analyses.origin import origin, write_origin
 from analyses.training_runs import TrainingRun, read_run
 from energylens.attacks.frozen import frozen
 from energylens.doctor import examine
@@ -223,6 +224,9 @@ def main(runs: tuple[Path, ...], data_root: Path | None, checkpoints: Path | Non
         table = pd.DataFrame(rows)
         table.to_csv(out / "doctor-nets.csv", index=False, float_format="%.4g")
     confusion(table).to_csv(out / "doctor-confusion.csv", index=False)
+    command = "python -m analyses.doctor_thresholds RUNS/train/* --data-root DATA --checkpoints DIR"
+    for name in ("doctor-nets", "doctor-confusion"):
+        write_origin(origin(command, [0]) | {"machine": machine}, out / f"{name}.csv")
 
 
 if __name__ == "__main__":

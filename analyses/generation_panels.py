@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -75,6 +76,7 @@ def generated(lab: Lab, **settings: Any) -> Generated:
     asked = {"model": scale["robust"], "data": scale["data"], "n": scale["n"], **scale["sampler"], **settings}
     one = generate(out=lab.runs, data_root=lab.root, listener=lab.listener("generating"), **asked)
     lab.used.extend([] if one.folder is None else [one.folder])
+    lab.seeds.add(one.seed)
     return one
 
 
@@ -87,15 +89,17 @@ def scorer_of(lab: Lab, **space: Any) -> Scorer:
 
 def panels(made: Mapping[str, Generated], scorer: Scorer | None = None) -> pd.DataFrame:
     """A row an image: panel (the name), index, class, pred (a class), right, steps, marginal, joint (nats), nearest_l2
-    and told: the panel in words, with a scorer its Frechet distance too.
+    and told: the panel in words, with a scorer its Frechet distance too, which is also the column frechet.
 
     ``attrs["images"]`` are the images (rows, C, H, W) in [0, 1], ``attrs["caption"]`` says what all of them are.
     """
     tables = []
     for name, one in made.items():
         classes = dict(enumerate(one.classes))
+        distance = math.nan if scorer is None else scorer([to_bytes(one.images)])[scorer.frechet].value
+        told = _told(one, scorer, distance)
         rows = one.rows[["index", "steps", "marginal", "joint", "nearest_l2"]].assign(
-            panel=name, told=_told(one, scorer)
+            panel=name, told=told, frechet=distance
         )
         rows["class"], rows["pred"] = (one.rows[column].map(classes) for column in ("label", "pred"))
         rows["right"] = one.rows["pred"] == one.rows["label"]
@@ -106,12 +110,9 @@ def panels(made: Mapping[str, Generated], scorer: Scorer | None = None) -> pd.Da
     return table
 
 
-def _told(one: Generated, scorer: Scorer | None) -> str:
+def _told(one: Generated, scorer: Scorer | None, distance: float) -> str:
     right = f"{100 * (one.rows['pred'] == one.rows['label']).mean():.0f} % as its class"
-    if scorer is None:
-        return right
-    found = scorer([to_bytes(one.images)])[scorer.frechet].value
-    return f"{scorer.frechet.replace('_', ' ')} {found:.0f}, {right}"
+    return right if scorer is None else f"{scorer.frechet.replace('_', ' ')} {distance:.0f}, {right}"
 
 
 def caption(made: Sequence[Generated], scorer: Scorer | None = None) -> str:

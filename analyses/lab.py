@@ -30,7 +30,7 @@ def silence(said: str) -> None:
 class Lab:
     """scale: one of SCALES; runs: where runs are kept; root: where data sets lie, None for the usual places; jobs:
     training runs at a time, each a process with one thread, so that a run is the same whatever else runs; tell: hears
-    what is being done; used: the folders of all runs that were asked for, in order."""
+    what is being done; used: the folders of all runs that were asked for, in order, and seeds: theirs."""
 
     scale: str = "demo"
     runs: Path = Path("runs")
@@ -38,6 +38,7 @@ class Lab:
     jobs: int = 1
     tell: Callable[[str], None] = silence
     used: list[Path] = field(default_factory=list)
+    seeds: set[int] = field(default_factory=set)
 
     def profile(self, model: str, **settings: Any) -> Record:
         """``energylens.profile`` of this model. Raises what it raises."""
@@ -47,6 +48,7 @@ class Lab:
         usual: dict[str, Any] = {"ladder": False, "listener": self.listener(f"profiling {Path(model).name}")}
         record = profile(model, out=self.runs, data_root=self.root, **usual | settings)
         self.used.extend([] if record.folder is None else [record.folder])
+        self.seeds.add(record.seed)
         return record
 
     def listener(self, what: str) -> Listener:
@@ -63,6 +65,7 @@ class Lab:
                 futures = [pool.submit(work, number, settings) for number, settings in enumerate(wanted)]
             found = self._awaited(futures, shares)
         self.used.extend(run.path for run in found)
+        self.seeds.update(settings.seed for settings in wanted)
         return found
 
     def _awaited(self, futures: Sequence[Future[Path]], shares: Sequence[float]) -> list[TrainingRun]:

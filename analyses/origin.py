@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from energylens.run_folder import MANIFEST
 from energylens.whole_file import whole_file
 
 FIGURES = "%.6g"  # digits of a recorded number: more than any page shows
@@ -27,12 +26,11 @@ def typed_command(program: str = "energylens") -> str:
     return shlex.join([program, *sys.argv[1:]])
 
 
-def seeds_of(table: pd.DataFrame, runs: Iterable[Path]) -> list[int]:
-    """The seeds that a table is of: its own column's, else those that the manifests of its runs name."""
+def seeds_of(table: pd.DataFrame, used: Collection[int]) -> list[int]:
+    """The seeds that a table is of: its own column's, else those of the runs it was made of."""
     if "seed" in table and pd.api.types.is_integer_dtype(table["seed"]):
         return sorted(map(int, table["seed"].unique()))
-    identities = [json.loads((run / MANIFEST).read_text())["identity"] for run in runs]
-    return sorted({int(own["seed"] if "seed" in own else own["settings"]["seed"]) for own in identities})
+    return sorted(used)
 
 
 def origin(command: str, seeds: Sequence[int], **about: Any) -> dict[str, Any]:

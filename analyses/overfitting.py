@@ -24,6 +24,7 @@ import pandas as pd
 
 from analyses.early_warning import failure
 from analyses.lab import Lab
+from analyses.origin import origin, write_origin
 from analyses.training_runs import TrainingRun, shared_settings
 from energylens.errors import InputError, RunError
 from energylens.program import run_program
@@ -380,10 +381,12 @@ def main(name: str, runs: Path, data_root: Path | None, jobs: int, results: Path
     arms, found = _trained(lab, name, diverged_too=True)
     results.mkdir(parents=True, exist_ok=True)
     table = outcomes(arms, found)
-    table.to_csv(results / f"{name}-runs.csv", index=False, float_format="%.4g")
-    epochs(arms, found).to_csv(results / f"{name}-epochs.csv", index=False, float_format="%.4g")
+    tables = {"runs": table, "epochs": epochs(arms, found)}
     if (table["failed"] == "co").any():
-        falls(arms, found).to_csv(results / f"{name}-falls.csv", index=False, float_format="%.4g")
+        tables["falls"] = falls(arms, found)
+    for what, one in tables.items():
+        one.to_csv(csv := results / f"{name}-{what}.csv", index=False, float_format="%.4g")
+        write_origin(origin(f"python -m analyses.overfitting {name} --data-root DATA", STUDIES[name].seeds), csv)
     click.echo(summary(table).to_string(index=False, float_format="%.1f"))
 
 

@@ -14,6 +14,7 @@ Processes are forked from this one, which has imported everything: a kill costs 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import os
 import platform
@@ -35,6 +36,8 @@ import torch
 from energylens.cli import main as energylens
 
 BATTERY = ("rs-fgsm", "pgd,restarts=2", "cw", "apgd-ensemble,block=20")
+CSV = Path(__file__).parent / "results" / "reliability.csv"
+COMMAND_LINE = "python benchmarks/reliability.py --report docs/reliability.md"
 COMMAND = [
     *["profile", "--model", "digits-pgd", "--n", "40", "--batch-size", "10", "--save-images", "--no-ladder"],
     *(word for attack in BATTERY for word in ("--attack", attack)),
@@ -194,7 +197,7 @@ ACCIDENTS = (full_disk, spoiled_part, two_processes, other_version)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--report", type=Path, help="write the result as Markdown")
+    parser.add_argument("--report", type=Path, help="write the result as Markdown, and as CSV")
     arguments = parser.parse_args()
     work = Path(tempfile.mkdtemp())
     try:
@@ -212,7 +215,23 @@ def main() -> None:
     print(text)
     if arguments.report:
         arguments.report.write_text(text + "\n")
+        keep(outcomes, seconds, str(work))
     sys.exit(not all(outcome.passed for outcome in outcomes))
+
+
+def keep(outcomes: list[Outcome], seconds: float, work: str) -> None:
+    """The result as ``results/reliability.csv``, and its command, seed and machine as JSON."""
+    with CSV.open("w", newline="") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(["accident", "passed", "what was said"])
+        rows.writerows([o.accident, "yes" if o.passed else "NO", o.said.replace(work, "...")] for o in outcomes)
+    about = {
+        "command": COMMAND_LINE,
+        "seed": [0],
+        "machine": f"{platform.system()} {platform.machine()}, one thread, torch {torch.__version__}",
+        "undisturbed_seconds": round(seconds, 1),
+    }
+    CSV.with_suffix(".json").write_text(json.dumps(about, indent=2) + "\n")
 
 
 def report(outcomes: list[Outcome], reference: dict[str, pd.DataFrame], seconds: float, work: str) -> str:
@@ -222,12 +241,13 @@ def report(outcomes: list[Outcome], reference: dict[str, pd.DataFrame], seconds:
         "# Reliability",
         "",
         f"`energylens {' '.join(COMMAND)}`: {rows} rows in {len(reference)} folders, {seconds:.1f} s undisturbed, one "
-        f"thread, {platform.system()} {platform.machine()}, torch {torch.__version__}; random moments under seed 0. "
-        "Made by `python benchmarks/reliability.py`.",
+        f"thread, {platform.system()} {platform.machine()}, torch {torch.__version__}; random moments under seed 0.",
         "",
         "| accident | passed | what was said |",
         "|---|---|---|",
         *(f"| {o.accident} | {'yes' if o.passed else 'NO'} | {o.said.replace(work, '...')} |" for o in outcomes),
+        "",
+        f"Recorded: [{CSV.name}](../benchmarks/results/{CSV.name}), seed 0: `{COMMAND_LINE}`.",
     ]
     return "\n".join(lines)
 

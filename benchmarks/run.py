@@ -89,16 +89,18 @@ def with_tables(text: str) -> str:
             return found[0]
         about = json.loads((RESULTS / f"{name}.json").read_text())
         rows = pd.read_csv(RESULTS / f"{name}.csv", dtype=str, keep_default_na=False)
-        told = f"*{about['command']}: {about['setting']}; {about['machine']}; {about['versions']}.*"
-        return f"<!-- {name} -->\n{markdown(rows)}\n{told}\n<!-- end -->"
+        told = f"*{about['setting']}; {about['machine']}; {about['versions']}.*"
+        record = f"Recorded: [{name}.csv](results/{name}.csv), seed 0: `{about['command']}`."
+        return f"<!-- {name} -->\n{markdown(rows)}\n{record}\n\n{told}\n<!-- end -->"
 
     return re.sub(r"<!-- ([a-z-]+) -->\n.*?<!-- end -->", table, text, flags=re.DOTALL)
 
 
-def _about(name: str, device: str, load: float, seconds: float) -> dict[str, str]:
+def _about(name: str, device: str, load: float, seconds: float) -> dict[str, object]:
     row = BENCHMARKS[name]
     return {
         "command": f"python -m benchmarks.run {name} --data-root DIR --device {device}",
+        "seed": [0],
         "setting": f"{row.told}; turns: {row.setting.turns}",
         "machine": f"{_machine(device)}, load before {load:.1f}, {seconds:.0f} s in all",
         "versions": ", ".join(filter(None, map(_version, PACKAGES))),

@@ -3,24 +3,31 @@
     energylens figures all
     python -m figures.gallery figures-drawn/demo docs/gallery
 
-writes ``docs/gallery.md`` and, into ``docs/gallery``, its pictures.
+writes ``docs/gallery.md`` and, into ``docs/gallery``, its pictures. What each draws goes as CSV to
+``analyses/results/gallery``, with its command, seeds and machine beside it as JSON; a figure of a recorded study tells
+that study's file. Figures that were not drawn this time stay as they are.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from functools import partial
 from pathlib import Path
 from textwrap import fill
 
 import click
+import pandas as pd
 from PIL import Image
 
+from analyses.origin import record_table
 from energylens.whole_file import whole_file
 from figures.catalog import EXHIBITS
 
 WIDEST = 1000  # pixels
 COLOURS = 64  # of a picture's palette
+RECORDS = Path("analyses", "results", "gallery")
+STUDIES = {"co": "co-epochs", "ro": "ro-epochs", "aae": "co-falls", "energy-forms": "energy-forms-runs"}  # drawn of
 filled = partial(fill, width=120, break_on_hyphens=False)
 HEAD = """# Gallery
 
@@ -34,14 +41,38 @@ command that draws it again. This page is made by `python -m figures.gallery`.
 @click.argument("gallery", type=click.Path(file_okay=False, path_type=Path))
 def main(drawn: Path, gallery: Path) -> None:
     """Make GALLERY.md and the folder of its pictures out of DRAWN, a folder that `energylens figures` has filled."""
-    names = [name for name in EXHIBITS if (drawn / f"{name}.json").is_file()]
-    if not names:
+    new = [name for name in EXHIBITS if (drawn / f"{name}.json").is_file()]
+    if not new:
         raise click.BadParameter(f"{drawn} holds no figure: `energylens figures all` draws into figures-drawn/demo")
     gallery.mkdir(parents=True, exist_ok=True)
     page = gallery.with_suffix(".md")
+    parts = {**former(page), **{name: entry(name, drawn, gallery) for name in new}}
+    names = [name for name in EXHIBITS if name in parts]
     with whole_file(page) as temporary:
-        temporary.write_text("\n".join([HEAD, *(entry(name, drawn, gallery) for name in names)]))
-    click.echo(f"{page}: {len(names)} of {len(EXHIBITS)} figures")
+        temporary.write_text("\n".join([HEAD, *(parts[name] for name in names)]))
+    click.echo(f"{page}: {len(names)} of {len(EXHIBITS)} figures, {len(new)} of them new")
+
+
+def former(page: Path) -> dict[str, str]:
+    """The parts of a page that is there, by figure."""
+    text = page.read_text() if page.is_file() else ""
+    parts = re.split(r"^(?=## )", text, flags=re.MULTILINE)[1:]
+    return {part.splitlines()[0].removeprefix("## "): part.rstrip("\n") + "\n" for part in parts}
+
+
+def keep(name: str, drawn: Path, gallery: Path) -> str:
+    """Record what a figure draws; returns the line that tells where it is, its seeds and its command."""
+    about = json.loads((drawn / f"{name}.json").read_text())
+    if not (study := STUDIES.get(name)):
+        csv = gallery.parents[1] / RECORDS / f"{name}.csv"
+        table = pd.read_csv(drawn / f"{name}.csv", keep_default_na=False, na_values=[""])
+        record_table(table, csv, {key: value for key, value in about.items() if key != "runs"})
+    else:
+        csv = gallery.parents[1] / "analyses" / "results" / f"{study}.csv"
+        about = json.loads(csv.with_suffix(".json").read_text())
+    link = Path("..") / csv.relative_to(gallery.parents[1])
+    seeds = ", ".join(map(str, about["seed"]))
+    return f"Recorded: [{csv.name}]({link}), seed{'s' * (len(about['seed']) > 1)} {seeds}: `{about['command']}`."
 
 
 def entry(name: str, drawn: Path, gallery: Path) -> str:
@@ -54,7 +85,8 @@ def entry(name: str, drawn: Path, gallery: Path) -> str:
         shown = (drawn / f"{name}.md").read_text()
     head = f"**{about['shows']}** ({about['source']}). {EXHIBITS[name].seen}"
     foot = f"*Drawn of: {about['caption']}*"
-    return f"## {name}\n\n{filled(head)}\n\n{shown}\n{filled(foot)}\n\n    {about['command']}\n"
+    told = filled(keep(name, drawn, gallery), break_long_words=False)
+    return f"## {name}\n\n{filled(head)}\n\n{shown}\n{filled(foot)}\n\n{told}\n\n    {about['command']}\n"
 
 
 def shrink(picture: Path, to: Path) -> None:

@@ -116,7 +116,7 @@ def _draw(name: str, lab: Lab, path: Path, command: str) -> Path:
     drawn = exhibit.draw(table)
     kept = save_table(drawn, path, table) if isinstance(drawn, pd.DataFrame) else save_figure(drawn, path, table)
     about = origin(
-        command, seeds_of(table, lab.used), figure=name, shows=exhibit.about, source=exhibit.source, scale=lab.scale,
+        command, seeds_of(table, lab.seeds), figure=name, shows=exhibit.about, source=exhibit.source, scale=lab.scale,
         caption=table.attrs.get("caption", ""), runs=[str(shown(run)) for run in lab.used],
     )  # fmt: skip
     write_origin(about, path.with_suffix(".csv"))

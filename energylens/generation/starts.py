@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from energylens.attacks.noise import Noise
+from energylens.attacks.precision import widest_float
 from energylens.data import Samples
 from energylens.errors import InputError
 from energylens.generation.components import Components, components_of_each, principal_components, whole_gaussian
@@ -138,8 +139,7 @@ def nearest_of(compared: Tensor, anchor: int, count: int) -> Tensor:
     device finds the same.
     """
     away = compared - compared[anchor]
-    exact = torch.float32 if away.device.type == "mps" else torch.float64
-    distances = torch.linalg.vector_norm(away, dim=1, dtype=exact)
+    distances: Tensor = torch.linalg.vector_norm(away, dim=1, dtype=widest_float(away.device))
     return distances.argsort(stable=True)[:count].sort().values
 
 

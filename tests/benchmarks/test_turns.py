@@ -39,6 +39,7 @@ def test_a_table_stands_between_its_marks(tmp_path, monkeypatch):
     (tmp_path / "pgd.json").write_text(json.dumps(about))
     page = "before\n<!-- pgd -->\nold\n<!-- end -->\nbetween\n<!-- task -->\n<!-- end -->\n"
     written = run.with_tables(page)
-    assert "old" not in written and "| loop | 1.0 |" in written and "the command: the setting; a machine" in written
+    assert "old" not in written and "| loop | 1.0 |" in written and "*the setting; a machine; torch 2.*" in written
+    assert "Recorded: [pgd.csv](results/pgd.csv), seed 0: `the command`." in written
     assert written.endswith("<!-- end -->\nbetween\n<!-- task -->\n<!-- end -->\n")
     assert run.with_tables(written) == written

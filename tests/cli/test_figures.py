@@ -31,6 +31,7 @@ def test_a_figure_comes_with_its_numbers_and_where_they_are_from(run, tmp_path):
     about = json.loads((folder / "weat-weight.json").read_text())
     assert about["command"] == "energylens figures weat-weight --scale demo"
     assert all((tmp_path / run).is_dir() for run in about["runs"])
+    assert about["seed"] == [0] and "torch" in about["machine"]
 
 
 def test_the_recorded_command_draws_the_same_again(run, tmp_path):
