@@ -13,13 +13,14 @@ from analyses.lab import Lab
 
 def exhibit(lab: Lab) -> pd.DataFrame:
     """At demo scale the claims of RESULTS.md that a paper has a number for, else RobustBench's models: claim, seed,
-    ours, paper, provenance (of the paper's number), verdict, all in words. ``attrs["caption"]`` says what they are."""
+    ours, paper, provenance (of the paper's
+    number), threshold (what of it is asked of ours), verdict, all in words. ``attrs["caption"]`` says what they are."""
     return of_models(robustness.exhibit(lab)) if lab.scale == "paper" else of_claims(lab)
 
 
 def of_claims(lab: Lab) -> pd.DataFrame:
     """The claims with a paper's number, measured now or read where they were recorded."""
-    claims = [claim for claim in all_claims() if claim.provenance]
+    claims = [claim for claim in all_claims() if claim.holds]
     table = measured(claims, lab).drop(columns="command")
     table.insert(4, "provenance", [claim.provenance for claim in claims])
     table.attrs["caption"] = (
@@ -41,6 +42,7 @@ def of_models(table: pd.DataFrame) -> pd.DataFrame:
                 "ours": f"{row['accuracy']:.2f} % ({row['low']:.2f} to {row['high']:.2f})",
                 "paper": f"{row['published']:.2f} %",
                 "provenance": "RobustBench's model_info",
+                "threshold": "within our 95 % interval",
                 "verdict": f"{within} our 95 % interval, n = {row['n']}",
             }
         )
