@@ -3,7 +3,7 @@ the watch's rules and its rivals', at several thresholds.
 
     python -m analyses.early_warning record chosen RUN...      # analyses/results/early-warning-chosen.csv
     python -m analyses.early_warning record held-out RUN...
-    python -m analyses.early_warning table                     # thresholds chosen on the first, judged on the second
+    python -m analyses.early_warning table                     # chosen on the first, judged on the second
 
 Thresholds are chosen on runs that have no part in what is told of them. Recall counts all failures, not only those
 that a rule could have heard.
@@ -11,7 +11,6 @@ that a rule could have heard.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ import click
 import numpy as np
 import pandas as pd
 
+from analyses.origin import origin, record_table
 from analyses.training_runs import TrainingRun, read_runs
 from energylens.errors import InputError
 from energylens.program import run_program
@@ -235,7 +235,7 @@ def recorded(name: str) -> pd.DataFrame:
         raise InputError(
             f"no {path.name} in {path.parent}: python -m analyses.early_warning record {name} RUN... first"
         )
-    return pd.read_csv(path, keep_default_na=False, na_values=["nan"])
+    return pd.read_csv(path, keep_default_na=False, na_values=dict.fromkeys(("fell", "heard"), ""))
 
 
 @click.group()
@@ -248,9 +248,8 @@ def main() -> None:
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
 def record(name: str, runs: tuple[Path, ...]) -> None:
     """Write down what the rules say to these runs, as analyses/results/early-warning-NAME.csv."""
-    path = RESULTS / f"early-warning-{name}.csv"
-    alarms(read_runs(runs)).to_csv(path, index=False, float_format="%.5g", na_rep="nan")
-    click.echo(path)
+    found = alarms(read_runs(runs))
+    _write(found, name, f"python -m analyses.early_warning record {name} RUN...", found)
 
 
 @main.command()
@@ -258,9 +257,20 @@ def record(name: str, runs: tuple[Path, ...]) -> None:
 @click.option("--judged-on", default="held-out", show_default=True, metavar="NAME", help="Runs that had no part.")
 @click.option("--usual", is_flag=True, help="Judge the thresholds that the rules have unfitted.")
 def table(chosen_on: str, judged_on: str, usual: bool) -> None:
-    """Print how the rules did, as CSV."""
+    """Write how the rules did, as analyses/results/early-warning-judged.csv (-usual.csv), and print it."""
     thresholds = {name: rule.usual for name, rule in RULES.items()} if usual else chosen(recorded(chosen_on))
-    judged(recorded(judged_on), thresholds).to_csv(sys.stdout, index=False, float_format="%.4g")
+    runs = recorded(judged_on)
+    table = judged(runs, thresholds)
+    command = "python -m analyses.early_warning table" + (" --usual" if usual else "")
+    _write(table, "usual" if usual else "judged", command, runs)
+    click.echo(table.to_string(index=False, float_format="%.3g"))
+
+
+def _write(table: pd.DataFrame, name: str, command: str, runs: pd.DataFrame) -> None:
+    """The table and where it is from; runs: the rows of the runs that it is of."""
+    path = RESULTS / f"early-warning-{name}.csv"
+    record_table(table, path, origin(command, sorted(map(int, runs["seed"].unique()))))
+    click.echo(path)
 
 
 if __name__ == "__main__":
