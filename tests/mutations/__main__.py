@@ -1,0 +1,115 @@
+"""Plant faults in the trainer, one at a time, and see which of them its tests notice.
+
+    python -m tests.mutations                  # all, in about an hour of one core; writes tests/mutations/result.csv
+    python -m tests.mutations --only trades    # those whose name or kind has the word
+    python -m tests.mutations --list
+
+The exit status is 1 where fewer than 95 % are caught, 2 where a fault can no longer be planted.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch comes
+
+import argparse
+import csv
+import datetime
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .faults import Fault, check
+from .mechanical import mechanical
+from .running import CHECKOUT, Outcome, Tests, outcomes
+from .table import FAULTS, FILES, FIRST, SLOW, SURVIVORS
+
+RESULT = Path(__file__).with_name("result.csv")
+ENOUGH = 0.95
+
+
+def main() -> int:
+    options = _options()
+    faults = [*FAULTS, *mechanical(CHECKOUT / "energylens")]
+    if wrong := check(faults, CHECKOUT / "energylens"):
+        print(*wrong, sep="\n", file=sys.stderr)
+        return 2
+    if options.hand:
+        faults = list(FAULTS)
+    chosen = [fault for fault in faults if all(word in f"{fault.name} ({fault.kind})" for word in options.only)]
+    if options.survivors:
+        chosen = [fault for fault in chosen if not _known().get(fault.name, "")]
+    if options.list:
+        for fault in chosen:
+            print(f"{fault.kind:10} {fault.name}")
+        print(f"{len(chosen)} faults")
+        return 0
+    if not chosen:
+        print("no fault has these words: --list shows them all", file=sys.stderr)
+        return 2
+    tests = Tests(FILES, FIRST, SLOW)
+    (whole,) = outcomes([None], tests, {}, 1)
+    if whole.caught_by:
+        print(f"without any fault {whole.caught_by} fails:\n{whole.output}", file=sys.stderr)
+        return 2
+    print(f"without a fault all tests pass in {whole.seconds:.0f} s; {len(chosen)} faults", flush=True)
+    found: list[Outcome] = []
+    for outcome in outcomes(chosen, tests, _known(), options.jobs):
+        found.append(outcome)
+        said = f"caught by {outcome.caught_by}" if outcome.caught_by else "SURVIVED"
+        print(f"{len(found)}/{len(chosen)} {outcome.fault.name}: {said} ({outcome.seconds:.1f} s)", flush=True)
+        if options.out or chosen == faults:
+            _write(found, options.out or RESULT, chosen)
+    return _sum_up(found)
+
+
+def _options() -> argparse.Namespace:
+    assert __doc__ is not None
+    parser = argparse.ArgumentParser("python -m tests.mutations", description=__doc__.splitlines()[0])
+    parser.add_argument("--only", metavar="WORD", action="append", default=[], help="faults that have all the words")
+    parser.add_argument("--hand", action="store_true", help="the faults of the table alone, none made by rule")
+    parser.add_argument("--survivors", action="store_true", help="those that the last result has as not caught")
+    parser.add_argument("--jobs", type=int, default=1, help="processes at a time")
+    parser.add_argument("--list", action="store_true", help="show the faults and run nothing")
+    parser.add_argument("--out", type=Path, help=f"a CSV; {RESULT.name} here, where all faults are run")
+    return parser.parse_args()
+
+
+def _known() -> dict[str, str]:
+    """By a fault's name what caught it when all were run last."""
+    if not RESULT.exists():
+        return {}
+    with RESULT.open(newline="") as file:
+        return {row["fault"]: row["caught_by"] for row in csv.DictReader(line for line in file if line[0] != "#")}
+
+
+def _write(found: Sequence[Outcome], path: Path, chosen: Sequence[Fault]) -> None:
+    """A comment with date, commit and machine, and a row a fault in the order of the table."""
+    by_name = {outcome.fault.name: outcome for outcome in found}
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=CHECKOUT, capture_output=True, text=True)
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    with path.open("w", newline="") as file:
+        today = datetime.datetime.now(datetime.UTC).date()
+        file.write(f"# python -m tests.mutations, {today}, commit {commit.stdout.strip() or 'unknown'}, {machine}\n")
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(["fault", "kind", "caught_by", "seconds"])
+        for fault in chosen:
+            if (outcome := by_name.get(fault.name)) is not None:
+                rows.writerow([fault.name, fault.kind, outcome.caught_by, f"{outcome.seconds:.1f}"])
+
+
+def _sum_up(found: Sequence[Outcome]) -> int:
+    """A line for every survivor with its reason, and one for all."""
+    left = [outcome.fault for outcome in found if not outcome.caught_by]
+    for fault in left:
+        print(f"survived: {fault.name} ({SURVIVORS.get(fault.name, 'no reason known: a test is missing')})")
+    share = 1 - len(left) / len(found)
+    print(f"{len(found) - len(left)} of {len(found)} faults caught, {share:.1%}")
+    return int(share < ENOUGH)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
