@@ -116,7 +116,7 @@ def test_ranks_share_out_each_batch():
     for batch, *shares in zip(whole, *parts, strict=True):
         named_shares = [as_named(*share) for share in shares]
         assert [len(share) for share in named_shares] == [8, 8]
-        assert sorted(sum(named_shares, [])) == sorted(as_named(*batch))
+        assert sorted([image for share in named_shares for image in share]) == sorted(as_named(*batch))
 
 
 def test_batches_are_augmented_as_the_settings_say_with_draws_of_the_generator():
