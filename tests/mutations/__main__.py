@@ -1,6 +1,7 @@
 """Plant faults in the trainer, one at a time, and see which of them its tests notice.
 
-    python -m tests.mutations                  # all, in about an hour of one core; writes tests/mutations/result.csv
+    python -m tests.mutations                  # all, in hours of one core; writes tests/mutations/result.csv
+    python -m tests.mutations --every 4        # the table, and every fourth of the faults that are made by rule
     python -m tests.mutations --only trades    # those whose name or kind has the word
     python -m tests.mutations --list
 
@@ -19,6 +20,7 @@ import datetime
 import platform
 import subprocess
 import sys
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,15 +35,13 @@ ENOUGH = 0.95
 
 def main() -> int:
     options = _options()
-    faults = [*FAULTS, *mechanical(CHECKOUT / "energylens")]
+    by_rule = mechanical(CHECKOUT / "energylens")
+    faults = [*FAULTS, *by_rule]
     if wrong := check(faults, CHECKOUT / "energylens"):
         print(*wrong, sep="\n", file=sys.stderr)
         return 2
-    if options.hand:
-        faults = list(FAULTS)
+    faults = [*FAULTS, *(fault for fault in by_rule if options.every and _drawn(fault) % options.every == 0)]
     chosen = [fault for fault in faults if all(word in f"{fault.name} ({fault.kind})" for word in options.only)]
-    if options.survivors:
-        chosen = [fault for fault in chosen if not _known().get(fault.name, "")]
     if options.list:
         for fault in chosen:
             print(f"{fault.kind:10} {fault.name}")
@@ -62,7 +62,7 @@ def main() -> int:
         said = f"caught by {outcome.caught_by}" if outcome.caught_by else "SURVIVED"
         print(f"{len(found)}/{len(chosen)} {outcome.fault.name}: {said} ({outcome.seconds:.1f} s)", flush=True)
         if options.out or chosen == faults:
-            _write(found, options.out or RESULT, chosen)
+            _write(found, options.out or RESULT, chosen, options.every)
     return _sum_up(found)
 
 
@@ -70,12 +70,16 @@ def _options() -> argparse.Namespace:
     assert __doc__ is not None
     parser = argparse.ArgumentParser("python -m tests.mutations", description=__doc__.splitlines()[0])
     parser.add_argument("--only", metavar="WORD", action="append", default=[], help="faults that have all the words")
-    parser.add_argument("--hand", action="store_true", help="the faults of the table alone, none made by rule")
-    parser.add_argument("--survivors", action="store_true", help="those that the last result has as not caught")
+    parser.add_argument("--every", type=int, default=1, help="so many-th of the faults made by rule, 0 for none")
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time")
     parser.add_argument("--list", action="store_true", help="show the faults and run nothing")
     parser.add_argument("--out", type=Path, help=f"a CSV; {RESULT.name} here, where all faults are run")
     return parser.parse_args()
+
+
+def _drawn(fault: Fault) -> int:
+    """A number that depends on the fault's name alone, so that the same ones are drawn each time."""
+    return zlib.crc32(fault.name.encode())
 
 
 def _known() -> dict[str, str]:
@@ -86,14 +90,16 @@ def _known() -> dict[str, str]:
         return {row["fault"]: row["caught_by"] for row in csv.DictReader(line for line in file if line[0] != "#")}
 
 
-def _write(found: Sequence[Outcome], path: Path, chosen: Sequence[Fault]) -> None:
+def _write(found: Sequence[Outcome], path: Path, chosen: Sequence[Fault], every: int) -> None:
     """A comment with date, commit and machine, and a row a fault in the order of the table."""
     by_name = {outcome.fault.name: outcome for outcome in found}
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=CHECKOUT, capture_output=True, text=True)
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     with path.open("w", newline="") as file:
         today = datetime.datetime.now(datetime.UTC).date()
-        file.write(f"# python -m tests.mutations, {today}, commit {commit.stdout.strip() or 'unknown'}, {machine}\n")
+        file.write(
+            f"# python -m tests.mutations --every {every}, {today}, commit {commit.stdout.strip() or 'unknown'}, {machine}\n"
+        )
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(["fault", "kind", "caught_by", "seconds"])
         for fault in chosen:

@@ -23,7 +23,7 @@ import pytest
 from .faults import Fault
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-COPIED = ("energylens", "analyses", "figures", "tests", "pyproject.toml")
+COPIED = ("energylens", "analyses", "figures", "tests", "pyproject.toml", "docs/training.md")
 LIMIT = 180  # seconds: a fault whose tests take longer has made a loop endless
 LIBRARIES = (
     "numpy", "torch", "torch.optim.swa_utils", "torch.distributed.run", "torchvision", "pandas", "pyarrow.parquet",
@@ -34,7 +34,7 @@ LIBRARIES = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the tests made of a fault. caught_by: the first test that failed, "" where none did."""
+    """What the tests made of a fault. caught_by: the first test that failed, "" where none did; seconds: of one core."""
 
     fault: Fault
     caught_by: str
@@ -51,28 +51,28 @@ class Tests:
     first: Mapping[str, Sequence[str]]
     slow: frozenset[str]
 
-    def of(self, module: str) -> list[str]:
-        """The files in the order in which they are run for a fault in this module."""
-        likely = list(self.first.get(module, ()))
-        return [*likely, *(file for file in self.files if file not in likely)]
+    def stages(self, module: str) -> list[list[str]]:
+        """The files that are run for a fault in this module: the likely ones, then the others."""
+        likely = [file for file in self.first.get(module, ()) if file in self.files]
+        return [stage for stage in (likely, [file for file in self.files if file not in likely]) if stage]
 
 
 def outcomes(faults: Sequence[Fault | None], tests: Tests, known: Mapping[str, str], jobs: int) -> Iterator[Outcome]:
     """Plant one after the other, ``jobs`` at a time; in the order in which they end. None plants nothing. known: by a
-    fault's name the test that caught it before, which is then run first."""
+    fault's name the test that caught it before, which is then run before its stage."""
     for library in LIBRARIES:
         importlib.import_module(library)
-    waiting, running = list(reversed(faults)), dict[int, tuple[Fault | None, Path, float]]()
+    waiting, running = list(reversed(faults)), dict[int, tuple[Fault | None, Path]]()
     with tempfile.TemporaryDirectory(prefix="mutations-") as folder:
         free = [_copy(Path(folder) / str(number)) for number in range(jobs)]
         while waiting or running:
             while waiting and free:
                 fault, slot = waiting.pop(), free.pop()
-                running[_start(fault, slot, tests, known)] = fault, slot, time.monotonic()
-            process, status = os.wait()
-            fault, slot, began = running.pop(process)
+                running[_start(fault, slot, tests, known)] = fault, slot
+            process, status, used = os.wait4(-1, 0)
+            fault, slot = running.pop(process)
             free.append(slot)
-            yield _read(fault, slot, status, time.monotonic() - began)
+            yield _read(fault, slot, status, used.ru_utime + used.ru_stime)
 
 
 def _copy(slot: Path) -> Path:
@@ -83,13 +83,14 @@ def _copy(slot: Path) -> Path:
         if source.is_dir():
             shutil.copytree(source, slot / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
+            (slot / name).parent.mkdir(exist_ok=True)
             shutil.copy2(source, slot / name)
     return slot
 
 
 def _start(fault: Fault | None, slot: Path, tests: Tests, known: Mapping[str, str]) -> int:
     """The process that runs the tests over this fault."""
-    files = tests.files if fault is None else tests.of(fault.module)
+    stages = tests.stages("" if fault is None else fault.module)
     first = "" if fault is None else known.get(fault.name, "")
     if fault is not None:
         path = slot / "energylens" / fault.module
@@ -99,7 +100,7 @@ def _start(fault: Fault | None, slot: Path, tests: Tests, known: Mapping[str, st
     if process := os.fork():
         return process
     try:  # the child: whatever happens, it ends here
-        _test(slot, files, first, tests.slow)
+        _test(slot, stages, first, tests.slow)
     finally:
         os._exit(0)
 
@@ -114,7 +115,7 @@ def _later() -> Iterator[int]:
 _LATER = _later()
 
 
-def _test(slot: Path, files: Sequence[str], first: str, slow: frozenset[str]) -> None:
+def _test(slot: Path, stages: Sequence[Sequence[str]], first: str, slow: frozenset[str]) -> None:
     """In the child: the tests over the copy, what came of them in ``told.json``."""
     signal.alarm(LIMIT)  # which ends the process
     os.chdir(slot)
@@ -125,11 +126,15 @@ def _test(slot: Path, files: Sequence[str], first: str, slow: frozenset[str]) ->
     sys.path[:0] = [str(slot)]
     for name in [name for name in sys.modules if name.split(".")[0] in ("tests", "energylens", "analyses", "figures")]:
         del sys.modules[name]
-    recorder = _Recorder(first, slow)
     options = ["-x", "-q", "--tb=line", "-p", "no:cacheprovider", f"--basetemp={slot}-tmp", f"--rootdir={slot}"]
-    status = pytest.main([*options, *files], plugins=[recorder])
+    caught = ""
+    for files in stages:
+        recorder = _Recorder(first, slow)
+        status = pytest.main([*options, *files], plugins=[recorder])
+        caught = recorder.caught or ("" if status == pytest.ExitCode.OK else f"pytest ended with status {status}")
+        if caught:
+            break
     where = Path(sys.modules["energylens"].__file__ or "")
-    caught = recorder.caught or ("" if status == pytest.ExitCode.OK else f"pytest ended with status {status}")
     Path("told.json").write_text(json.dumps({"caught_by": caught, "where": str(where)}))
     sys.stdout.flush()
 

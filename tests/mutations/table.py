@@ -21,26 +21,33 @@ FILES = [
 
 #: for faults in these files, the tests that are likely to notice
 FIRST = {
-    "attacks/registry.py": (f"{_T}/test_literal_methods.py", f"{_T}/test_methods.py"),
-    "training/methods.py": (f"{_T}/test_methods.py",),
-    "training/regularizers.py": (f"{_T}/test_regularizers.py",),
-    "training/der.py": (f"{_T}/test_regularizers.py",),
-    "training/linearity.py": (f"{_T}/test_regularizers.py",),
-    "training/awp.py": (f"{_T}/test_regularizers.py",),
-    "training/schedules.py": (f"{_T}/test_schedules.py",),
-    "training/optimizers.py": (f"{_T}/test_schedules.py",),
-    "training/augmentation.py": (f"{_T}/test_schedules.py", f"{_T}/test_selection.py"),
-    "training/watch.py": (f"{_T}/test_watch.py",),
-    "training/omission.py": (f"{_T}/test_omission.py",),
-    "training/data.py": (f"{_T}/test_selection.py", f"{_T}/test_omission.py"),
-    "training/evaluation.py": (f"{_T}/test_judging.py",),
-    "training/history.py": (f"{_T}/test_judging.py",),
-    "training/attacker.py": (f"{_T}/test_training_attack.py",),
-    "training/settings.py": (f"{_T}/test_settings.py", f"{_T}/test_regularizers.py"),
-    "training/recipes.py": (f"{_T}/test_settings.py",),
-    "training/initial.py": (f"{_T}/test_extension.py",),
-    "training/loop.py": (f"{_T}/test_course.py", f"{_T}/test_loop.py"),
-    "training/run.py": (f"{_T}/test_course.py", f"{_T}/test_loop.py", f"{_T}/test_extension.py"),
+    f"{folder}.py": [f"{_T}/test_{name}.py" for name in names]
+    for folder, names in {
+        "attacks/registry": ("literal_constants", "literal_draws", "methods"),
+        "training/attacker": ("training_attack",),
+        "training/augmentation": ("selection", "schedules"),
+        "training/average": ("course",),
+        "training/awp": ("regularizers",),
+        "training/checkpoint": ("course",),
+        "training/data": ("selection", "omission"),
+        "training/der": ("regularizers",),
+        "training/evaluation": ("judging", "final"),
+        "training/final": ("final",),
+        "training/history": ("course",),
+        "training/initial": ("extension",),
+        "training/linearity": ("regularizers",),
+        "training/loop": ("course", "judging", "loop"),
+        "training/methods": ("settings", "methods", "literal_draws"),
+        "training/omission": ("omission",),
+        "training/optimizers": ("schedules",),
+        "training/recipes": ("settings", "extension"),
+        "training/regularizers": ("regularizers", "literal_constants"),
+        "training/run": ("course", "loop", "extension"),
+        "training/schedules": ("schedules",),
+        "training/settings": ("settings", "regularizers", "omission"),
+        "training/step": ("training_attack", "methods"),
+        "training/watch": ("watch",),
+    }.items()
 }
 
 #: more than a second each, for what a quicker one tells too: processes started anew, the command line, full disks
