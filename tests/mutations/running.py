@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -24,7 +25,8 @@ from .faults import Fault
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 COPIED = ("energylens", "analyses", "figures", "tests", "pyproject.toml", "docs/training.md")
-LIMIT = 180  # seconds: a fault whose tests take longer has made a loop endless
+LIMIT = 300  # seconds of one core: a fault whose tests take longer has made a loop endless
+ASLEEP = 3600  # seconds by the clock, for one that waits
 LIBRARIES = (
     "numpy", "torch", "torch.optim.swa_utils", "torch.distributed.run", "torchvision", "pandas", "pyarrow.parquet",
     "scipy.stats", "sklearn.datasets", "accelerate", "safetensors.torch", "click.testing", "rich", "jinja2",
@@ -34,7 +36,7 @@ LIBRARIES = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the tests made of a fault. caught_by: the first test that failed, "" where none did; seconds: of one core."""
+    """What the tests made of a fault. caught_by: the first test that failed, "" for none; seconds: of one core."""
 
     fault: Fault
     caught_by: str
@@ -45,21 +47,25 @@ class Outcome:
 @dataclass(frozen=True)
 class Tests:
     """files: from the checkout on, all that may catch a fault. first: for a module those that are likely to. slow:
-    names of tests that are left out."""
+    names of tests that are left out. likely: whether the other files are, too."""
 
     files: Sequence[str]
     first: Mapping[str, Sequence[str]]
     slow: frozenset[str]
+    likely: bool = False
 
-    def stages(self, module: str) -> list[list[str]]:
-        """The files that are run for a fault in this module: the likely ones, then the others."""
-        likely = [file for file in self.first.get(module, ()) if file in self.files]
-        return [stage for stage in (likely, [file for file in self.files if file not in likely]) if stage]
+    def stages(self, module: str, known: str) -> list[list[str]]:
+        """The files that are run for a fault in this module, one list after the other: that of the test which caught it
+        before, the likely ones, then all others."""
+        before = [file for file in self.files if file == known.split("::")[0]]
+        likely = [file for file in self.first.get(module, ()) if file in self.files and file not in before]
+        rest = [file for file in self.files if file not in before + likely]
+        return [stage for stage in (before, likely, [] if self.likely else rest) if stage]
 
 
 def outcomes(faults: Sequence[Fault | None], tests: Tests, known: Mapping[str, str], jobs: int) -> Iterator[Outcome]:
     """Plant one after the other, ``jobs`` at a time; in the order in which they end. None plants nothing. known: by a
-    fault's name the test that caught it before, which is then run before its stage."""
+    fault's name the test that caught it before, which is then run first."""
     for library in LIBRARIES:
         importlib.import_module(library)
     waiting, running = list(reversed(faults)), dict[int, tuple[Fault | None, Path]]()
@@ -90,8 +96,8 @@ def _copy(slot: Path) -> Path:
 
 def _start(fault: Fault | None, slot: Path, tests: Tests, known: Mapping[str, str]) -> int:
     """The process that runs the tests over this fault."""
-    stages = tests.stages("" if fault is None else fault.module)
     first = "" if fault is None else known.get(fault.name, "")
+    stages = tests.stages("" if fault is None else fault.module, first)
     if fault is not None:
         path = slot / "energylens" / fault.module
         path.write_text(fault.planted((CHECKOUT / "energylens" / fault.module).read_text()))
@@ -117,7 +123,8 @@ _LATER = _later()
 
 def _test(slot: Path, stages: Sequence[Sequence[str]], first: str, slow: frozenset[str]) -> None:
     """In the child: the tests over the copy, what came of them in ``told.json``."""
-    signal.alarm(LIMIT)  # which ends the process
+    resource.setrlimit(resource.RLIMIT_CPU, (LIMIT, LIMIT + 5))  # both end the process
+    signal.alarm(ASLEEP)
     os.chdir(slot)
     with Path("output.txt").open("w") as output:
         os.dup2(output.fileno(), 1)
@@ -167,8 +174,8 @@ def _read(fault: Fault | None, slot: Path, status: int, seconds: float) -> Outco
         if not Path(found["where"]).is_relative_to(slot):
             raise RuntimeError(f"the tests imported {found['where']}, not the copy in {slot}")
         caught = found["caught_by"]
-    elif os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM:
-        caught = f"no end after {LIMIT} s"
+    elif os.WIFSIGNALED(status) and os.WTERMSIG(status) in (signal.SIGALRM, signal.SIGXCPU):
+        caught = f"no end after {seconds:.0f} s"
     else:
         caught = f"the process ended ({status})"
     if fault is not None:
