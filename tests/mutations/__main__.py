@@ -57,13 +57,13 @@ def main() -> int:
             print(f"without any fault {whole.caught_by} fails:\n{whole.output}", file=sys.stderr)
             return 2
         print(f"without a fault all tests pass in {whole.seconds:.0f} s; {len(chosen)} faults", flush=True)
-    found: list[Outcome] = []
+    found, about = list[Outcome](), _about(options)
     for outcome in outcomes(chosen, tests, _known(), options.jobs):
         found.append(outcome)
         said = f"caught by {outcome.caught_by}" if outcome.caught_by else "SURVIVED"
         print(f"{len(found)}/{len(chosen)} {outcome.fault.name}: {said} ({outcome.seconds:.1f} s)", flush=True)
         if options.out or (chosen == faults and not options.likely):
-            _write(found, options.out or RESULT, chosen, options.every)
+            _write(found, options.out or RESULT, chosen, about)
     return _sum_up(found)
 
 
@@ -97,14 +97,20 @@ def _known() -> dict[str, str]:
         return {row["fault"]: row["caught_by"] for row in csv.DictReader(line for line in file if line[0] != "#")}
 
 
-def _write(found: Sequence[Outcome], path: Path, chosen: Sequence[Fault], every: int) -> None:
-    """A comment with date, commit and machine, and a row a fault in the order of the table."""
-    by_name = {outcome.fault.name: outcome for outcome in found}
-    head = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=CHECKOUT, capture_output=True, text=True)
-    commit, today = head.stdout.strip() or "unknown", datetime.datetime.now(datetime.UTC).date()
+def _about(options: argparse.Namespace) -> str:
+    """Command, date, commit and machine."""
+    command = ["git", "describe", "--always", "--dirty"]
+    commit = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False).stdout.strip()
+    today = datetime.datetime.now(datetime.UTC).date()
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    return f"# python -m tests.mutations --every {options.every}, {today}, commit {commit or 'unknown'}, {machine}"
+
+
+def _write(found: Sequence[Outcome], path: Path, chosen: Sequence[Fault], about: str) -> None:
+    """A comment that says what was run, and a row a fault in the order of the table."""
+    by_name = {outcome.fault.name: outcome for outcome in found}
     with path.open("w", newline="") as file:
-        file.write(f"# python -m tests.mutations --every {every}, {today}, commit {commit}, {machine}\n")
+        file.write(f"{about}\n")
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(["fault", "kind", "caught_by", "seconds"])
         for fault in chosen:

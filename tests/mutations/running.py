@@ -70,22 +70,23 @@ def outcomes(faults: Sequence[Fault | None], tests: Tests, known: Mapping[str, s
         importlib.import_module(library)
     waiting, running = list(reversed(faults)), dict[int, tuple[Fault | None, Path]]()
     with tempfile.TemporaryDirectory(prefix="mutations-") as folder:
-        free = [_copy(Path(folder) / str(number)) for number in range(jobs)]
+        whole = _copy(CHECKOUT, Path(folder) / "whole")  # as it is now, whatever is edited in the meantime
+        free = [_copy(whole, Path(folder) / str(number)) for number in range(jobs)]
         while waiting or running:
             while waiting and free:
                 fault, slot = waiting.pop(), free.pop()
-                running[_start(fault, slot, tests, known)] = fault, slot
+                running[_start(fault, whole, slot, tests, known)] = fault, slot
             process, status, used = os.wait4(-1, 0)
             fault, slot = running.pop(process)
             free.append(slot)
-            yield _read(fault, slot, status, used.ru_utime + used.ru_stime)
+            yield _read(fault, whole, slot, status, used.ru_utime + used.ru_stime)
 
 
-def _copy(slot: Path) -> Path:
+def _copy(checkout: Path, slot: Path) -> Path:
     """A copy of what the tests need."""
     slot.mkdir()
     for name in COPIED:
-        source = CHECKOUT / name
+        source = checkout / name
         if source.is_dir():
             shutil.copytree(source, slot / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
@@ -94,13 +95,13 @@ def _copy(slot: Path) -> Path:
     return slot
 
 
-def _start(fault: Fault | None, slot: Path, tests: Tests, known: Mapping[str, str]) -> int:
+def _start(fault: Fault | None, whole: Path, slot: Path, tests: Tests, known: Mapping[str, str]) -> int:
     """The process that runs the tests over this fault."""
     first = "" if fault is None else known.get(fault.name, "")
     stages = tests.stages("" if fault is None else fault.module, first)
     if fault is not None:
         path = slot / "energylens" / fault.module
-        path.write_text(fault.planted((CHECKOUT / "energylens" / fault.module).read_text()))
+        path.write_text(fault.planted((whole / "energylens" / fault.module).read_text()))
         os.utime(path, (time.time(), time.time() + next(_LATER)))  # never taken for a file compiled before
     sys.stdout.flush()
     if process := os.fork():
@@ -165,7 +166,7 @@ class _Recorder:
             self.caught = report.nodeid
 
 
-def _read(fault: Fault | None, slot: Path, status: int, seconds: float) -> Outcome:
+def _read(fault: Fault | None, whole: Path, slot: Path, status: int, seconds: float) -> Outcome:
     """What the child left; the copy is whole again."""
     told, output = slot / "told.json", (slot / "output.txt").read_text()
     if told.exists():
@@ -179,7 +180,7 @@ def _read(fault: Fault | None, slot: Path, status: int, seconds: float) -> Outco
     else:
         caught = f"the process ended ({status})"
     if fault is not None:
-        shutil.copy2(CHECKOUT / "energylens" / fault.module, slot / "energylens" / fault.module)
+        shutil.copy2(whole / "energylens" / fault.module, slot / "energylens" / fault.module)
     shutil.rmtree(f"{slot}-tmp", ignore_errors=True)
     nothing = Fault("", "", "", "", "nothing")
     return Outcome(fault or nothing, caught, seconds, output)
