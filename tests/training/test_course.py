@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from energylens.attacks.noise import BatchNoise
 from energylens.training import history, loop
+from energylens.training.average import MovingAverage
 from energylens.training.checkpoint import copy_weights, load_state, save_weights
 from energylens.training.history import MEASURES, History, as_steps, epoch_means, measures
 from energylens.training.linearity import ErrorSwitch
@@ -287,6 +288,26 @@ def test_the_average_keeps_batch_norms_statistics_too(tmp_path):
     learn(run, x, y, 0, 1)
     expected = 0.6 * first + 0.4 * run.network.state_dict()[name]
     torch.testing.assert_close(run.judged().state_dict()[name], expected)
+
+
+def test_an_average_that_was_loaded_goes_on(tmp_path):
+    network = nn.Linear(1, 1, bias=False)
+    first, again = MovingAverage(network, 0.75), MovingAverage(network, 0.75)
+    nn.init.constant_(network.weight, 4.0)
+    first.update_parameters(network)
+    again.load_state_dict(first.state_dict())
+    nn.init.constant_(network.weight, 8.0)
+    for average in (first, again):
+        average.update_parameters(network)
+        assert average.module.weight.item() == 0.75 * 4 + 0.25 * 8
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_network_is_compiled_where_that_is_asked_for(compiled, tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(nn.Module, "compile", lambda network: calls.append(network))
+    run = opened(tmp_path, compile=compiled)
+    assert calls == ([run.network] if compiled else [])
 
 
 # several processes, as far as one can play them

@@ -84,22 +84,6 @@ def test_ranks_count_together_what_one_process_counts(digits):
             assert torch.equal(x, images.x[rows]) and torch.equal(y, images.labels[rows])
 
 
-class Hill(nn.Module):
-    """Two classes of one pixel: class 0 wins away from .5, so that a step over .5 mends what was wrong."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        margin = 100 * (x.flatten(1) - 0.5).square() - 0.5
-        return torch.cat([margin, torch.zeros_like(margin)], dim=1)
-
-
-def test_who_is_misclassified_as_it_is_counts_as_broken():
-    images = images_of(torch.tensor([0.49, 0.9]).view(2, 1, 1, 1), torch.zeros(2).long(), 100)
-    settings = settings_of("digits", eps="0.1", eval_steps=1)
-    attacked = images.x + 0.1 * gradient(Hill(), images.x, images.labels).sign()
-    assert Hill()(images.x).argmax(1).tolist() == [1, 0] and Hill()(attacked).argmax(1).tolist() == [0, 0]
-    assert count_correct(Hill(), images, settings, Share()).tolist() == [1, 1, 1]
-
-
 class Witness(nn.Module):
     """Remembers in which mode and precision it was asked, and whether its weights wanted gradients."""
 
