@@ -9,6 +9,7 @@ from energylens.attacks.noise import BatchNoise
 from energylens.training.attacker import AscentAttacker, FreeAttacker, make_attacker, training_ascent
 from energylens.training.methods import METHODS
 from energylens.training.recipes import settings_of
+from energylens.training.regularizers import REGULARIZERS
 from energylens.training.step import Step
 
 
@@ -202,3 +203,18 @@ def test_logits_that_the_attack_saw_count_as_clean_only_at_x_and_in_the_steps_ow
     assert step_at(x, x, first).clean_seen is first
     assert step_at(x + 1, x, first).clean_seen is None
     assert step_at(x, x, first, attack_mode="eval").clean_seen is None
+
+
+@pytest.mark.parametrize("name", ["gradalign", "elle", "elle-a", "energy-linearity"])
+def test_a_regulariser_looks_as_far_as_the_radius_in_force(name):
+    """Its first random draw is moved by eps: what the model sees lies within the step's radius, not the run's."""
+    seen, x = [], torch.full((2, 1, 8, 8), 0.5)
+    settings = settings_of("digits", method="fgsm", reg=(name,), eps="0.4")
+
+    def model(images: Tensor) -> Tensor:
+        seen.append(images.detach())
+        return images.flatten(1)[:, :3].square()
+
+    step = Step(model, x, x, x, torch.zeros(2).long(), settings, noise(), 0.1, 1.0, None)
+    REGULARIZERS[name].value(step)
+    assert 0.09 < max((images - 0.5).abs().max().item() for images in seen) <= 0.1 + 1e-6
