@@ -11,6 +11,8 @@ import pytest
 
 from energylens.cli import main
 
+collect_ignore = ["mutations"]  # it runs tests, it has none
+
 CHECKOUT = Path(__file__).resolve().parents[1]
 CHECKPOINTS = ("trades_mnist_smallcnn.pt", "akamaster_resnet20-12fca82f.th", "resnet4b_adv2.pth")
 

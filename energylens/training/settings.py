@@ -340,10 +340,9 @@ def _check_numbers(settings: TrainSettings) -> None:
             raise InputError(f"--{name.replace('_', '-')} is {value}: give a number from {least:g} to {most:g}")
     if not all(0 <= weight < math.inf for weight in settings.reg_weight):
         raise InputError(f"--reg-weight is {settings.reg_weight}: give finite numbers of at least 0")
-    if METHODS[settings.method].adversarial:
-        check_radius(settings.radius, settings.norm)
-        if settings.step_size is not None:
-            parse_radius(settings.step_size, "step-size")
+    check_radius(settings.radius, settings.norm)  # of natural training too, which is judged under attacks
+    if METHODS[settings.method].adversarial and settings.step_size is not None:
+        parse_radius(settings.step_size, "step-size")
     if settings.eval_step is not None:
         parse_radius(settings.eval_step, "eval-step")
     if list(settings.extended) != sorted({*settings.extended}) or not all(

@@ -55,6 +55,11 @@ def test_both_ends_are_judged_by_the_steps_and_restarts_asked_for(tmp_path):
     assert read_ends(trained.folder) == ends
 
 
+def test_what_was_lost_is_best_minus_last():
+    best, last = ({"epoch": epoch, "clean": 0.9, "pgd": pgd} for epoch, pgd in ((3, 0.75), (9, 0.25)))
+    assert final.Ends("pgd,steps=50,restarts=10", 500, best, last).lost == 0.5
+
+
 def test_a_finished_judgement_is_read_and_one_that_was_interrupted_goes_on(tmp_path, monkeypatch):
     settings = tiny(epochs=3, lr=0.02)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):

@@ -1,7 +1,9 @@
 """Who is left out of training, by a planted model whose energies are known; and what else must stay as it is."""
 
+import hashlib
 import json
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -143,3 +145,29 @@ def test_the_command_takes_the_rule_and_says_what_it_needs(run, tmp_path):
 def test_too_little_left_to_fill_a_batch_is_refused():
     with pytest.raises(InputError, match="27 training images do not fill one batch"):
         load_training_data(settings_of(**TINY, omit="random", omit_share=0.9), None, CPU)
+
+
+def test_the_share_is_of_what_is_learnt_and_rounded(planted):
+    learnt = torch.tensor([0, 1, 3, 4, 6, 7, 9])
+    for share, left in ((0.3, 2), (0.36, 3), (0.07, 0), (0.9, 6)):
+        assert len(chosen(planted, "random", share, learnt=learnt)) == left
+        assert len(chosen(planted, "low-energy", share, learnt=learnt)) == left
+    assert len(chosen(planted, "high-energy", 8 / 12)) == 8  # all who are rightly classified
+    with pytest.raises(InputError, match="8 of 12 training images are rightly classified"):
+        chosen(planted, "high-energy", 9 / 12)
+
+
+def test_who_is_left_out_by_chance_is_a_chance_of_the_seed(planted):
+    seen = [tuple(chosen(planted, "random", 0.5, seed=seed)) for seed in range(8)]
+    assert len(set(seen)) == 8 and {i for left in seen for i in left} == set(range(N))
+    fallen = [tuple(chosen(planted, "misclassified", 2 / 12, seed=seed)) for seed in range(8)]
+    assert len(set(fallen)) > 1 and {i for left in fallen for i in left} == {2, 5, 8, 11}
+
+
+def test_an_omission_tells_how_many_and_a_digest_of_which(planted):
+    settings = settings_of(omit="random", omit_share=0.25)
+    found = omission(planted, torch.arange(N), settings, CPU)
+    assert found.by is None and found.told()["n"] == 3
+    assert found.told()["digest"] == hashlib.sha256(np.array(found.positions.tolist(), "<i8").tobytes()).hexdigest()
+    judged = omission(planted, torch.arange(N), settings_of(omit="low-energy", omit_by="planted:make"), CPU)
+    assert judged.by == module_digest(load_model("planted:make"))

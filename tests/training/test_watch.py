@@ -178,3 +178,104 @@ def test_a_watch_goes_on_from_its_state_as_if_never_stopped(tmp_path):
         watch.step()
     assert second.state_dict() == whole.state_dict()
     assert second.state_dict()["batches"] == 5
+
+
+# the thresholds, from both sides: what is named is the number at which a call is due
+
+
+def called(*windows, samples=10**6, **own):
+    """What is said to the last window."""
+    watch = EnergyWatch(WatchSettings(**own))
+    for window in windows[:-1]:
+        watch.judge(*window, samples)
+    alarm = watch.judge(*windows[-1], samples)
+    return alarm and alarm.kind
+
+
+@pytest.mark.parametrize(("share", "kind"), [(0.2499, None), (0.2501, "co")])
+def test_co_is_called_at_five_points_over_the_usual_share(share, kind):
+    assert called((-0.1, 0.2), (-0.1, 0.2), (-0.1, share)) == kind
+
+
+@pytest.mark.parametrize(("share", "kind"), [(0.359, None), (0.361, "co")])
+def test_co_needs_four_standard_errors_of_the_windows_samples(share, kind):
+    # 4 sqrt(.2 * .8 / 100) = .16
+    assert called((-0.1, 0.2), (-0.1, 0.2), (-0.1, share), samples=100) == kind
+
+
+@pytest.mark.parametrize(("usual", "limit"), [(-0.05, -0.3), (0.5, -0.3), (-0.1, -0.3), (-0.2, -0.6)])
+def test_ro_is_called_under_three_times_the_usual_and_under_the_floor(usual, limit):
+    for delta, kind in ((limit + 1e-3, None), (limit - 1e-3, "ro")):
+        assert called((usual, 0.2), (usual, 0.2), (delta, 0.2)) == kind
+
+
+@pytest.mark.parametrize("settle", [1, 2, 5])
+def test_so_many_windows_and_evaluations_come_before_the_first_call(settle):
+    watch, gaps = (EnergyWatch(WatchSettings(settle=settle)) for _ in range(2))
+    for _ in range(settle):
+        # already collapsed, but nothing is usual yet
+        assert watch.judge(-0.1, 0.1, 10**6) is None and gaps.judge_gap(0.5, 0.5, 10**6) is None
+    assert watch.judge(-0.1, 0.9, 10**6).kind == gaps.judge_gap(0.9, 0.1, 10**6).kind == "co"
+    assert WatchSettings().settle == 2
+
+
+def test_what_is_usual_is_the_median():
+    windows = [(-0.1, 0.1), (-0.2, 0.2), (-0.9, 0.2)]  # none of which is called
+    watch = EnergyWatch(WatchSettings(settle=3))
+    for window in windows:
+        watch.judge(*window, 10**6)
+    numbers = watch.judge(-5.0, 0.9, 10**6).numbers
+    assert (numbers["usual_delta_marginal"], numbers["usual_abnormal_share"]) == (-0.2, 0.2)
+    gaps = EnergyWatch(WatchSettings(settle=3))
+    for gap in (0.0, 0.25, 0.125):
+        gaps.judge_gap(0.5 + gap, 0.5, 10**6)
+    assert gaps.judge_gap(0.9, 0.1, 10**6).numbers["usual_gap"] == 0.125
+
+
+@pytest.mark.parametrize(("fgsm", "kind"), [(0.6499, None), (0.6501, "co")])
+def test_a_gap_is_called_at_ten_points_over_the_usual(fgsm, kind):
+    watch = EnergyWatch()
+    for _ in range(2):
+        watch.judge_gap(0.55, 0.5, 10**6)
+    alarm = watch.judge_gap(fgsm, 0.5, 10**6)
+    assert (alarm and alarm.kind) == kind
+
+
+@pytest.mark.parametrize(("fgsm", "kind"), [(0.772, None), (0.775, "co")])
+def test_a_gap_needs_four_standard_errors_of_its_two_accuracies(fgsm, kind):
+    """4 sqrt((f (1 - f) + .25) / 100) is .2616 at f = .7735, over a usual gap of .0125."""
+    watch = EnergyWatch()
+    for _ in range(2):
+        watch.judge_gap(0.5125, 0.5, 100)
+    alarm = watch.judge_gap(fgsm, 0.5, 100)
+    assert (alarm and alarm.kind) == kind
+
+
+def test_a_calm_window_between_two_failures_of_different_kinds_is_not_needed():
+    watch, said = watching(USUAL, USUAL, (-9.0, 0.01), (0.4, 0.7), (-9.0, 0.01))
+    assert said == [None, None, "ro", "co", "ro"]
+    assert len(watch.state_dict()["usual"]) == 2
+
+
+def test_a_full_memory_drops_every_second_window_and_then_takes_every_second():
+    watch = EnergyWatch(WatchSettings(memory=4))
+    for number in range(13):
+        watch.judge(-0.001 * number, 0.0, 10**6)
+    state = watch.state_dict()
+    # full after 0 .. 4: 0 2 4, then 6, then 8: full again, 0 4 8, then 12
+    assert [round(-1000 * delta) for delta, _ in state["usual"]] == [0, 4, 8, 12]
+    assert (state["stride"], state["calm"]) == (4, 13)
+
+
+def test_a_gap_that_is_no_number_changes_nothing():
+    watch = EnergyWatch()
+    for _ in range(2):
+        watch.judge_gap(0.5, 0.5, 100)
+    before = watch.state_dict()
+    assert watch.judge_gap(float("nan"), 0.5, 100) is None and watch.state_dict() == before
+
+
+def test_the_rules_have_the_thresholds_that_the_docs_name():
+    assert WatchSettings() == WatchSettings(
+        rise=0.05, sigmas=4.0, fall=3.0, floor=-0.3, gap=0.1, settle=2, memory=100
+    )  # fmt: skip
