@@ -336,7 +336,7 @@ def _of_early_warning() -> list[Claim]:
             ("collapses called", "co_called", 0, f"of {runs['co']}"),
             ("collapses called before the evaluation that showed them", "co_early", 0, f"of {runs['co']}"),
             ("runs of robust overfitting called", "ro_called", 0, f"of {runs['ro']}"),
-            ("runs of robust overfitting called before the evaluation that showed them", "ro_early", 0, f"of {runs['ro']}"),
+            ("robust overfitting called before the evaluation that showed it", "ro_early", 0, f"of {runs['ro']}"),
             ("false alarms", "false_per_100", 1, "in 100 healthy epochs"),
         )
     ]  # fmt: skip

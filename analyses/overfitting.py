@@ -313,10 +313,11 @@ def _epochs_of(name: str, lab: Lab) -> pd.DataFrame:
 
 
 def _trained(
-    lab: Lab, name: str, *, only: str | None = None, diverged_too: bool = False
+    lab: Lab, name: str, *, only: str | None = None, without: Sequence[str] = (), diverged_too: bool = False
 ) -> tuple[list[str], list[TrainingRun]]:
-    """The arms and the runs of a study, or of one of its arms, trained where they are not there yet."""
-    wanted = [(arm, settings) for arm, settings in STUDIES[name].runs() if only in (None, arm)]
+    """The arms and the runs of a study, of one of its arms or of all without some, trained where they are not there
+    yet."""
+    wanted = [(arm, settings) for arm, settings in STUDIES[name].runs() if only in (None, arm) and arm not in without]
     runs = lab.train([settings for _, settings in wanted], diverged_too=diverged_too)
     return [arm for arm, _ in wanted], runs
 
@@ -375,10 +376,15 @@ def _count(kind: str, failed: pd.Series[str]) -> int:
 @click.option("--data-root", type=click.Path(path_type=Path), help="Where data sets lie.")
 @click.option("--jobs", default=1, help="Runs at a time, a thread each.")
 @click.option("--results", type=click.Path(path_type=Path), default=RESULTS, help="Where the tables go.")
-def main(name: str, runs: Path, data_root: Path | None, jobs: int, results: Path) -> None:
-    """Run a study and write its two tables."""
+@click.option("--without", multiple=True, metavar="ARM", help="Leave this arm out, as in 'FGSM + GradAlign'.")
+def main(name: str, runs: Path, data_root: Path | None, jobs: int, results: Path, without: tuple[str, ...]) -> None:
+    """Run a study and write its tables."""
+    if unknown := [arm for arm in without if arm not in STUDIES[name].arms]:
+        raise click.BadParameter(
+            f"no arm {unknown[0]!r}: one of {', '.join(STUDIES[name].arms)}", param_hint="--without"
+        )
     lab = Lab(runs=runs, root=data_root, jobs=jobs, tell=partial(click.echo, err=True))
-    arms, found = _trained(lab, name, diverged_too=True)
+    arms, found = _trained(lab, name, without=without, diverged_too=True)
     results.mkdir(parents=True, exist_ok=True)
     table = outcomes(arms, found)
     tables = {"runs": table, "epochs": epochs(arms, found)}
@@ -386,7 +392,9 @@ def main(name: str, runs: Path, data_root: Path | None, jobs: int, results: Path
         tables["falls"] = falls(arms, found)
     for what, one in tables.items():
         one.to_csv(csv := results / f"{name}-{what}.csv", index=False, float_format="%.4g")
-        write_origin(origin(f"python -m analyses.overfitting {name} --data-root DATA", STUDIES[name].seeds), csv)
+        left_out = "".join(f" --without '{arm}'" for arm in without)
+        command = f"python -m analyses.overfitting {name} --data-root DATA{left_out}"
+        write_origin(origin(command, STUDIES[name].seeds), csv)
     click.echo(summary(table).to_string(index=False, float_format="%.1f"))
 
 
