@@ -91,13 +91,13 @@ class _Reader:
                     yield self._fault(part, f"{part.value * 1.5 or 0.1:.6g}", "constant", place)
 
     def _function(self, node: ast.AST, place: str) -> Iterator[Fault]:
-        annotations = set()
+        passed = set()  # annotations, and what is asserted for the type checker's sake
         for part in ast.walk(node):
-            for name in ("annotation", "returns"):
-                if (note := getattr(part, name, None)) is not None:
-                    annotations |= {id(inner) for inner in ast.walk(note)}
+            notes = [note for name in ("annotation", "returns") if (note := getattr(part, name, None)) is not None]
+            for note in [*notes, *([part] if isinstance(part, ast.Assert) else [])]:
+                passed |= {id(inner) for inner in ast.walk(note)}
         for part in ast.walk(node):
-            if id(part) in annotations:
+            if id(part) in passed:
                 continue
             if isinstance(part, ast.Compare):
                 left = part.left

@@ -13,6 +13,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from energylens.attacks.noise import BatchNoise
+from energylens.errors import RunError
+from energylens.pace import Progress
 from energylens.training import history, loop
 from energylens.training.average import MovingAverage
 from energylens.training.checkpoint import copy_weights, load_state, save_weights
@@ -127,6 +129,15 @@ def test_rows_of_epochs_that_are_done_again_are_dropped(tmp_path):
     read = History.read(folder, 1)
     assert [row["epoch"] for row in read.epochs] == [1] and set(read.steps[0]["epoch"]) == {1}
     assert list(History.read(folder, 2).frame()["epoch"]) == [1, 2]
+
+
+def test_the_judgement_at_the_end_says_how_far_it_is(tmp_path):
+    run, said = opened(tmp_path), []
+    quiet = loop._Heard(lambda at: said.append(at.message), spoke=-math.inf)
+    loop._judging(run, quiet, "best", Progress("pgd", 1, 4))
+    assert said == ["judging the best weights: 25 %"]
+    loop._judging(run, quiet, "best", Progress("pgd", 1, 4))
+    assert len(said) == 1  # it has just spoken
 
 
 # progress, radius, rate
@@ -368,6 +379,11 @@ def test_a_loss_beyond_ten_thousand_or_none_at_all_ends_the_run(values, tmp_path
     assert lost.value.folder.parent == tmp_path / "train"
 
 
+def test_a_lost_loss_is_told_with_its_regulariser(tmp_path):
+    with pytest.raises(DivergenceError, match="the loss is 20003 at step 3"):
+        looked_at(tmp_path, loss=20001.0, reg=2.0)
+
+
 def test_losses_are_looked_at_every_fifty_steps():
     assert (loop.FLUSH, loop.EXPLODED) == (50, 1e4)
 
@@ -400,6 +416,32 @@ def test_a_resumed_run_has_every_state_of_the_one_that_stopped(tmp_path):
         assert again.state_dict() == watch.state_dict() == state["watch"]
         assert run.history.frame()["epoch"].tolist() == [1, 2]
         assert list(run.epochs_left()) == []
+
+
+@pytest.mark.parametrize("watches", [(True, False), (False, True)])
+def test_a_watch_may_come_or_go_at_a_resumption(watches, tmp_path):
+    first, then = (EnergyWatch() if watched else None for watched in watches)
+    train(tiny(epochs=1), out=tmp_path, watch=first)
+    run = open_run(tiny(epochs=1), tmp_path, None, root=None, device="cpu", watch=then, overwrite=False)
+    with run.resumed():
+        assert run.epoch == 1 and run.watch is then
+    assert then is None or then.state_dict()["batches"] == 0
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_run_goes_on_with_no_other_network_than_made_it(answers, tmp_path):
+    """A state of an earlier version has no answers: there the last epoch's accuracy tells."""
+    trained = train(tiny(epochs=6, lr=0.02, method="standard"), out=tmp_path)
+    assert trained.history["train_clean"].iloc[-1] > 0.3
+    state = load_state(trained.folder)
+    if not answers:
+        del state["answers"]
+    torch.save(state, trained.folder / "state.pt")
+    assert len(train(trained.settings, out=tmp_path).history) == 6
+    state["network"]["fc2.bias"] -= 100 * torch.eye(10)[3]  # nothing is a 3 any more
+    torch.save(state, trained.folder / "state.pt")
+    with pytest.raises(RunError, match="answers otherwise than when it was saved"):
+        train(trained.settings, out=tmp_path)
 
 
 def test_free_trainings_perturbation_is_kept(tmp_path):
