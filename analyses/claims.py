@@ -329,7 +329,7 @@ def _of_early_warning() -> list[Claim]:
     return [
         Claim(
             f"early warning of {runs['runs']} runs that its thresholds are not from: {what}",
-            "python -m analyses.early_warning table --usual",
+            "python -m analyses.early_warning table --usual --judged-on all",
             partial(_heard, column), digits, 0, unit, "3, 4, 5", True,
         )
         for what, column, digits, unit in (

@@ -261,7 +261,8 @@ def table(chosen_on: str, judged_on: str, usual: bool) -> None:
     thresholds = {name: rule.usual for name, rule in RULES.items()} if usual else chosen(recorded(chosen_on))
     runs = recorded(judged_on)
     table = judged(runs, thresholds)
-    command = "python -m analyses.early_warning table" + (" --usual" if usual else "")
+    thresholds_of = "--usual" if usual else f"--chosen-on {chosen_on}"
+    command = f"python -m analyses.early_warning table {thresholds_of} --judged-on {judged_on}"
     _write(table, "usual" if usual else "judged", command, runs)
     click.echo(table.to_string(index=False, float_format="%.3g"))
 
