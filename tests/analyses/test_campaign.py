@@ -23,7 +23,7 @@ from figures import campaign as panels
 
 TINY = {
     "dataset": "digits", "arch": "digits-cnn", "augment": "none", "epochs": 2, "per_class": 30,
-    "batch_size": 32, "eval_samples": 20, "eval_every": 2, "amp": "no", "val_fraction": 0.2,
+    "batch_size": 32, "eval_samples": 20, "eval_every": 2, "amp": "no", "val_fraction": 0.2, "final_steps": 0,
 }  # fmt: skip
 LONG = 30  # epochs: far more than are done when the test kills
 OPTIONS = [f"--set={name}={value}" for name, value in TINY.items()]
