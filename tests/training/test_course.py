@@ -134,9 +134,9 @@ def test_rows_of_epochs_that_are_done_again_are_dropped(tmp_path):
 def test_the_judgement_at_the_end_says_how_far_it_is(tmp_path):
     run, said = opened(tmp_path), []
     quiet = loop._Heard(lambda at: said.append(at.message), spoke=-math.inf)
-    loop._judging(run, quiet, "best", Progress("pgd", 1, 4))
+    loop._judging(run, quiet, "best", Progress("pgd", 3, 12))
     assert said == ["judging the best weights: 25 %"]
-    loop._judging(run, quiet, "best", Progress("pgd", 1, 4))
+    loop._judging(run, quiet, "best", Progress("pgd", 3, 12))
     assert len(said) == 1  # it has just spoken
 
 

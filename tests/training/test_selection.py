@@ -83,8 +83,8 @@ def test_the_layers_mean_and_deviation_are_those_of_the_images_to_learn():
     assert std == [pytest.approx(data.train.x.std(correction=0).item(), abs=1e-5)]
 
 
-def epoch_of(data: TrainingData, epoch: int, rank: int = 0, ranks: int = 1, **own) -> list[tuple[Tensor, Tensor]]:
-    batches = Batches(data.train, settings_of("digits", **USUAL | {"augment": "none"} | own), rank, ranks)
+def epoch_of(data: TrainingData, epoch: int, *share: int, **own) -> list[tuple[Tensor, Tensor]]:
+    batches = Batches(data.train, settings_of("digits", **USUAL | {"augment": "none"} | own), *share)
     found = list(batches.of(epoch, torch.Generator().manual_seed(0)))
     assert len(found) == len(batches)
     return found
