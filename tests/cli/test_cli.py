@@ -125,7 +125,7 @@ def test_progress_goes_to_standard_error_in_plain_lines(run, monkeypatch):
 def test_histogram_draws_and_says_where(run, tmp_path):
     status, out, _ = run("histogram", "--attack", "cw", "--n", "50")
     assert status == 0
-    png, pdf, csv = (tmp_path / line for line in out.split())
+    png, pdf, csv, _ = (tmp_path / line for line in out.split())
     with Image.open(png) as picture:
         assert picture.size[0] > 800
     assert pdf.read_bytes().startswith(b"%PDF")
