@@ -35,20 +35,22 @@ Heard = tuple[str, float] | None  # kind and epoch, with fractions, of the first
 @dataclass(frozen=True)
 class Rule:
     """first: (run, threshold) -> its first alarm. thresholds: to choose among, from the strictest, which says least,
-    to the loosest; usual: the one it has without being fitted, its source's or the trainer's."""
+    to the loosest; usual: the one it has without being fitted, its source's or the trainer's; for the loss ours
+    [R]."""
 
     first: Callable[[TrainingRun, float], Heard]
     thresholds: Sequence[float]
     usual: float
-    told: str
 
 
 def abnormal_rise(run: TrainingRun, rise: float) -> Heard:
     """The watch on the energies of the training samples. rise: of the AAE share over its median, in [0, 1]."""
     steps = run.steps()
+    length = _epoch_length(steps)
+    heard = steps[steps["step"] >= run.settings["eps_ramp"] * length]  # while eps grows the trainer hears nothing
     settings = replace(WatchSettings(), rise=rise)
-    step, alarm = next(replay(steps, run.settings["batch_size"], WINDOW, settings), (0, None))
-    return (alarm.kind, step / _steps_of(steps, run)) if alarm else None
+    step, alarm = next(replay(heard, run.settings["batch_size"], WINDOW, settings), (0, None))
+    return (alarm.kind, step / length) if alarm else None
 
 
 def gap_rise(run: TrainingRun, gap: float) -> Heard:
@@ -78,11 +80,11 @@ def loss_rule(run: TrainingRun, share: float) -> Heard:
 
 
 RULES = {
-    "energies": Rule(abnormal_rise, (0.2, 0.1, 0.05, 0.03, 0.02), WatchSettings().rise, "AAE share and dE(x)"),
-    "energies or gap": Rule(both, (0.2, 0.1, 0.05, 0.03, 0.02), WatchSettings().rise, "what the trainer hears"),
-    "gap": Rule(gap_rise, (0.3, 0.2, 0.15, 0.1, 0.05), WatchSettings().gap, "FGSM minus PGD accuracy, training images"),
-    "PGD drop": Rule(drop_rule, (0.2, 0.15, 0.1, 0.07, 0.05), 0.2, "fast_adversarial, 2001.03994"),
-    "loss": Rule(loss_rule, (0.5, 0.3, 0.2, 0.1, 0.05), 0.2, "the training loss alone"),
+    "energies": Rule(abnormal_rise, (0.2, 0.1, 0.05, 0.03, 0.02), WatchSettings().rise),
+    "energies or gap": Rule(both, (0.2, 0.1, 0.05, 0.03, 0.02), WatchSettings().rise),
+    "gap": Rule(gap_rise, (0.3, 0.2, 0.15, 0.1, 0.05), WatchSettings().gap),
+    "PGD drop": Rule(drop_rule, (0.2, 0.15, 0.1, 0.07, 0.05), 0.2),
+    "loss": Rule(loss_rule, (0.5, 0.3, 0.2, 0.1, 0.05), 0.2),
 }
 
 
@@ -168,11 +170,12 @@ def replay(
 ) -> Iterator[tuple[int, Alarm]]:
     """The alarms that a watch would have raised on a run's measured steps, each with the step it came at.
 
-    window: measured steps between two calls of ``EnergyWatch.step``, 0 for one an epoch.
+    window: measured steps between two calls of ``EnergyWatch.step``, 0 for none but that at an epoch's end, which there
+    is always, as in the trainer.
     """
     watch = EnergyWatch(settings)
-    windows = steps["epoch"] if window == 0 else np.arange(len(steps)) // window
-    for _, rows in steps.groupby(windows):
+    within = steps.groupby("epoch").cumcount() // (window or len(steps))
+    for _, rows in steps.groupby([steps["epoch"], within]):
         alarm = watch.judge(rows["delta_marginal"].mean(), rows["abnormal_share"].mean(), batch_size * len(rows))
         if alarm:
             yield int(rows["step"].iloc[-1]), alarm
@@ -223,9 +226,11 @@ def _first(history: pd.DataFrame, sign: pd.Series[bool]) -> int:
     return int(history["epoch"][sign].min()) if sign.any() else 0
 
 
-def _steps_of(steps: pd.DataFrame, run: TrainingRun) -> float:
-    """Training steps in an epoch: the last measured one may lie before an epoch's end."""
-    return float(steps["step"].max() / run.history["epoch"].max())
+def _epoch_length(steps: pd.DataFrame) -> float:
+    """Training steps in an epoch, whose first one is always measured."""
+    last = int(steps["epoch"].max())
+    first = steps.loc[steps["epoch"] == last, "step"].min()
+    return float((first - 1) / (last - 1) if last > 1 else steps["step"].max())
 
 
 def recorded(name: str) -> pd.DataFrame:

@@ -21,13 +21,15 @@ from energylens.models.card import DIGITS
 from energylens.reading import find, reading
 from energylens.record import COLUMNS, SCHEMA_VERSION, AttackRecord, Record
 from energylens.run_folder import MANIFEST, RunFolder
+from energylens.training.final import JUDGED
 
 NATURAL = "natural"
 ORDER = {row.name: position for position, row in enumerate(ATTACKS)}
 
 
 def find_runs(paths: Iterable[Path]) -> tuple[list[RunFolder], list[Path]]:
-    """The attacks' runs and the folders of training runs in these folders, at any depth; each once.
+    """The attacks' runs and the folders of training runs in these folders, at any depth; each once. The records that a
+    training run was judged by at its end are part of it, and count only where their own folder is named.
 
     Raises InputError for a folder that holds neither, RunError for a manifest that is no JSON.
     """
@@ -44,7 +46,8 @@ def find_runs(paths: Iterable[Path]) -> tuple[list[RunFolder], list[Path]]:
                 trainings[file.parent] = None
         if len(profiles) + len(trainings) == known:
             raise InputError(f"{path} holds no run: give a folder that `energylens profile` or `energylens train` made")
-    return list(profiles.values()), list(trainings)
+    own = [folder / JUDGED for folder in trainings]
+    return [run for path, run in profiles.items() if not any(map(path.is_relative_to, own))], list(trainings)
 
 
 def _manifest(file: Path) -> Mapping[str, Any] | None:

@@ -14,9 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from energylens.plots.style import ABNORMAL, ADVERSARIAL, DELTA, ERROR, FAINT, STYLE, legend_above
+from figures.overfitting import ALARM
 
 ACROSS = 4  # arms side by side
-ALARM = "first alarm of the watch (a seed each)"
 LETTERS = 125  # of the caption's line
 CURVES: dict[str, dict[str, Any]] = {
     "error": {"color": ERROR, "linewidth": 1.4, "label": "PGD test error"},

@@ -25,7 +25,7 @@ from energylens.whole_file import whole_file
 from figures.catalog import EXHIBITS
 
 WIDEST = 1000  # pixels
-COLOURS = 64  # of a picture's palette
+COLOURS = 256  # of a picture's palette: with fewer, lines of two series came to one colour
 RECORDS = Path("analyses", "results", "gallery")
 STUDIES = {"co": "co-epochs", "ro": "ro-epochs", "aae": "co-falls", "energy-forms": "energy-forms-runs"}  # drawn of
 filled = partial(fill, width=120, break_on_hyphens=False)

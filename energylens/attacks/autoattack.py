@@ -28,8 +28,6 @@ from energylens.models.usable import FloatLogits
 
 LOGGER = logging.getLogger("energylens.autoattack")
 PACKAGE_NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}  # our words, the package's
-
-
 GPU_BLOCK = 250  # as many as the package's own default batch
 
 

@@ -215,7 +215,7 @@ def configure(
 ) -> ConfiguredAttack:
     """An attack from its name and settings, ``"pgd,steps=50,restarts=10"`` or ``Attack("pgd", steps=50, restarts=10)``.
 
-    eps, norm, steps and target are the battery's; a setting in ``spec`` goes before them, and attacks that have no
+    eps, norm, steps and target are the battery's; a setting in ``spec`` overrides them, and attacks that have no
     such setting (FGSM's steps, C&W's eps) keep their own. Raises InputError.
     """
     asked = Attack(spec)

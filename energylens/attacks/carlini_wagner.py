@@ -32,7 +32,7 @@ CHECKS = 10  # how often in a run a sample asks whether its objective still fall
 
 @dataclass(frozen=True)
 class CarliniWagner:
-    """Settings."""
+    """Settings of Carlini and Wagner's L2 attack (arXiv 1608.04644)."""
 
     c: float = setting(1.0, "weight of the margin, the first one tried where c is searched")
     kappa: float = setting(0.0, "margin to reach, in logits")

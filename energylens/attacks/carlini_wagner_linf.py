@@ -38,7 +38,7 @@ LARGEST_C = 20.0  # as in adv-lib and ART: within tau pixels are free, and a sma
 
 @dataclass(frozen=True)
 class CarliniWagnerLinf:
-    """Settings."""
+    """Settings of Carlini and Wagner's Linf attack (arXiv 1608.04644)."""
 
     c: float = setting(1.0, "weight of the margin, the first one tried")
     kappa: float = setting(0.0, "margin to reach, in logits")

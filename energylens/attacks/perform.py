@@ -88,12 +88,12 @@ def attack(
             DataLoader, of which all images are attacked at once. A Note says what was converted.
         y: (N,) labels, where x does not hold them.
         eps: the radius, 8 / 255 or "8/255"; by default as in ``profile``, the model's own, else the usual one of the
-            data set where x is Samples of one. What ``spec`` itself sets goes before eps, norm and target. An attack
+            data set where x is Samples of one. What ``spec`` itself sets overrides eps, norm and target. An attack
             without a ball (C&W, a callable) leaves it out, and a Note says so.
         norm: linf, l2 or, for the attacks that have it, l1; by default the model's own, else linf.
         target: a rule (``random``, ``least-likely``, ``second-best``), a class number, or (N,) classes of your choice.
         seed: of the noise; sample i of the batch draws that of index i.
-        kernels: what the attack looks through, as in ``profile``.
+        kernels: how the network is computed during the attack, as in ``profile``.
         full: return an ``el.AttackedBatch``: x_adv with success, steps, logits and energies.
         settings: the attack's own, as Python values.
 

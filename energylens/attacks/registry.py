@@ -22,7 +22,7 @@ from energylens.errors import InputError
 class AttackRow:
     """One row. ``fixed`` names settings that this attack has no use for; a change of what it computes raises its
     ``revision``, so that rows recorded before are not taken for its own. The images of a row that ``keeps_images`` are
-    kept with its record: they are too dear to make twice. ``versions``: the rows that a setting ``version`` names.
+    kept with its record: they are too expensive to make twice. ``versions``: the rows that a setting ``version`` names.
 
     What ``strength.py`` asks: ``follows_gradient``, whether its images come from gradients; ``wanders``, it asks for
     more than a wrong label, so that more steps promise nothing; ``outdoes``, the rows it must not do worse than.

@@ -176,7 +176,7 @@ class Attack:
             "eps": "radius, 8/255 or '8/255': else the model's own, else the data set's usual one",
             "norm": ", ".join(row.norms),
             "target": f"{', '.join(RULES)} or a class number",
-            "kernels": f"what it looks through: {', '.join(KERNELS)}",
+            "kernels": f"how the network is computed during the attack: {', '.join(KERNELS)}",
             "version": ", ".join(row.versions),
         }
         defaults = row.free_settings()

@@ -11,9 +11,12 @@ from click.testing import CliRunner
 
 from analyses import early_warning
 from analyses.early_warning import alarms, chosen, failure, gap_alarm, judged, pgd_drop, replay
-from analyses.training_runs import TrainingRun
+from analyses.training_runs import TrainingRun, read_run
 from energylens.errors import InputError
+from energylens.training.loop import train
+from energylens.training.recipes import settings_of
 from energylens.training.settings import TrainSettings
+from energylens.training.watch import EnergyWatch
 
 HISTORIES = Path(__file__).parents[1] / "training" / "histories"
 BATCH = 128
@@ -83,6 +86,31 @@ def test_every_rule_hears_its_own_sign_at_its_threshold(run):
     assert heard["gap"].to_dict() == {0.3: 4, 0.2: 4, 0.15: 3, 0.1: 3, 0.05: 3}
     assert heard["PGD drop"].dropna().to_dict() == {0.2: 4, 0.15: 4, 0.1: 4, 0.07: 4, 0.05: 4}
     assert heard["loss"].dropna().to_dict() == {0.3: 3, 0.2: 3, 0.1: 3, 0.05: 2}
+
+
+def test_a_replay_hears_what_the_trainer_heard(tmp_path):
+    """A real run, measured every third step: heard at the ends of epochs too, and not while eps grows."""
+    settings = settings_of(
+        "digits", per_class=40, batch_size=32, epochs=6, eps_ramp=2.0, eval_samples=32, eval_steps=1, method="rs-fgsm",
+        measure_every=3, watch_every=2, lr=0.02,
+    )  # fmt: skip
+    heard = []
+
+    class Noted(EnergyWatch):
+        def judge(self, delta, share, samples):
+            heard.append((delta, share))
+            return super().judge(delta, share, samples)
+
+    run = read_run(train(settings, out=tmp_path, watch=Noted()).folder)
+    steps = run.steps()
+    length = early_warning._epoch_length(steps)
+    assert length == 400 * 0.9 // 32
+    again = []
+    monkey = pytest.MonkeyPatch()
+    with monkey.context() as patch:
+        patch.setattr(early_warning.EnergyWatch, "judge", lambda watch, *told: again.append(told[:2]))
+        list(replay(steps[steps["step"] >= 2 * length], 32, 2))
+    assert again == [pytest.approx(pair, abs=1e-5) for pair in heard]
 
 
 def test_the_trainers_rule_is_whichever_comes_first(run):

@@ -153,9 +153,18 @@ def test_what_is_recorded_is_read_with_its_caption_or_missed_by_name(run, tmp_pa
     with pytest.raises(InputError, match=r"python -m analyses\.overfitting co"):
         recorded("co", "epochs")
     epochs(["FGSM"], [run()]).to_csv(tmp_path / "co-epochs.csv", index=False)
+    (tmp_path / "co-epochs.json").write_text(json.dumps({"command": "python -m analyses.overfitting co --without X"}))
     table = recorded("co", "epochs")
     assert table["alarm"].tolist() == ["", "", "co", "", "", ""]
-    assert "Recorded, not computed now" in table.attrs["caption"]
+    assert table.attrs["caption"].endswith("Recorded, not computed now: python -m analyses.overfitting co --without X.")
+
+
+def test_what_an_earlier_version_recorded_is_told_with_the_settings_that_it_had():
+    """Its recipe had other numbers of images, and it chose by the test set."""
+    caption = overfitting.energy_forms(Lab()).attrs["caption"]
+    assert "1500 images a class" in caption and "PGD-10 on 300 test images" in caption
+    assert "as that version chose" in caption and caption.endswith("Recorded, not computed now.")
+    assert "1600 images a class" in recorded("co", "epochs").attrs["caption"]
 
 
 def test_the_pictures_hold_what_the_tables_do(run):

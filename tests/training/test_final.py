@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import energylens as el
+from analyses.profile_runs import find_runs
 from energylens.errors import InputError
 from energylens.training import final
 from energylens.training.evaluation import judges
@@ -84,6 +85,14 @@ def test_a_run_that_is_extended_is_judged_anew(tmp_path):
     after = train(settings_in(before.folder, epochs=2), folder=before.folder)
     assert (before.ends.last["epoch"], after.ends.last["epoch"]) == (1, 2)
     assert read_ends(before.folder) == after.ends
+
+
+def test_the_records_of_a_judgement_belong_to_their_run(tmp_path):
+    """A report of the run has no sections of them; asked for by their own folder they are there."""
+    folder = train(tiny(epochs=1), out=tmp_path).folder
+    assert find_runs([tmp_path]) == ([], [folder])
+    records, runs = find_runs([folder / "judged"])
+    assert (len(records), runs) == (2, [])  # natural and PGD
 
 
 def test_without_final_steps_nothing_is_judged(tmp_path):

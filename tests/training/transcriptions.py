@@ -146,13 +146,13 @@ def n_fgsm(net, x, y, draws, eps, norm="linf", mode="train", step=1.0):
 def pgd(net, x, y, draws, eps, norm="linf", mode="train", steps=10, step=0.25):
     """A uniform start, then steps up the cross-entropy, each back into ball and box (arXiv 1706.06083)."""
     start = box(x + eps * in_ball(draws, x, norm))
-    return climb(net, x, start, lambda f: ce(f, y), eps, norm, mode, steps, step)
+    return ascend(net, x, start, lambda f: ce(f, y), eps, norm, mode, steps, step)
 
 
 def mart_attack(net, x, y, draws, eps, norm="linf", mode="eval", steps=10, step=0.25):
     """As PGD, from x + .001 N(0, I), in eval mode (openreview rklOg6EFwS, its code)."""
     start = box(x + 0.001 * draws.normal(*x.shape))
-    return climb(net, x, start, lambda f: ce(f, y), eps, norm, mode, steps, step)
+    return ascend(net, x, start, lambda f: ce(f, y), eps, norm, mode, steps, step)
 
 
 def trades_attack(net, x, y, draws, eps, norm="linf", mode="eval", steps=10, step=0.25):
@@ -161,11 +161,11 @@ def trades_attack(net, x, y, draws, eps, norm="linf", mode="eval", steps=10, ste
     with torch.no_grad():
         clean = net(x)
     start = box(x + 0.001 * draws.normal(*x.shape))
-    attacked = climb(net, x, start, lambda f: kl(clean, f), eps, norm, mode, steps, step)
+    attacked = ascend(net, x, start, lambda f: kl(clean, f), eps, norm, mode, steps, step)
     return Attacked(x, attacked.adv, clean)
 
 
-def climb(net, x, start, loss, eps, norm, mode, steps, step):
+def ascend(net, x, start, loss, eps, norm, mode, steps, step):
     net.train(mode == "train")
     seen, adv = None, start
     for _ in range(steps):
