@@ -46,6 +46,7 @@ class Benchmark:
         return partial(found, **self.more)(replace(self.setting, root=root, device=device))
 
 
+BEFORE = "4737d34"  # the last revision whose trainer had a table of attacks of its own
 NATURAL, ROBUST = "autoattack-resnet18", "digits-pgd"
 BENCHMARKS: dict[str, Benchmark] = {
     "pgd": Benchmark("pgd", Setting(NATURAL, 64, 2), f"{NATURAL}, 64 CIFAR-10 images, eps 8/255"),
@@ -56,6 +57,12 @@ BENCHMARKS: dict[str, Benchmark] = {
     "generation": Benchmark("generation", Setting(NATURAL, 64, 3), f"{NATURAL}, 64 images from noise, 20 steps"),
     "start-up": Benchmark("start_up", Setting(turns=5), "fresh processes; profile is of 256 digits under four attacks"),
     "growth": Benchmark("growth", Setting(NATURAL, turns=1), f"{NATURAL}, CIFAR-10, FGSM, --kernels fused, no ladder"),
+    "since": Benchmark(
+        "since",
+        Setting(turns=11),
+        f"PreActResNet-18 of width 16, batch 64, CIFAR-10, eps 8/255, float32; before: {BEFORE}",
+        {"revision": BEFORE},
+    ),
 }
 
 
