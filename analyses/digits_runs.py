@@ -18,7 +18,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "WEAT_adv": {"method": "weat-adv"},
 }
 RECIPES: dict[str, dict[str, Any]] = {
-    # a constant rate and no early end: robust overfitting is wanted here
+    # ours [R]: a constant rate and no early end, so that PGD overfits
     "demo": {
         "recipe": "digits", "epochs": 60, "schedule": "constant", "lr": 1e-3, "weight_decay": 0.0, "augment": "none",
         "batch_size": 128, "eval_samples": 200, "measure_every": 2, "channels_last": True,

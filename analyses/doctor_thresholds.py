@@ -42,7 +42,7 @@ from energylens.training.methods import METHODS
 RESULTS = Path(__file__).parent / "results"
 N = 128  # images that the shares are measured on; the doctor's own verdict is on its usual 64
 FIT_SEED = 0
-ONCE_ROBUST = 0.1  # a share, of the test images that judge an epoch
+ONCE_ROBUST = 0.1  # a share, of the test images that judge an epoch; ours [R]
 KINDS = {"co": "collapsed", "ro": "robustly overfitted"}
 
 

@@ -4,9 +4,10 @@
 
 trains what is missing under ``runs/`` and writes to ``analyses/results/``: ``co-runs.csv``, a row a run,
 ``co-epochs.csv``, a row an epoch of each, and ``co-falls.csv``, the steps around collapses. `energylens figures` draws
-them. ``der-co`` and ``der-ro`` are the grids that DER's defaults come from: its formula is its author's, what he leaves
-open is our choice [R]. They are chosen there by the validation split, on seeds 0 to 2; ``co`` and ``ro`` are judged on
-the test set and on seeds 3 to 5, which had no part in the choice.
+them. DER's formula is its author's, what he leaves open is our choice [R]. Its defaults were chosen on seeds 0 to 2, by
+test accuracy on images that are among the 500 that ``co`` and ``ro`` are judged on, there on seeds 3 to 5: the seeds
+are new, the images are not. ``der-co`` and ``der-ro`` are grids to choose by the validation split; there is no record
+of them yet.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ RESULTS = Path(__file__).parent / "results"
 FOLLOWED = {"test_pgd": 100, "test_clean": 100, "train_fgsm": 100, "delta_marginal": 1, "abnormal_share": 100}  # units
 WINDOW, AROUND = 10, 6  # measured steps; epochs before and after a collapse
 PROVENANCE = "DER: its author's formula; gamma, beta and what else he leaves open are our choice [R]."
-END = 4  # epochs that the validation accuracy at the end, by which settings are chosen, is a mean of
+END = 4  # epochs that the validation accuracy at the end, by which settings are chosen, is a mean of: ours [R]
 
 
 @dataclass(frozen=True)
@@ -340,12 +341,12 @@ def recorded(name: str, what: str) -> pd.DataFrame:
         f"{settings.per_class} images a class, {settings.arch}, eps {settings.eps}, {settings.epochs} epochs, PGD-"
         f"{settings.eval_steps} on {settings.eval_samples} test images; seed "
         f"{', '.join(map(str, sorted(table['seed'].unique())))}. {about.provenance} Recorded, not computed now"
-        f"{': ' + _command(path) if about.again else ''}."
+        f"{': ' + command_beside(path) if about.again else ''}."
     )
     return table
 
 
-def _command(csv: Path) -> str:
+def command_beside(csv: Path) -> str:
     """The command that made this table, out of the JSON beside it."""
     return str(json.loads(csv.with_suffix(".json").read_text())["command"])
 

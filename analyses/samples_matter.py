@@ -19,7 +19,8 @@ from energylens.training.recipes import settings_of
 ALL = "all"  # nothing is left out
 SEEDS = (0, 1, 2, 3)
 SHARE = 0.1
-#: by scale of the lab: how all are trained, how far the reference comes, and how they are judged
+#: by scale of the lab: how all are trained, how far the reference comes, and how they are judged; the demo's is
+#: ours [R]
 SCALES: dict[str, dict[str, dict[str, Any]]] = {
     "demo": {
         "training": {

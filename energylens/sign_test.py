@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-LEVEL = 0.01  # below it a count is called more than chance
+LEVEL = 0.01  # below it a count is called more than chance; ours [R], not tuned
 
 
 def binomial_tail(successes: int, n: int, q: float) -> float:

@@ -75,6 +75,8 @@ ATTACKS: tuple[AttackRow, ...] = (
         "n-fgsm", "N-FGSM", ascend, Ascent(_ANY, start="uniform", start_scale=2.0, clip=False),
         "one step of eps from noise of 2 eps, not clipped: up to 3 eps away", "arXiv 2202.01181", fixed=_ONE_STEP,
     ),
+    # PGD, TRADES-KL, HE-PGD: eps/4 is the 2/255 at 8/255 of arXiv 2407.06315, as a share of any eps ours [R]; 20 steps
+    # are ours [R], not tuned. Starts: uniform 1706.06083, .001 N(0, 1) 1901.08573; HE-PGD's, that of PGD, ours [R]
     AttackRow(
         "pgd", "PGD", ascend, Ascent(_ANY, start="uniform", steps=20, relative_step=0.25),
         "ascent of the cross-entropy (or loss=margin, dlr) from a random start", "arXiv 1706.06083",
@@ -103,6 +105,7 @@ ATTACKS: tuple[AttackRow, ...] = (
         "smallest L2 perturbation at a fixed c: the energy papers' setting", "arXiv 1608.04644; torchattacks",
         norms=("l2",), fixed=frozenset({"search_steps"}), aliases=("cw-l2",),
     ),
+    # c, searches, rate and early stop: Carlini's l2_attack.py; steps ours [R], his are 10,000
     AttackRow(
         "cw-search", "C&W search", carlini_wagner,
         CarliniWagner(c=1e-3, steps=1000, search_steps=9, stop_ratio=0.9999),
@@ -113,6 +116,7 @@ ATTACKS: tuple[AttackRow, ...] = (
         "cw-linf", "C&W Linf", carlini_wagner_linf, CarliniWagnerLinf(),
         "small Linf perturbation in 50 steps: the brother of cw", "arXiv 1608.04644", norms=("linf",),
     ),
+    # c, steps, shrink: ours [R], for fewer passes; Carlini's li_attack.py has c 1e-5, 1,000 steps for each c, shrink .9
     AttackRow(
         "cw-linf-search", "C&W Linf search", carlini_wagner_linf,
         CarliniWagnerLinf(c=1e-3, steps=1000, shrink=0.97),

@@ -21,6 +21,7 @@ TOLERATED = 0.05  # share of images that may misbehave: under the standard error
 STEPS = (1e-2, 1e-3, 1e-4, 1e-5)
 OFF = 0.5  # from 1, of what the gradient promises; six real models keep 0.97 to 1.00 (median), 1.6 % are off at most
 RESOLVED = 1e-5  # of the largest logit: smaller promises drown in float32's rounding, which is below 4e-7
+# how long both look is ours [R], not tuned
 PGD = "pgd,steps=10"
 RIVALS = ("fgsm", "square,queries=50")
 SQUARE_ADVICE = "believe --attack autoattack rather than gradient attacks alone, and Square in it most"

@@ -34,7 +34,8 @@ SHIFT = 1  # pixels: random translation in training, the digits' only augmentati
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one model is trained. attack: what makes the training images adversarial, None for natural training."""
+    """How one model is trained. attack: what makes the training images adversarial, None for natural training. Rate,
+    batch, weight decay and epochs are ours [R], no reason on record."""
 
     name: str
     attack: str | None

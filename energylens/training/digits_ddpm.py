@@ -32,7 +32,7 @@ from energylens.models import load_model
 SEED = 0
 SAMPLES = 500
 DDIM_STEPS = 100
-SURE = 0.9  # the probability from which a classifier counts as sure of a sample
+SURE = 0.9  # the probability from which a classifier counts as sure of a sample; ours [R]
 WATCHED = (40, 60)  # the timesteps, of 1000, at which denoising is measured: what Diff-PGD uses
 
 
@@ -54,6 +54,7 @@ class Recipe:
     warm_up: int = 100
 
 
+#: ours [R], no reason on record but what stands beside them
 RECIPES: dict[str, Recipe] = {
     "digits": Recipe((32, 64), 1, 3000, 64, 1000, 0.998, flip=False, judge="digits-standard"),
     # not to sample from: it is taught what the purifier asks, to take a little noise out

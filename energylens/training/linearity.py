@@ -138,8 +138,8 @@ class ErrorSwitch:
     """ELLE-A's switch (arXiv 2401.11618 and its authors' code): full weight for the next step where an error lies more
     than ``SIGMAS`` standard deviations above the mean of all errors before it, else the weight decays by ``DECAY``.
 
-    Nothing is switched on before ``SETTLE`` errors are known. The state is a tensor on the device of the errors, so
-    that no step waits for it.
+    Nothing is switched on before ``SETTLE`` errors are known: ours [R], not tuned. The state is a tensor on the device
+    of the errors, so that no step waits for it.
 
     >>> switch = ErrorSwitch()
     >>> for error in (1.0, 1.0, 1.1, 5.0):

@@ -55,8 +55,9 @@ def rival_loss(logits: Tensor, y: Tensor) -> Tensor:
 
 def mail_trades(step: Step) -> Tensor:
     """``CE(x, y) + beta w KL(x, x*)`` with ``w = sigmoid(-slope (PM - shift))``, scaled to a mean of 1, and the margin
-    ``PM = p_y(x*) - max_{k != y} p_k(x*)`` (arXiv 2106.07904). Our reading [R]: slope 2, shift 0, from the first
-    epoch on."""
+    ``PM = p_y(x*) - max_{k != y} p_k(x*)`` (arXiv 2106.07904). Beta 5 is its code's [A]. Our reading
+    [R]: slope 2, shift 0, a mean of 1, from the first epoch on; its code has slope 1, bias -1.5, weights x 3 and a
+    start at epoch 75 of 120."""
     w = torch.sigmoid(-MAIL_SLOPE * (probability_margin(step.logits_adv.detach(), step.y) - MAIL_SHIFT))
     return (cross_entropy(step.logits, step.y) + w / w.mean() * _pull(step)).mean()
 

@@ -13,7 +13,8 @@ from energylens.training.checkpoint import load_state
 from energylens.training.schedules import SCHEDULES, Position
 from energylens.training.settings import TrainSettings
 
-#: name -> (where the settings are from, the settings)
+#: name -> (where the settings are from, the settings). co-small and ro-small were chosen so that FGSM collapses and PGD
+#: overfits within minutes on one core: that they do so is no finding. docs/training.md has what is ours
 RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     "digits": ("the embedded default; ours", {"eps_ramp": 10.0, "epochs": 40, "eval_samples": 500}),
     "co": (

@@ -27,7 +27,7 @@ LATER = frozenset({
     "init", "extended", "eval_restarts", "eval_step", "eval_amp", "eval_train_every", "final_steps", "final_restarts",
     "final_samples",
 })  # fmt: skip
-OMIT_SHARE = 0.1  # ours
+OMIT_SHARE = 0.1  # ours [R], not tuned
 ON_ALARM = ("warn", "stop", "rollback")
 AUTO = "auto"  # DER on abnormal examples in single-step training, on all in multi-step training, as its author has it
 
