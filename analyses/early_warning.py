@@ -26,6 +26,7 @@ from energylens.program import run_program
 from energylens.training.watch import Alarm, EnergyWatch, WatchSettings
 
 RESULTS = Path(__file__).parent / "results"
+# both definitions of a failure are ours [R]
 COLLAPSED = 0.5  # of the best PGD accuracy so far: below it a run has collapsed
 LOST, SMOOTH = 0.03, 5  # PGD test accuracy under its best, mean of so many epochs, that make robust overfitting
 WINDOW = 10  # measured steps between two looks, as the trainer has it
@@ -35,8 +36,8 @@ Heard = tuple[str, float] | None  # kind and epoch, with fractions, of the first
 @dataclass(frozen=True)
 class Rule:
     """first: (run, threshold) -> its first alarm. thresholds: to choose among, from the strictest, which says least,
-    to the loosest; usual: the one it has without being fitted, its source's or the trainer's; for the loss ours
-    [R]."""
+    to the loosest; usual: the one it has without being fitted, its source's or the trainer's; the loss's .2 is
+    ours [R], of no data."""
 
     first: Callable[[TrainingRun, float], Heard]
     thresholds: Sequence[float]
@@ -186,8 +187,9 @@ def failure(history: pd.DataFrame) -> tuple[str, int]:
 
     co: the PGD accuracy falls under half of its best so far. ro: without that, its mean over five epochs falls 3 points
     under the best such mean so far, while PGD accuracy on the training images does not. Before the best epoch of all
-    there is nothing to lose: a dip there is none of both. Epochs that were not judged show nothing. It is a
-    diagnosis: no epoch and no setting is chosen by it.
+    there is nothing to lose: a dip there is none of both. Epochs that were not judged show nothing. Both
+    definitions are ours [R]. It is a diagnosis: it chooses no epoch and no training setting; the rules' thresholds
+    are chosen by it, on other runs than are judged.
     """
     pgd, mean = history["test_pgd"], _smooth(history["test_pgd"])
     fits = _smooth(history["train_pgd"]).diff(SMOOTH) > 0
