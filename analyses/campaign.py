@@ -5,7 +5,8 @@
 
 Every arm is a run of ``energylens train`` in a process of one thread, then PGD-50 with 10 restarts and AutoAttack on
 its best and its last epoch. Arms are taken in order of worth. The same command again goes on where the time ended or
-the process was killed. An arm that is done is written to RESULTS; ``figures/campaign.py`` draws what is there.
+the process was killed. An arm that is done is written to RESULTS;
+``energylens/figures/campaign.py`` draws what is there.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from typing import Any
 import click
 import pandas as pd
 
-from analyses.overfitting import PROVENANCE
-from analyses.workers import SPAWN, deaf, leave_with_parent, spread
+from energylens.cli.program import run_program
 from energylens.errors import InputError, RunError
-from energylens.program import run_program
+from energylens.files import whole_file
+from energylens.tables.overfitting import PROVENANCE
 from energylens.training.history import HISTORY
 from energylens.training.recipes import settings_of
 from energylens.training.settings import TrainSettings
-from energylens.whole_file import whole_file
+from energylens.training.workers import SPAWN, deaf, leave_with_parent, spread
 
 RESULTS = Path(__file__).parent / "results" / "campaign"  # a folder a campaign, in it one an arm
 PLAN, EPOCHS, STEPS, FINAL = "campaign.json", "epochs.csv", "steps.csv", "final.json"
@@ -241,8 +242,8 @@ def judge(arm: Arm, folder: Path, desk: Desk) -> dict[str, float | int]:
 def record(arm: Arm, folder: Path, desk: Desk, final: Mapping[str, Any]) -> None:
     """Write a finished arm to RESULTS: its epochs and every hundredth measured step, where it finished any epoch, and
     how it ended."""
-    from analyses.overfitting import machine
-    from analyses.training_runs import read_run
+    from energylens.tables.origin import machine
+    from energylens.tables.training_runs import read_run
 
     target = desk.results / arm.slug
     target.mkdir(parents=True, exist_ok=True)

@@ -12,10 +12,11 @@ hours and are read, not measured again.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +24,19 @@ import click
 import pandas as pd
 import torch
 
-from analyses.lab import Lab
-from analyses.origin import origin, record_table
-from analyses.overfitting import RESULTS as STUDIES
-from analyses.overfitting import command_beside, machine, recorded
 from analyses.shown import MODES, SHOWN
 from analyses.shown import RESULTS as SHOWN_RESULTS
+from energylens.cli.program import run_program
+from energylens.figures.run_cache import RunCache
+from energylens.figures.studies import RECORDS, command_beside, recorded
 from energylens.plots.tables import markdown
-from energylens.program import run_program
+from energylens.tables.origin import machine, origin, record_table
 from energylens.training.methods import weat_weight
 
 RESULTS = Path(__file__).parents[1] / "RESULTS.md"
-CSV = STUDIES / "claims.csv"
-DRAWN = STUDIES / "gallery"
+CSV = RECORDS / "claims.csv"
+RESULTS_OF_STUDIES = Path(__file__).parent / "results"
+DRAWN = RESULTS_OF_STUDIES / "gallery"
 COMMAND = "python -m analyses.claims --write"
 HEADINGS = ("claim", "command", "seed", "ours", "paper", "threshold", "verdict")
 PLAIN = ("number", "command", "seed", "ours")
@@ -72,17 +73,17 @@ No paper says what these should be; nothing is claimed of them but that the comm
 
 @dataclass(frozen=True)
 class Claim:
-    """One line. measure: of a lab, a number; digits: shown after the point; slack: how far a new measurement may lie
-    from what RESULTS.md says (a recorded number not at all); recorded: whether it is read and not measured.
+    """One line. measure: of a run cache, a number; digits: shown after the point; slack: how far a new measurement may
+    lie from what RESULTS.md says (a recorded number not at all); recorded: whether it is read and not measured.
 
     A claim of a paper has paper, its number or statement; provenance, where that is from; threshold, in words, what of
-    it is asked of ours; holds, whether the lab's number meets it; other, what else the paper's is of. A number
+    it is asked of ours; holds, whether the run cache's number meets it; other, what else the paper's is of. A number
     of ours has none of them.
     """
 
     what: str
     command: str
-    measure: Callable[[Lab], float]
+    measure: Callable[[RunCache], float]
     digits: int = 1
     slack: float = 0.05
     unit: str = "%"
@@ -91,78 +92,78 @@ class Claim:
     paper: str = ""
     provenance: str = ""
     threshold: str = ""
-    holds: Callable[[float, Lab], bool] | None = None
+    holds: Callable[[float, RunCache], bool] | None = None
     other: str = DATA
 
     def told(self, value: float) -> str:
         """The number as RESULTS.md shows it."""
         return f"{value:.{self.digits}f} {self.unit}".strip() + (", recorded" if self.recorded else "")
 
-    def verdict(self, value: float, lab: Lab) -> str:
+    def verdict(self, value: float, cache: RunCache) -> str:
         """Whether the paper's statement holds of this number, in words; "" for a number of ours."""
         if self.holds is None:
             return ""
-        return "; ".join(filter(None, (HOLDS if self.holds(value, lab) else FAILS, self.other)))
+        return "; ".join(filter(None, (HOLDS if self.holds(value, cache) else FAILS, self.other)))
 
 
-def _accuracy(model: str, attack: str, n: int, lab: Lab) -> float:
+def _accuracy(model: str, attack: str, n: int, cache: RunCache) -> float:
     """Accuracy under an attack, %; natural accuracy for the attack "natural"."""
-    record = lab.profile(model, attacks="fgsm" if attack == "natural" else attack, n=n)
+    record = cache.profile(model, attacks="fgsm" if attack == "natural" else attack, n=n)
     return 100 * float(record.as_numbers()[0 if attack == "natural" else 1]["accuracy"])
 
 
-def _summarised(model: str, attack: str, n: int, column: str, lab: Lab) -> float:
+def _summarised(model: str, attack: str, n: int, column: str, cache: RunCache) -> float:
     """A column of the attack's summary."""
-    return float(lab.profile(model, attacks=attack, n=n).as_numbers()[1][column])
+    return float(cache.profile(model, attacks=attack, n=n).as_numbers()[1][column])
 
 
-def _weight(energy: float, lab: Lab) -> float:
+def _weight(energy: float, cache: RunCache) -> float:
     """WEAT's weight at this E(x)."""
     return float(weat_weight(torch.tensor([[-energy, -math.inf]], dtype=torch.float64)))
 
 
-@cache
+@functools.cache
 def _drawn(name: str) -> pd.DataFrame:
     """What a figure of the gallery draws, as recorded."""
     return pd.read_csv(DRAWN / f"{name}.csv", keep_default_na=False, na_values=[""])
 
 
-def _last_delta(method: str, lab: Lab) -> float:
+def _last_delta(method: str, cache: RunCache) -> float:
     """dE(x) of the training samples in the last epoch, nats."""
     table = _drawn("phases" if method == "PGD" else "weat")
     return float(table.loc[table["method"] == method, "delta_marginal"].iloc[-1])
 
 
-def _without(rule: str, quantity: str, column: str, lab: Lab) -> float:
+def _without(rule: str, quantity: str, column: str, cache: RunCache) -> float:
     """A column of ``samples_matter`` for the networks trained without a rule's samples."""
     table = _drawn("samples-matter")
     return float(table[(table["rule"] == rule) & (table["quantity"] == quantity)][column].iloc[0])
 
 
-def _worse_than_random(rule: str, value: float, lab: Lab) -> bool:
+def _worse_than_random(rule: str, value: float, cache: RunCache) -> bool:
     """Whether all of the 95 % interval of the PGD accuracy lost beside random is above 0."""
-    return value > _without(rule, "PGD", "worse_half", lab)
+    return value > _without(rule, "PGD", "worse_half", cache)
 
 
-@cache
+@functools.cache
 def _watched() -> pd.Series[Any]:
     """How the trainer's rule did, at the thresholds that it has, on runs that had no part in these."""
-    table = pd.read_csv(STUDIES / "early-warning-usual.csv")
+    table = pd.read_csv(RESULTS_OF_STUDIES / "early-warning-usual.csv")
     return table[(table["rule"] == "energies or gap") & (table["method"] == "all")].iloc[0]
 
 
-def _heard(column: str, lab: Lab) -> float:
+def _heard(column: str, cache: RunCache) -> float:
     """A count of it."""
     return float(_watched()[column])
 
 
-@cache
+@functools.cache
 def _study(name: str) -> pd.DataFrame:
     """The runs of a recorded study, a row a run."""
     return recorded(name, "runs")
 
 
-def _recorded(name: str, arm: str, column: str, lab: Lab) -> float:
+def _recorded(name: str, arm: str, column: str, cache: RunCache) -> float:
     """The mean over the seeds of a recorded study."""
     runs = _study(name)
     return float(runs.loc[runs["arm"] == arm, column].mean())
@@ -174,22 +175,22 @@ def _collapsed(arm: str) -> tuple[int, int]:
     return int((failed == "co").sum()), len(failed)
 
 
-def _negative(value: float, lab: Lab) -> bool:
+def _negative(value: float, cache: RunCache) -> bool:
     return value < 0
 
 
-def _positive(value: float, lab: Lab) -> bool:
+def _positive(value: float, cache: RunCache) -> bool:
     return value > 0
 
 
-def _equals(paper: str, value: float, lab: Lab) -> bool:
+def _equals(paper: str, value: float, cache: RunCache) -> bool:
     """Whether the number is the paper's to the paper's last digit."""
     return abs(value - float(paper)) <= 0.5 * 0.1 ** len(paper.partition(".")[2])
 
 
-def _nearer_to_zero(others: tuple[str, ...], value: float, lab: Lab) -> bool:
+def _nearer_to_zero(others: tuple[str, ...], value: float, cache: RunCache) -> bool:
     """Whether the last |dE(x)| is below that of all these methods."""
-    return abs(value) < min(abs(_last_delta(method, lab)) for method in others)
+    return abs(value) < min(abs(_last_delta(method, cache)) for method in others)
 
 
 def _of_landscape() -> list[Claim]:
@@ -227,15 +228,15 @@ def _of_landscape() -> list[Claim]:
             partial(_summarised, "digits-standard", "he-pgd", 256, "delta_marginal_mean"), 2, 0.005, "nats",
             paper="flat, where PGD falls", provenance="arXiv 2304.04033: a figure",
             threshold="nearer to 0 than PGD's",
-            holds=lambda value, lab: abs(value) < abs(
-                _summarised("digits-standard", "pgd", 256, "delta_marginal_mean", lab)
+            holds=lambda value, cache: abs(value) < abs(
+                _summarised("digits-standard", "pgd", 256, "delta_marginal_mean", cache)
             ),
         )
     )  # fmt: skip
     return lines
 
 
-def _of_eight(attack: str, lab: Lab) -> float:
+def _of_eight(attack: str, cache: RunCache) -> float:
     """Mean dE(x) under an attack in the recorded table of eight."""
     table = pd.read_csv(SHOWN_RESULTS / "eight-attacks.csv").set_index("attack")["marginal_mean"]
     named = {str(name).partition(",")[0]: float(value) for name, value in table.items()}
@@ -257,7 +258,7 @@ def _of_weights() -> list[Claim]:
 def _of_curves() -> list[Claim]:
     """Where dE(x) ends under methods of training, and in which order."""
 
-    def claim(method: str, paper: str, threshold: str, holds: Callable[[float, Lab], bool]) -> Claim:
+    def claim(method: str, paper: str, threshold: str, holds: Callable[[float, RunCache], bool]) -> Claim:
         return Claim(
             f"last dE(x) of {method}{'' if 'below 0' in threshold else ', beside others'}",
             "energylens figures phases weat", partial(_last_delta, method), 3, 0, "nats", recorded=True, paper=paper,
@@ -268,7 +269,7 @@ def _of_curves() -> list[Claim]:
     lines = [
         claim("PGD", "-.74", "below 0", _negative),
         claim("TRADES", "-.06; -.044", "below 0", _negative),
-        claim("PGD", "-.74; TRADES -.06", "below TRADES'", lambda value, lab: value < _last_delta("TRADES", lab)),
+        claim("PGD", "-.74; TRADES -.06", "below TRADES'", lambda value, cache: value < _last_delta("TRADES", cache)),
     ]
     methods = tuple(ends)
     for at, method in enumerate(methods[1:], 1):
@@ -298,13 +299,13 @@ def _of_generation() -> list[Claim]:
     ]  # fmt: skip
 
 
-def _losses_apart(start: str, lab: Lab) -> float:
+def _losses_apart(start: str, cache: RunCache) -> float:
     """How much nearer to the training images the PGD-trained model's images lie than the TRADES-trained one's."""
     told = _drawn("losses").drop_duplicates("panel").set_index("panel")["frechet"].to_dict()
     return float(told[f"PGD, from {start}"] - told[f"TRADES, from {start}"])
 
 
-def _traded(start: str, lab: Lab) -> float:
+def _traded(start: str, cache: RunCache) -> float:
     """Spearman's correlation of precision and recall over the spreads of a start."""
     table = _drawn("quality")
     over = table[(table["start"] == start) & (table["varied"] == "spread")]
@@ -374,7 +375,7 @@ def _of_studies() -> list[Claim]:
         if arm == "PGD":
             line = replace(
                 line, paper="7.9 to 8.6", provenance=PUBLIC_RUNS["ro"], threshold="7.9 or more",
-                holds=lambda value, lab: value >= 7.9,
+                holds=lambda value, cache: value >= 7.9,
             )  # fmt: skip
         elif arm == "PGD + DER":
             line = replace(
@@ -388,17 +389,17 @@ def _of_studies() -> list[Claim]:
 def _of_study(name: str, told: str, arm: str, column: str, unit: str) -> Claim:
     """A recorded mean over the seeds."""
     seeds = ", ".join(str(seed) for seed in sorted(_study(name)["seed"].unique()))
-    command = command_beside(STUDIES / f"{name}-runs.csv")
+    command = command_beside(RECORDS / f"{name}-runs.csv")
     return Claim(told, command, partial(_recorded, name, arm, column), 1, 0, unit, seeds, True)
 
 
-def _all_or_none(arm: str, falls: bool, value: float, lab: Lab) -> bool:
+def _all_or_none(arm: str, falls: bool, value: float, cache: RunCache) -> bool:
     """Whether every seed collapsed, or none did."""
     fallen, n = _collapsed(arm)
     return fallen == (n if falls else 0)
 
 
-def _loses_less(value: float, lab: Lab) -> bool:
+def _loses_less(value: float, cache: RunCache) -> bool:
     """Whether PGD with DER loses less than PGD, seed by seed."""
     lost = _study("ro").pivot(index="seed", columns="arm", values="lost")
     return bool((lost["PGD + DER"] < lost["PGD"]).all())
@@ -428,13 +429,13 @@ def all_claims() -> list[Claim]:
     return sorted(lines, key=lambda claim: claim.holds is None)
 
 
-def measured(claims: Sequence[Claim], lab: Lab) -> pd.DataFrame:
+def measured(claims: Sequence[Claim], cache: RunCache) -> pd.DataFrame:
     """The lines of RESULTS.md, each measured now or read where it was recorded."""
     rows = []
     for claim in claims:
-        lab.tell(claim.what)
-        value = claim.measure(lab)
-        ours, verdict = claim.told(value), claim.verdict(value, lab)
+        cache.tell(claim.what)
+        value = claim.measure(cache)
+        ours, verdict = claim.told(value), claim.verdict(value, cache)
         cells = (claim.what, f"`{claim.command}`", claim.seed, ours, claim.paper, claim.threshold, verdict)
         rows.append(dict(zip(HEADINGS, cells, strict=True)))
     return pd.DataFrame(rows)
@@ -447,7 +448,7 @@ def page(table: pd.DataFrame) -> str:
     plain = numbers[["claim", *PLAIN[1:]]].rename(columns={"claim": "number"})
     seeds = _seeds(table)
     shown = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
-    told = f"\nRecorded: [{CSV.name}](analyses/results/{CSV.name}), {shown}: `{COMMAND}`.\n"
+    told = f"\nRecorded: [{CSV.name}](energylens/figures/recorded/{CSV.name}), {shown}: `{COMMAND}`.\n"
     return PREFACE.format(machine=machine()) + markdown(claims) + told + NUMBERS + markdown(plain) + told
 
 
@@ -459,6 +460,8 @@ def _seeds(table: pd.DataFrame) -> list[int]:
 def write(table: pd.DataFrame) -> None:
     """RESULTS.md, and beside the other records its lines as CSV."""
     RESULTS.write_text(page(table))
+    provenance = {claim.what: claim.provenance for claim in all_claims()}
+    table = table.assign(provenance=table["claim"].map(provenance))
     record_table(table, CSV, origin(COMMAND, _seeds(table), shows="each line's own command and seeds are in it"))
 
 
@@ -475,16 +478,16 @@ def written() -> dict[str, dict[str, str]]:
     return found
 
 
-def untrue(claims: Sequence[Claim], lab: Lab) -> list[str]:
+def untrue(claims: Sequence[Claim], cache: RunCache) -> list[str]:
     """What RESULTS.md says otherwise than it is measured now, a sentence each; recorded numbers must be the same."""
     said, faults = written(), []
     for claim in claims:
-        lab.tell(claim.what)
+        cache.tell(claim.what)
         if claim.what not in said:
             faults.append(f"{claim.what}: not in {RESULTS.name}")
             continue
-        line, value = said[claim.what], claim.measure(lab)
-        ours, verdict = float(line["ours"].split()[0].rstrip(",")), claim.verdict(value, lab)
+        line, value = said[claim.what], claim.measure(cache)
+        ours, verdict = float(line["ours"].split()[0].rstrip(",")), claim.verdict(value, cache)
         if abs(value - ours) > _slack(claim):
             faults.append(f"{claim.what}: {RESULTS.name} says {ours:g}, measured {claim.told(value)}")
         elif line.get("verdict", "") != verdict:
@@ -492,10 +495,10 @@ def untrue(claims: Sequence[Claim], lab: Lab) -> list[str]:
     return faults
 
 
-def kept(claims: Sequence[Claim], lab: Lab) -> pd.DataFrame:
+def kept(claims: Sequence[Claim], cache: RunCache) -> pd.DataFrame:
     """What ``measured`` gives of the recorded lines, and of the others what RESULTS.md says."""
     said = written()
-    fresh = measured([claim for claim in claims if claim.recorded or claim.what not in said], lab)
+    fresh = measured([claim for claim in claims if claim.recorded or claim.what not in said], cache)
     new = {row["claim"]: row for row in fresh.to_dict("records")}
     return pd.DataFrame([new.get(claim.what) or said[claim.what] for claim in claims]).fillna("")
 
@@ -510,12 +513,12 @@ def _slack(claim: Claim) -> float:
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs"), help="Where runs are kept.")
 def main(anew: bool, only_recorded: bool, runs: Path) -> None:
     """Compare RESULTS.md with what is measured now."""
-    lab, claims = Lab(runs=runs, tell=partial(click.echo, err=True)), all_claims()
+    cache, claims = RunCache(runs=runs, tell=partial(click.echo, err=True)), all_claims()
     if anew:
-        write(kept(claims, lab) if only_recorded else measured(claims, lab))
+        write(kept(claims, cache) if only_recorded else measured(claims, cache))
         return
     chosen = [claim for claim in claims if claim.recorded or not only_recorded]
-    if faults := untrue(chosen, lab):
+    if faults := untrue(chosen, cache):
         raise click.ClickException("\n".join(faults))
     click.echo(f"{RESULTS.name} is true: {len(chosen)} lines")
 

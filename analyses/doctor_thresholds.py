@@ -6,8 +6,9 @@ asks both checks about the best and the last weights of each training run, about
 about variants of the shipped ones, and writes to ``analyses/results/``: ``doctor-nets.csv``, a row a network, and
 ``doctor-confusion.csv``, how often each check fails on networks of each kind.
 
-Runs of seed 0, the shipped and the public models were looked at when the limits in ``energylens/overfitting.py`` were
-chosen; nothing else was. What a network is follows from the history of its training, not from what the checks measure.
+Runs of seed 0, the shipped and the public models were looked at when the limits in
+``energylens/checks/overfitting.py`` were chosen; nothing else was. What a network is follows from the history of its
+training, not from what the checks measure.
 """
 
 from __future__ import annotations
@@ -25,17 +26,17 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from analyses.early_warning import failure
-from analyses.origin import origin, write_origin
-from analyses.training_runs import TrainingRun, read_run
-from energylens.attacks.frozen import frozen
-from energylens.doctor import examine
-from energylens.doctor.examination import model_under_test
-from energylens.doctor.overfitted import ATTACKS, gap_between, one_step, right_under
-from energylens.doctor.patient import Patient
+from energylens.checks import examine
+from energylens.checks.examination import model_under_test
+from energylens.checks.model_under_test import Patient
+from energylens.checks.overfitted import ATTACKS, gap_between, one_step, right_under
+from energylens.checks.overfitting import CATASTROPHIC, ROBUST
+from energylens.isolation import frozen
 from energylens.models import load_model
-from energylens.overfitting import CATASTROPHIC, ROBUST
-from energylens.sign_test import accuracy_interval
+from energylens.statistics import accuracy_interval
+from energylens.tables.origin import origin, write_origin
+from energylens.tables.overfitting import failure
+from energylens.tables.training_runs import TrainingRun, read_run
 from energylens.training.checkpoint import BEST, LAST
 from energylens.training.methods import METHODS
 
@@ -135,9 +136,9 @@ def _classes(settings: Mapping[str, Any]) -> str:
 def kind_of(run: TrainingRun, epoch: int) -> str:
     """What the weights of this epoch are, by the accuracies that training recorded.
 
-    natural: trained without an attack. collapsed, robustly overfitted: as ``early_warning.failure`` says of the history
-    up to this epoch, where there was robustness to lose: a PGD accuracy of ONCE_ROBUST. one step only: trained with a
-    single-step attack, under half as robust to PGD as to FGSM, and never better. robust: everything else.
+    natural: trained without an attack. collapsed, robustly overfitted: as ``tables.overfitting.failure`` says of the
+    history up to this epoch, where there was robustness to lose: a PGD accuracy of ONCE_ROBUST. one step only: trained
+    with a single-step attack, under half as robust to PGD as to FGSM, and never better. robust: everything else.
     """
     method = METHODS[run.settings["method"]]
     if not method.adversarial:

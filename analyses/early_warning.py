@@ -19,16 +19,14 @@ import click
 import numpy as np
 import pandas as pd
 
-from analyses.origin import origin, record_table
-from analyses.training_runs import TrainingRun, read_runs
+from energylens.cli.program import run_program
 from energylens.errors import InputError
-from energylens.program import run_program
+from energylens.tables.origin import origin, record_table
+from energylens.tables.overfitting import failure, first_epoch
+from energylens.tables.training_runs import TrainingRun, read_runs
 from energylens.training.watch import Alarm, EnergyWatch, WatchSettings
 
 RESULTS = Path(__file__).parent / "results"
-# both definitions of a failure are ours [R]
-COLLAPSED = 0.5  # of the best PGD accuracy so far: below it a run has collapsed
-LOST, SMOOTH = 0.03, 5  # PGD test accuracy under its best, mean of so many epochs, that make robust overfitting
 WINDOW = 10  # measured steps between two looks, as the trainer has it
 Heard = tuple[str, float] | None  # kind and epoch, with fractions, of the first alarm
 
@@ -76,7 +74,7 @@ def loss_rule(run: TrainingRun, share: float) -> Heard:
     """The training loss falls by this share of itself from one epoch to the next: what is left to someone who follows
     nothing else. Ours."""
     loss = run.history["loss"]
-    epoch = _first(run.history, loss < (1 - share) * loss.shift())
+    epoch = first_epoch(run.history, loss < (1 - share) * loss.shift())
     return ("co", epoch) if epoch else None
 
 
@@ -182,29 +180,6 @@ def replay(
             yield int(rows["step"].iloc[-1]), alarm
 
 
-def failure(history: pd.DataFrame) -> tuple[str, int]:
-    """What became of a run, by its test set: ("co" | "ro" | "", the epoch whose evaluation first shows it, 0 for none).
-
-    co: the PGD accuracy falls under half of its best so far. ro: without that, its mean over five epochs falls 3 points
-    under the best such mean so far, while PGD accuracy on the training images does not. Before the best epoch of all
-    there is nothing to lose: a dip there is none of both. Epochs that were not judged show nothing. Both
-    definitions are ours [R]. It is a diagnosis: it chooses no epoch and no training setting; the rules' thresholds
-    are chosen by it, on other runs than are judged.
-    """
-    pgd, mean = history["test_pgd"], _smooth(history["test_pgd"])
-    fits = _smooth(history["train_pgd"]).diff(SMOOTH) > 0
-    late = pgd.notna() & (history["epoch"] > history["epoch"].iloc[int(pgd.argmax())])
-    signs = {"co": late & (pgd < COLLAPSED * pgd.cummax()), "ro": late & (mean < mean.cummax() - LOST) & fits}
-    return next(((kind, _first(history, sign)) for kind, sign in signs.items() if sign.any()), ("", 0))
-
-
-def _smooth(accuracy: pd.Series[float]) -> pd.Series[float]:
-    """The mean of the judged among the last SMOOTH epochs; NaN for the first epochs, which are too few."""
-    mean = accuracy.rolling(SMOOTH, min_periods=1).mean()
-    mean.iloc[: SMOOTH - 1] = np.nan
-    return mean
-
-
 def gap_alarm(history: pd.DataFrame, samples: int, settings: WatchSettings | None = None) -> int:
     """The first epoch at whose end the watch would have heard FGSM leave PGD behind, 0 for none. samples: training
     images that an epoch is judged by."""
@@ -220,12 +195,7 @@ def pgd_drop(history: pd.DataFrame, drop: float = 0.2) -> int:
     """The epoch at which fast_adversarial would have stopped, 0 for none. drop: its own is 0.2, which an accuracy of
     40 % that halves does not reach."""
     judged = history.dropna(subset="train_pgd")
-    return _first(judged, judged["train_pgd"].diff() < -drop)
-
-
-def _first(history: pd.DataFrame, sign: pd.Series[bool]) -> int:
-    """The first epoch with this sign, 0 for none."""
-    return int(history["epoch"][sign].min()) if sign.any() else 0
+    return first_epoch(judged, judged["train_pgd"].diff() < -drop)
 
 
 def _epoch_length(steps: pd.DataFrame) -> float:

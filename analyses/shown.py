@@ -22,14 +22,14 @@ import pandas as pd
 import torch
 
 import energylens as el
-from analyses.attack_landscape import QUERIES
-from analyses.generation_panels import SCALES as GENERATION
-from analyses.generation_panels import generated, scorer_of
-from analyses.lab import Lab
-from analyses.origin import origin, record_table
-from energylens.attacks.noise import Noise
+from energylens.cli.program import run_program
+from energylens.figures.attack_landscape import QUERIES
+from energylens.figures.contact_sheet import SCALES as GENERATION
+from energylens.figures.contact_sheet import generated, scorer_of
+from energylens.figures.run_cache import RunCache
 from energylens.generation.generated import to_bytes
-from energylens.program import run_program
+from energylens.noise import Noise
+from energylens.tables.origin import origin, record_table
 
 RESULTS = Path(__file__).parent / "results" / "shown"
 RESNET20 = "akamaster_resnet20-12fca82f.th"
@@ -52,9 +52,9 @@ MODES = {
 
 @dataclass(frozen=True)
 class Desk:
-    """lab: where runs come from; models: the folder of the public checkpoints, None where there is none."""
+    """cache: where runs come from; models: the folder of the public checkpoints, None where there is none."""
 
-    lab: Lab
+    cache: RunCache
     models: Path | None
 
     def checkpoint(self, name: str) -> str:
@@ -75,12 +75,12 @@ def summary(record: el.Record) -> pd.DataFrame:
 
 def printed(attacks: tuple[str, ...], n: int, desk: Desk) -> pd.DataFrame:
     """digits-standard under some attacks."""
-    return summary(desk.lab.profile("digits-standard", attacks=attacks, n=n))
+    return summary(desk.cache.profile("digits-standard", attacks=attacks, n=n))
 
 
 def cw_rounding(desk: Desk) -> pd.DataFrame:
     """How many of 100 adversarial images of C&W are classified rightly again once they are rounded to 8 bits."""
-    rows = desk.lab.profile("digits-standard", attacks="cw", n=100, save_images=True)["cw"].rows
+    rows = desk.cache.profile("digits-standard", attacks="cw", n=100, save_images=True)["cw"].rows
     fooled = rows["pred_adv"] != rows["label"]
     return pd.DataFrame([{"lost": int((fooled & (rows["pred_uint8"] == rows["label"])).sum()), "n": len(rows)}])
 
@@ -93,7 +93,7 @@ def diff_pgd(desk: Desk) -> pd.DataFrame:
     diffuser, rows = load_diffuser("digits-ddpm"), []
     for model in ("digits-standard", "digits-pgd"):
         settings: dict[str, Any] = {"attacks": ("pgd", "diff-pgd", "diff-pgd,form=full"), "n": 200}
-        record = desk.lab.profile(model, save_images=True, **settings)
+        record = desk.cache.profile(model, save_images=True, **settings)
         module, data = el.load_model(model), el.load_data("digits", n=200)
         noise = Noise(0, tuple(data.indices.tolist())).normal("purify", data.images)
 
@@ -138,7 +138,7 @@ def eight_attacks(n: int, desk: Desk) -> pd.DataFrame:
 def cifar(attacks: tuple[str, ...], n: int, desk: Desk) -> el.Record:
     """The natural ResNet-20 on CIFAR-10's first test images."""
     settings = {**CIFAR, **NATURAL, "model": desk.checkpoint(RESNET20)}
-    return desk.lab.profile(attacks=attacks, n=n, **settings)
+    return desk.cache.profile(attacks=attacks, n=n, **settings)
 
 
 def traces(n: int, desk: Desk) -> pd.DataFrame:
@@ -149,7 +149,7 @@ def traces(n: int, desk: Desk) -> pd.DataFrame:
 def doctor(desk: Desk) -> pd.DataFrame:
     """The doctor's findings about a CIFAR-10 checkpoint whose normalisation was forgotten."""
     settings: dict[str, Any] = {"arch": "resnet4b", "dataset": "cifar10"}
-    found = el.examine(desk.checkpoint(RESNET4B), data_root=desk.lab.root, **settings).findings
+    found = el.examine(desk.checkpoint(RESNET4B), data_root=desk.cache.root, **settings).findings
     return pd.DataFrame([{"check": one.check, "verdict": one.verdict, "measured": one.measured} for one in found])
 
 
@@ -159,7 +159,7 @@ def bfloat16(desk: Desk) -> pd.DataFrame:
     for seed in (0, 1, 2):
         row: dict[str, Any] = {"model": "digits-pgd", "n": 500, "eps": "0.2", "seed": seed}
         for kernels in ("plain", "bf16"):
-            record = desk.lab.profile("digits-pgd", attacks="pgd", n=500, seed=seed, kernels=kernels)
+            record = desk.cache.profile("digits-pgd", attacks="pgd", n=500, seed=seed, kernels=kernels)
             row[kernels] = 100 * float(record.as_numbers()[1]["accuracy"])
         rows.append(row)
     return pd.DataFrame(rows)
@@ -168,15 +168,15 @@ def bfloat16(desk: Desk) -> pd.DataFrame:
 def generated_digits(desk: Desk) -> pd.DataFrame:
     """Of 100 images from each start, seed 0: the median L2 distance to the nearest training image, and the Frechet
     distance of the starts themselves."""
-    scorer, rows = scorer_of(desk.lab, classifier="digits-standard"), []
+    scorer, rows = scorer_of(desk.cache, classifier="digits-standard"), []
     for start in ("local-pca", "pca", "gaussian"):
-        bare = scorer([to_bytes(generated(desk.lab, start=start, steps=0).images)])[scorer.frechet].value
+        bare = scorer([to_bytes(generated(desk.cache, start=start, steps=0).images)])[scorer.frechet].value
         row: dict[str, Any] = {"start": start, "frechet of starts": bare}
-        row["nearest_l2"] = generated(desk.lab, start=start).rows["nearest_l2"].median()
+        row["nearest_l2"] = generated(desk.cache, start=start).rows["nearest_l2"].median()
         far = GENERATION["demo"]["visible"]
         for model in ("digits-pgd", "digits-standard"):
             row[f"nearest_l2, {model}, step .01"] = (
-                generated(desk.lab, model=model, start=start, **far).rows["nearest_l2"].median()
+                generated(desk.cache, model=model, start=start, **far).rows["nearest_l2"].median()
             )
         rows.append(row)
     return pd.DataFrame(rows)
@@ -228,9 +228,9 @@ def main(names: tuple[str, ...], runs: Path, data_root: Path | None, models: Pat
     """Measure what the docs show, and record it."""
     for name in names:
         click.echo(name, err=True)
-        lab = Lab(runs=runs, root=data_root, tell=partial(click.echo, err=True))
+        cache = RunCache(runs=runs, root=data_root, tell=partial(click.echo, err=True))
         row = SHOWN[name]
-        table = row.measure(Desk(lab, models))
+        table = row.measure(Desk(cache, models))
         about = origin(row.command(name), row.seeds, shows=row.about)
         record_table(table, RESULTS / f"{name}.csv", about)
         click.echo(table.to_string(index=False))

@@ -22,8 +22,8 @@ from torch import nn
 
 import energylens as el
 from energylens.attacks.battery import configure
-from energylens.attacks.frozen import frozen
-from energylens.attacks.noise import Noise
+from energylens.isolation import frozen
+from energylens.noise import Noise
 from energylens.profiling import BATCH_SIZES
 
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from energylens.attacks.perform import attack
     from energylens.attacks.result import AttackedBatch
     from energylens.attacks.spec import Attack
+    from energylens.checks import Diagnosis, examine
     from energylens.data import Samples, load_data
-    from energylens.doctor import Diagnosis, examine
     from energylens.energy import (
         abnormal,
         cross_entropy,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from energylens.generation.score import score
     from energylens.models import load_model
     from energylens.profiling import profile
-    from energylens.record import Record
+    from energylens.records.record import Record
     from energylens.training.der import delta_energy_regularizer
     from energylens.training.linearity import aaer, elle, energy_linearity, gradalign
     from energylens.training.methods import weat_weight
@@ -70,10 +70,10 @@ __all__ = [
 _HOMES = {
     "Attack": "energylens.attacks.spec",
     "AttackedBatch": "energylens.attacks.result",
-    "Diagnosis": "energylens.doctor",
+    "Diagnosis": "energylens.checks",
     "InputError": "energylens.errors",
     "Note": "energylens.errors",
-    "Record": "energylens.record",
+    "Record": "energylens.records.record",
     "RunError": "energylens.errors",
     "Samples": "energylens.data",
     "aaer": "energylens.training.linearity",
@@ -81,7 +81,7 @@ _HOMES = {
     "delta_energy_regularizer": "energylens.training.der",
     "elle": "energylens.training.linearity",
     "energy_linearity": "energylens.training.linearity",
-    "examine": "energylens.doctor",
+    "examine": "energylens.checks",
     "generate": "energylens.generation.generate",
     "gradalign": "energylens.training.linearity",
     "load_data": "energylens.data",

@@ -15,7 +15,6 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from energylens.attack_run import IMAGES, TRAJECTORY, AttackRun, also_kept, open_attack_run, own_common
 from energylens.attacks.battery import (
     NATURAL,
     AttackSpec,
@@ -24,26 +23,16 @@ from energylens.attacks.battery import (
     configure_battery,
     equip,
 )
-from energylens.attacks.frozen import frozen
 from energylens.attacks.kernels import BF16, KERNELS, PLAIN, PROBED, Sight, check_kernels, sight_of
-from energylens.attacks.noise import Noise
 from energylens.attacks.passes import Told
 from energylens.attacks.radius import parse_radius, usual_norm, usual_radius, write_radius
 from energylens.attacks.settings import check_numbers
 from energylens.attacks.targets import choose_targets
+from energylens.checks import remarks
+from energylens.checks.consistency import climb
 from energylens.data import Samples
-from energylens.doctor import remarks
 from energylens.errors import InputError, RunError
-from energylens.identity import Witness
-from energylens.ladder import climb
-from energylens.manifest import manifest_of, shared_identity
-from energylens.models import current_card
-from energylens.pace import Listener, Progress
-from energylens.record import Record, measure
-from energylens.run_folder import model_folder
-from energylens.shards import RANKS, Ranks, Shard, joined_ranks, parse_shard
-from energylens.store import Images
-from energylens.subject import (
+from energylens.inputs import (
     Data,
     check_fit,
     checked_logits,
@@ -52,6 +41,17 @@ from energylens.subject import (
     the_module,
     the_samples,
 )
+from energylens.isolation import frozen
+from energylens.models import current_card
+from energylens.noise import Noise
+from energylens.progress import Listener, Progress
+from energylens.records.attack_run import IMAGES, TRAJECTORY, AttackRun, also_kept, open_attack_run, own_common
+from energylens.records.identity import Witness
+from energylens.records.manifest import manifest_of, shared_identity
+from energylens.records.record import Record, measure
+from energylens.records.run_folder import model_folder
+from energylens.records.shards import RANKS, Ranks, Shard, joined_ranks, parse_shard
+from energylens.records.store import Images
 
 DEFAULT_MODEL = "digits-standard"
 DEFAULT_BATTERY = ("fgsm", "pgd", "trades", "cw")

@@ -15,16 +15,15 @@ import pytest
 import torch
 
 import energylens as el
-from analyses.profile_runs import find_runs, read_records
-from analyses.training_runs import read_run
+from energylens.files import reading, shown
 from energylens.generation.pictures import read_pictures
 from energylens.generation.reference import _read as read_reference
-from energylens.merging import merge
-from energylens.reading import reading
-from energylens.run_folder import open_run
+from energylens.records.merging import merge
+from energylens.records.run_folder import open_run
+from energylens.tables.profile_runs import find_runs, read_records
+from energylens.tables.training_runs import read_run
 from energylens.training.checkpoint import copy_weights, load_state, save_state, save_weights
 from energylens.training.history import History
-from energylens.whole_file import shown
 
 MANIFEST = {"identity": {"seed": 0, "also": ["images"]}}
 

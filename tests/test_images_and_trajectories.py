@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import energylens as el
-from analyses.adversarial_images import adversarial_images
-from analyses.energy_steps import energy_against_steps
-from energylens.record import COLUMNS
+from energylens.figures.energy_steps import energy_against_steps
+from energylens.records.record import COLUMNS
+from energylens.tables.adversarial_images import adversarial_images
 
 
 @pytest.fixture(scope="module")

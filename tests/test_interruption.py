@@ -20,10 +20,11 @@ CAMPAIGN = [
 ]  # fmt: skip
 STUDY = """
 from analyses import overfitting
-from energylens.program import run_program
+from energylens.cli.program import run_program
+from energylens.figures.studies import STUDIES, Study
 
 tiny = {"per_class": 30, "batch_size": 32, "epochs": 100000, "eval_samples": 16, "eval_steps": 1}
-overfitting.STUDIES["co"] = overfitting.Study("digits", {"FGSM": {"method": "fgsm", **tiny}}, (0, 1))
+STUDIES["co"] = Study("digits", {"FGSM": {"method": "fgsm", **tiny}}, (0, 1))
 if __name__ == "__main__":
     run_program(overfitting.main)
 """

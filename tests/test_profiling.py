@@ -11,8 +11,8 @@ from torch import nn
 
 import energylens as el
 from energylens.attacks.battery import NATURAL, ConfiguredAttack, configure
-from energylens.attacks.noise import Noise
-from energylens.record import COLUMNS
+from energylens.noise import Noise
+from energylens.records.record import COLUMNS
 
 BATTERY = ["fgsm", "rs-fgsm", "n-fgsm", "pgd,restarts=2", "trades", "he-pgd", "cw"]
 

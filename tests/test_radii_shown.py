@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 import energylens as el
-from analyses.profile_runs import find_runs, read_records
-from analyses.report_profile import attack_settings
-from analyses.report_training import all_settings
-from analyses.training_runs import TrainingRun, labels
+from energylens.report.profile import attack_settings
+from energylens.report.training import all_settings
+from energylens.tables.profile_runs import find_runs, read_records
+from energylens.tables.training_runs import TrainingRun, labels
 from energylens.training.recipes import RECIPES, settings_of
 
 DECIMALS = re.compile(r"\d\.\d{7,}")

@@ -12,10 +12,10 @@ import torch
 
 import energylens as el
 from energylens.attacks import battery, registry
+from energylens.figures import catalog
 from energylens.models import architectures, zoo
 from energylens.models.architectures import small_cnn
 from energylens.training import methods
-from figures import catalog
 
 
 def blocks(heading):
@@ -91,12 +91,11 @@ def test_the_rows_example_adds_a_method(run, monkeypatch):
 
 
 def test_the_rows_example_adds_a_figure(run, monkeypatch, tmp_path):
-    *modules, row = blocks("A figure")
-    for name, code in zip(("analyses.moved", "figures.moved"), modules, strict=True):
-        module = types.ModuleType(name)
-        exec(code, vars(module))
-        monkeypatch.setitem(sys.modules, name, module)
-    added(monkeypatch, catalog.EXHIBITS, "", row, catalog)
+    code, row = blocks("A figure")
+    module = types.ModuleType("energylens.figures.moved")
+    exec(code, vars(module))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    added(monkeypatch, catalog.FIGURES, "", row, catalog)
     assert "which way PGD moves E(x)" in run("figures", "--list")[1]
     status, out, _ = run("figures", "moved")
     folder = tmp_path / "figures-drawn" / "demo"

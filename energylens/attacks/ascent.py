@@ -19,12 +19,12 @@ from torch import Tensor, nn
 
 from energylens.attacks.kernels import BF16, FUSED
 from energylens.attacks.losses import LOSSES, Aim
-from energylens.attacks.noise import NoiseSource
 from energylens.attacks.norms import NORMS
 from energylens.attacks.result import AttackResult, counts
 from energylens.attacks.settings import check_norm, check_numbers, check_radius, setting
 from energylens.energy import joint_energy, marginal_energy
 from energylens.errors import InputError
+from energylens.noise import NoiseSource
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,14 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from energylens.attacks.frozen import random_state
 from energylens.attacks.kernels import FUSED
-from energylens.attacks.noise import Noise, key
 from energylens.attacks.passes import Heard, PassCounter, Told
 from energylens.attacks.result import AttackResult
 from energylens.attacks.settings import check_norm, check_numbers, check_radius, setting
 from energylens.errors import InputError, RunError
+from energylens.isolation import random_state
 from energylens.models.usable import FloatLogits
+from energylens.noise import Noise, key
 
 LOGGER = logging.getLogger("energylens.autoattack")
 PACKAGE_NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}  # our words, the package's

@@ -14,7 +14,6 @@ from energylens.attacks.autoattack import GPU_BLOCK, Package, Shelf
 from energylens.attacks.diff_pgd import DiffPGD
 from energylens.attacks.foreign import Foreign, ForeignAttack, attack_at, foreign_name, foreign_settings, run_foreign
 from energylens.attacks.kernels import BF16, PLAIN, Sight
-from energylens.attacks.noise import Noise
 from energylens.attacks.passes import PassCounter, Told
 from energylens.attacks.radius import write_radius
 from energylens.attacks.registry import ATTACKS, AttackRow
@@ -25,6 +24,7 @@ from energylens.attacks.targets import check_target
 from energylens.diffusion.diffuser import Diffuser
 from energylens.diffusion.loading import default_diffuser, load_diffuser
 from energylens.errors import InputError
+from energylens.noise import Noise
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,10 @@ from torch import Tensor, nn
 from energylens.attacks.kernels import FUSED
 from energylens.attacks.losses import Aim
 from energylens.attacks.minimum_norm import Descent, Smallest, smallest_perturbation
-from energylens.attacks.noise import Noise
 from energylens.attacks.norms import l2_size
 from energylens.attacks.result import AttackResult, counts
 from energylens.attacks.settings import check_norm, check_numbers, setting
+from energylens.noise import Noise
 
 CHECKS = 10  # how often in a run a sample asks whether its objective still falls
 

@@ -23,12 +23,12 @@ from torch import Tensor, nn
 
 from energylens.attacks.ascent import Ascent, ascend
 from energylens.attacks.kernels import FUSED
-from energylens.attacks.noise import NoiseSource
 from energylens.attacks.result import AttackResult
 from energylens.attacks.settings import check_numbers, setting
 from energylens.diffusion.diffuser import Diffuser
 from energylens.diffusion.purifier import purify
 from energylens.errors import InputError
+from energylens.noise import NoiseSource
 
 
 class _Unboxed(Ascent):

@@ -12,15 +12,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from energylens.address import current_directory_importable, object_at
-from energylens.attacks.frozen import random_state
 from energylens.attacks.kernels import PLAIN
-from energylens.attacks.noise import Noise, key
 from energylens.attacks.passes import PassCounter
 from energylens.attacks.result import AttackResult, counts
 from energylens.attacks.settings import check_numbers
 from energylens.errors import InputError, RunError
+from energylens.imports import current_directory_importable, object_at
+from energylens.isolation import random_state
 from energylens.models import weights_digest
+from energylens.noise import Noise, key
 
 ForeignAttack = Callable[[nn.Module, Tensor, Tensor], Tensor]
 EXPECTED = "f(model, x, y) -> x_adv"

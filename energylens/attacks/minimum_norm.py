@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from energylens.attacks.losses import Aim, margin
-from energylens.attacks.precision import widest_float
 from energylens.attacks.result import AttackResult, counts
+from energylens.isolation import widest_float
 
 INSIDE = 1 - 1e-6  # pixels of exactly 0 or 1 are drawn in, or their w would be infinite and never move
 

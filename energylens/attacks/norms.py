@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from energylens.attacks.noise import NoiseSource
+from energylens.noise import NoiseSource
 
 
 def l2_size(delta: Tensor) -> Tensor:

@@ -10,10 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from energylens.attacks.battery import AttackSpec, ConfiguredAttack, configure_battery, equip
-from energylens.attacks.frozen import frozen
 from energylens.attacks.kernels import PLAIN, PROBED, check_kernels, sight_of
 from energylens.attacks.losses import Aim
-from energylens.attacks.noise import Noise
 from energylens.attacks.radius import show_radius, usual_norm, usual_radius
 from energylens.attacks.registry import ATTACKS
 from energylens.attacks.result import AttackedBatch, AttackResult
@@ -24,8 +22,10 @@ from energylens.data.images import as_floats, as_labels, as_pixels, brightest, c
 from energylens.data.own import own_samples
 from energylens.energy import joint_energy, marginal_energy
 from energylens.errors import InputError, tell
+from energylens.isolation import frozen
 from energylens.models import ModelCard
 from energylens.models.usable import check_logits, check_usable, device_of
+from energylens.noise import Noise
 
 
 @overload

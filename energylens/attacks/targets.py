@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from energylens.attacks.noise import Noise
 from energylens.errors import InputError
+from energylens.noise import Noise
 
 
 def _others(logits: Tensor, y: Tensor, fill: float) -> Tensor:

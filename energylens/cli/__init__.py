@@ -12,9 +12,9 @@ from typing import Any
 
 import click
 
+from energylens.cli.program import run_program
 from energylens.errors import InputError, Note
-from energylens.program import run_program
-from energylens.shards import launched_ranks
+from energylens.records.shards import launched_ranks
 
 COMMANDS = (
     "profile", "histogram", "trajectory", "merge", "doctor", "train", "compare", "generate", "score", "figures",

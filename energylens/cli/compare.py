@@ -51,8 +51,8 @@ def command(runs: tuple[Path, ...], form: str | None, figure: Path | None) -> No
     energylens compare runs/train/*
     energylens compare runs/train/fgsm-* runs/train/der-* --figure compare.png --latex > compare.tex
     """
-    from analyses.compare_runs import comparison, followed
-    from analyses.training_runs import read_runs
+    from energylens.tables.compare_runs import comparison, followed
+    from energylens.tables.training_runs import read_runs
 
     read = read_runs(runs)
     table = comparison(read)
@@ -60,8 +60,8 @@ def command(runs: tuple[Path, ...], form: str | None, figure: Path | None) -> No
     for note in table.attrs["notes"]:
         click.echo(f"note: {note}", err=True)
     if figure:
+        from energylens.figures.compare_runs import draw
         from energylens.plots.save import save_figure
-        from figures.compare_runs import draw
 
         lines = followed(read)
         for path in save_figure(draw(lines), figure, lines):
@@ -105,7 +105,7 @@ FORMS: dict[str | None, Callable[[pd.DataFrame], None]] = {
 
 def _cells(table: pd.DataFrame) -> list[list[str]]:
     """The table as it is read: numbers to one decimal, with their deviation where there are several seeds."""
-    from analyses.compare_runs import MEASURED
+    from energylens.tables.compare_runs import MEASURED
 
     return [
         [

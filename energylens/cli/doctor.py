@@ -13,7 +13,7 @@ from energylens.cli.progress import progress
 from energylens.cli.tables import Column, show
 
 if TYPE_CHECKING:
-    from energylens.doctor import Diagnosis, Finding
+    from energylens.checks import Diagnosis, Finding
 
 
 @click.command("doctor")
@@ -28,7 +28,7 @@ def command(model: str, as_json: bool, **options: Any) -> None:
     energylens doctor digits-standard
     energylens doctor my.pt --arch resnet18 --dataset cifar10
     """
-    from energylens.doctor import examine
+    from energylens.checks import examine
 
     with progress(model) as listener:
         diagnosis = examine(model, listener=listener, **given_options(options))

@@ -14,10 +14,10 @@ from click.core import ParameterSource
 from energylens.cli.options import positive
 from energylens.cli.tables import Column, show
 from energylens.errors import InputError, RunError
-from energylens.whole_file import shown
+from energylens.files import shown
 
 if TYPE_CHECKING:
-    from analyses.lab import Lab
+    from energylens.figures.run_cache import RunCache
 
 LISTED = (Column("figure"), Column("shows"), Column("source"))
 DRAWN = (Column("figure"), Column("file"), Column("time", right=True))
@@ -51,20 +51,22 @@ def command(
     energylens figures landscape co
     energylens figures all --scale paper --data-root DATA
     """
-    from analyses.lab import Lab
-    from figures.catalog import EXHIBITS
+    from energylens.figures.catalog import FIGURES
+    from energylens.figures.run_cache import RunCache
 
     if listing or not names:
-        show(LISTED, [[name, exhibit.about, exhibit.source] for name, exhibit in EXHIBITS.items()])
+        show(LISTED, [[name, figure.about, figure.source] for name, figure in FIGURES.items()])
         return
     given = _given("folder", "out", "data_root", "jobs")
     drawn, missing = [], {}
-    for name in _chosen(names, tuple(EXHIBITS)):
+    for name in _chosen(names, tuple(FIGURES)):
         began = time.monotonic()
-        lab = Lab(scale, out, data_root, jobs, tell=lambda said: click.echo(f"  {said}", err=True))
-        click.echo(f"{name}: {EXHIBITS[name].about}", err=True)
+        cache = RunCache(scale, out, data_root, jobs, tell=lambda said: click.echo(f"  {said}", err=True))
+        click.echo(f"{name}: {FIGURES[name].about}", err=True)
         try:
-            file = _draw(name, lab, folder / scale / f"{name}.png", f"energylens figures {name} --scale {scale}{given}")
+            file = _draw(
+                name, cache, folder / scale / f"{name}.png", f"energylens figures {name} --scale {scale}{given}"
+            )
         except (InputError, RunError) as error:
             missing[name] = str(error)
             click.echo(f"  not here: {error}", err=True)
@@ -102,22 +104,22 @@ def _typed(context: click.Context, option: click.Parameter) -> bool:
     return context.get_parameter_source(str(option.name)) is ParameterSource.COMMANDLINE
 
 
-def _draw(name: str, lab: Lab, path: Path, command: str) -> Path:
+def _draw(name: str, cache: RunCache, path: Path, command: str) -> Path:
     """Compute, draw and keep one figure or table, and the command that does so; returns where it is."""
     import pandas as pd
 
-    from analyses.origin import origin, seeds_of, write_origin
+    from energylens.figures.catalog import FIGURES
     from energylens.plots.save import save_figure
     from energylens.plots.tables import save_table
-    from figures.catalog import EXHIBITS
+    from energylens.tables.origin import origin, seeds_of, write_origin
 
-    exhibit = EXHIBITS[name]
-    table = exhibit.table(lab)
-    drawn = exhibit.draw(table)
+    figure = FIGURES[name]
+    table = figure.table(cache)
+    drawn = figure.draw(table)
     kept = save_table(drawn, path, table) if isinstance(drawn, pd.DataFrame) else save_figure(drawn, path, table)
     about = origin(
-        command, seeds_of(table, lab.seeds), figure=name, shows=exhibit.about, source=exhibit.source, scale=lab.scale,
-        caption=table.attrs.get("caption", ""), runs=[str(shown(run)) for run in lab.used],
+        command, seeds_of(table, cache.seeds), figure=name, shows=figure.about, source=figure.source, scale=cache.scale,
+        caption=table.attrs.get("caption", ""), runs=[str(shown(run)) for run in cache.used],
     )  # fmt: skip
     write_origin(about, path.with_suffix(".csv"))
     return kept[0]

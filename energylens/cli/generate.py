@@ -11,8 +11,8 @@ import click
 from energylens.cli.options import given_options, loading, positive
 from energylens.cli.progress import progress
 from energylens.cli.tables import Column, show
-from energylens.shards import RANKS, launched_ranks
-from energylens.whole_file import shown
+from energylens.files import shown
+from energylens.records.shards import RANKS, launched_ranks
 
 if TYPE_CHECKING:
     from energylens.generation.generated import Generated
@@ -70,10 +70,9 @@ def command(**options: Any) -> None:
     energylens generate --start noise --class 3 --class 7
     energylens generate --guidance reference-energy --stop reference-energy
     """
-    from analyses.generation_panels import panels
+    from energylens.figures.contact_sheet import draw, panels
     from energylens.generation.generate import DEFAULT_MODEL, generate
     from energylens.plots.save import save_figure
-    from figures.contact_sheet import draw
 
     given = given_options(options)
     if not given["classes"]:

@@ -10,8 +10,8 @@ import click
 from energylens.cli.options import positive, record_options, recording
 from energylens.cli.progress import progress
 from energylens.errors import InputError
-from energylens.shards import launched_ranks
-from energylens.whole_file import shown
+from energylens.files import shown
+from energylens.records.shards import launched_ranks
 
 
 @click.command("histogram")
@@ -38,12 +38,12 @@ def command(
     energylens histogram --attack cw
     energylens histogram --model autoattack-resnet18 --attack pgd --attack trades --attack cw
     """
-    from analyses.attack_landscape import PAPER_BINS, PAPER_NINE, landscape
-    from analyses.origin import origin, typed_command, write_origin
+    from energylens.figures.attack_landscape import PAPER_NINE, draw
     from energylens.plots.save import save_figure
     from energylens.profiling import DEFAULT_MODEL, profile
-    from energylens.run_folder import safe_name
-    from figures.attack_landscape import draw
+    from energylens.records.run_folder import safe_name
+    from energylens.tables.attack_landscape import PAPER_BINS, landscape
+    from energylens.tables.origin import origin, typed_command, write_origin
 
     if len(models) > 1:
         raise InputError(f"a landscape is of one model, {len(models)} were named: draw them one after another")

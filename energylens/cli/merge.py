@@ -21,7 +21,7 @@ def command(folders: tuple[Path, ...], out: Path) -> None:
     energylens profile --n 10000 --shard 1/8 --out share-1      # ... and so on, one job each
     energylens merge share-* --out runs
     """
-    from energylens.merging import merge
+    from energylens.records.merging import merge
 
     merged = merge(folders, out)
     rows = [[run.path.relative_to(out.absolute()), run.source, run.added, run.rows] for run in merged]

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from energylens.data.catalog import DATA_SETS
-from energylens.shards import RANKS, launched_ranks
+from energylens.records.shards import RANKS, launched_ranks
 
 Command = Callable[..., None]
 

@@ -12,11 +12,11 @@ import click
 from energylens.cli.options import record_options, recording
 from energylens.cli.progress import progress
 from energylens.cli.tables import Column, show
-from energylens.shards import launched_ranks
-from energylens.whole_file import shown
+from energylens.files import shown
+from energylens.records.shards import launched_ranks
 
 if TYPE_CHECKING:
-    from energylens.record import Record
+    from energylens.records.record import Record
 
 
 @click.command("profile")
@@ -60,7 +60,7 @@ def command(models: tuple[str, ...], as_json: bool, **options: Any) -> None:
 def as_numbers(record: Record, options: dict[str, Any]) -> dict[str, Any]:
     """The record's summary as ``--json`` prints it; options are the command's."""
     from energylens.attacks.radius import parse_radius
-    from energylens.published import beside_published
+    from energylens.tables.published import beside_published
 
     return {
         "model": record.model,
@@ -107,7 +107,7 @@ def _detector(tpr: float | None, fpr: float | None) -> str:
 
 def _print(record: Record, options: dict[str, Any]) -> None:
     """The summary as a table, natural first."""
-    from energylens.published import beside_published
+    from energylens.tables.published import beside_published
 
     columns = [column for column, _ in _COLUMNS]
     summary = record.as_numbers()
@@ -129,7 +129,7 @@ def _print(record: Record, options: dict[str, Any]) -> None:
 
 def _ladder(record: Record) -> list[str]:
     """The rungs that are violated, a line each, or how many hold."""
-    from energylens.ladder import sentence
+    from energylens.checks.consistency import sentence
 
     violated = [sentence(rung) for rung in record.ladder if not rung.holds]
     return violated or [f"Sanity ladder: {len(record.ladder)} rungs hold."] * bool(record.ladder)
@@ -143,10 +143,10 @@ def _rounded(summary: list[dict[str, Any]]) -> list[str]:
 
 def _draw_images(record: Record, to_stderr: bool) -> None:
     """A grid of images for each attack whose images are kept, beside its rows."""
-    from analyses.adversarial_images import PIXELS, adversarial_images
+    from energylens.figures.adversarial_images import draw
     from energylens.plots.save import save_figure
-    from energylens.run_folder import safe_name
-    from figures.adversarial_images import draw
+    from energylens.records.run_folder import safe_name
+    from energylens.tables.adversarial_images import PIXELS, adversarial_images
 
     for attack in record.attacks[1:]:
         table = adversarial_images(record, attack)

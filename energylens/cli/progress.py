@@ -12,8 +12,8 @@ import click
 import rich.progress
 from rich.console import Console
 
-from energylens.pace import EVERY, Course, Lines, Listener, Progress
-from energylens.shards import launched_ranks
+from energylens.progress import EVERY, Course, Lines, Listener, Progress
+from energylens.records.shards import launched_ranks
 
 
 @contextmanager

@@ -9,14 +9,14 @@ import click
 
 from energylens.cli.options import positive
 from energylens.cli.progress import progress
-from energylens.pace import Progress
+from energylens.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from analyses.training_runs import TrainingRun
-    from energylens.record import Record
+    from energylens.records.record import Record
     from energylens.report.page import ProfileStory, TrainingStory
+    from energylens.tables.training_runs import TrainingRun
 
 
 @click.command("report")
@@ -43,10 +43,10 @@ def command(runs: tuple[Path, ...], out: Path, samples: int, data_root: Path | N
     energylens report runs/digits-standard
     energylens report runs/train/* --out training.html
     """
-    from analyses.profile_runs import find_runs, read_records, told_apart
-    from analyses.report_profile import training_twin
-    from analyses.training_runs import group_runs, read_runs
     from energylens.report.page import render, save_page
+    from energylens.report.profile import training_twin
+    from energylens.tables.profile_runs import find_runs, read_records, told_apart
+    from energylens.tables.training_runs import group_runs, read_runs
 
     profiles, trainings = find_runs(runs)
     stories: list[ProfileStory | TrainingStory] = []
@@ -67,11 +67,11 @@ def command(runs: tuple[Path, ...], out: Path, samples: int, data_root: Path | N
 def _profile(record: Record, apart: str, training: Record | None, count: int, root: Path | None) -> ProfileStory:
     """One record's section; without pictures where its images cannot be had. training: the same model's record on its
     training images, where there is one."""
-    from analyses import report_profile as tables
-    from analyses.attack_landscape import landscape
     from energylens.errors import InputError, RunError
-    from energylens.published import beside_published
+    from energylens.report import profile as tables
     from energylens.report.page import ProfileStory, Repeat
+    from energylens.tables.attack_landscape import landscape
+    from energylens.tables.published import beside_published
 
     missing = ""
     try:
@@ -99,10 +99,10 @@ def _profile(record: Record, apart: str, training: Record | None, count: int, ro
 
 def _training(label: str, runs: Sequence[TrainingRun]) -> TrainingStory:
     """One section of runs that differ only in their seed."""
-    from analyses import report_training as tables
-    from analyses.compare_runs import comparison
-    from analyses.training_curves import curves
+    from energylens.report import training as tables
     from energylens.report.page import Repeat, TrainingStory
+    from energylens.tables.compare_runs import comparison
+    from energylens.tables.training_curves import curves
 
     spread = comparison(runs)
     commands = [command for command in map(tables.repeat, runs) if command]

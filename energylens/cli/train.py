@@ -11,7 +11,7 @@ import click
 from energylens.cli.options import listed, positive
 from energylens.cli.tables import Column, show
 from energylens.cli.training_progress import training_progress
-from energylens.whole_file import shown
+from energylens.files import shown
 
 if TYPE_CHECKING:
     from energylens.training.final import Ends
@@ -147,7 +147,7 @@ def command(
     energylens train --init digits-standard --epochs 5
     """
     from energylens.errors import InputError
-    from energylens.shards import launched_ranks
+    from energylens.records.shards import launched_ranks
     from energylens.training.loop import train
     from energylens.training.recipes import extension, settings_in, settings_of
     from energylens.training.settings import advice
@@ -173,10 +173,10 @@ def command(
 
 def _print(trained: Trained) -> None:
     """Best and last epoch, the curves, and where to go from here."""
-    from analyses.training_curves import curves
-    from analyses.training_runs import read_run
+    from energylens.figures.training_curves import draw
     from energylens.plots.save import save_figure
-    from figures.training_curves import draw
+    from energylens.tables.training_curves import curves
+    from energylens.tables.training_runs import read_run
 
     history = trained.history
     rows = [

@@ -11,7 +11,7 @@ import click
 import rich.progress
 from rich.console import Console
 
-from energylens.pace import EVERY, NowAndThen, Pace, told
+from energylens.progress import EVERY, NowAndThen, Pace, told
 
 if TYPE_CHECKING:
     from energylens.training.loop import Listener, Progress

@@ -10,8 +10,8 @@ import click
 from energylens.cli.options import record_options, recording
 from energylens.cli.progress import progress
 from energylens.errors import InputError
-from energylens.shards import launched_ranks
-from energylens.whole_file import shown
+from energylens.files import shown
+from energylens.records.shards import launched_ranks
 
 DEFAULT_ATTACKS = ("pgd", "he-pgd")  # the one that leaves a trace and the one that hides it
 
@@ -30,12 +30,11 @@ def command(models: tuple[str, ...], figure: Path | None, **options: Any) -> Non
     energylens trajectory
     energylens trajectory --model autoattack-resnet18 --attack pgd,steps=40 --attack he-pgd,steps=40
     """
-    from analyses.energy_steps import energy_against_steps
-    from analyses.origin import origin, typed_command, write_origin
+    from energylens.figures.energy_steps import draw, energy_against_steps
     from energylens.plots.save import save_figure
     from energylens.profiling import DEFAULT_MODEL, profile
-    from energylens.run_folder import safe_name
-    from figures.energy_steps import draw
+    from energylens.records.run_folder import safe_name
+    from energylens.tables.origin import origin, typed_command, write_origin
 
     if len(models) > 1:
         raise InputError(f"the picture is of one model, {len(models)} were named: draw them one after another")

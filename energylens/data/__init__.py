@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from energylens.data.catalog import DATA_SETS, DataSet, data_set
-from energylens.preprocessing import Preprocessing, preprocessing_named
+from energylens.data.preprocessing import Preprocessing, preprocessing_named
 
 if TYPE_CHECKING:
     from energylens.data.images import check_images, check_labels

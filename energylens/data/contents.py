@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from energylens.whole_file import whole_file
+from energylens.files import whole_file
 
 SETTLED_NS = 3_000_000_000  # file systems tell times as coarsely as by two seconds (FAT)
 READERS = 8  # files read at a time: hashlib and the disk work without Python's lock

@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 
 from energylens.data.catalog import DataSet, Request
+from energylens.data.preprocessing import preprocessing_named
 from energylens.data.sources import Files
 from energylens.errors import RunError, tell
-from energylens.preprocessing import preprocessing_named
 
 _SPLIT_FOLDERS = {"train": "train", "test": "val"}  # the test labels of both were never published: val is the test set
 _SUFFIXES = {".jpeg", ".jpg", ".png"}

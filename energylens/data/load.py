@@ -8,10 +8,10 @@ from pkgutil import resolve_name
 import torch
 
 from energylens.data.catalog import Request, data_set
+from energylens.data.preprocessing import preprocessing_named
 from energylens.data.samples import Samples
 from energylens.data.sources import Source, prepared
 from energylens.errors import InputError, RunError
-from energylens.preprocessing import preprocessing_named
 
 
 def load_data(

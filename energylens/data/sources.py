@@ -12,8 +12,8 @@ from torch import Tensor
 
 from energylens.data.contents import file_hashes
 from energylens.data.pictures import decoded
+from energylens.data.preprocessing import Preprocessing
 from energylens.errors import InputError, RunError
-from energylens.preprocessing import Preprocessing
 
 
 class Source(Protocol):

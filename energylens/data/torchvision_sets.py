@@ -14,7 +14,7 @@ import torch
 from energylens.data.catalog import DataFile, Request
 from energylens.data.sources import Memory
 from energylens.errors import RunError
-from energylens.reading import check_readable
+from energylens.files import check_readable
 
 _SILENCE = 20.0  # seconds a server may say nothing before a download counts as failed
 

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from energylens.diffusion.diffuser import NAME_ONE, Diffuser
 from energylens.errors import InputError, RunError
+from energylens.files import check_readable, find
 from energylens.models import weights_digest
-from energylens.reading import check_readable, find
 
 WEIGHTS = Path(__file__).parent / "weights"
 SHIPPED = ("digits-ddpm",)

@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from energylens.attacks.frozen import frozen
+from energylens.data.preprocessing import Preprocessing, preprocessing_named
 from energylens.errors import InputError
 from energylens.generation.penultimate import penultimate
+from energylens.inputs import check_reading, device_of
+from energylens.isolation import frozen
 from energylens.models import card_of, load_model, module_digest
 from energylens.models.checkpoints import read_checkpoint
-from energylens.preprocessing import Preprocessing, preprocessing_named
-from energylens.subject import check_reading, device_of
 
 WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"  # as torch-fidelity calls them
 NEEDED = "pip install 'energylens[scores]'"

@@ -14,9 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from energylens.attacks.frozen import frozen
 from energylens.attacks.kernels import FUSED, PLAIN, PROBED, sight_of
-from energylens.attacks.noise import Noise
 from energylens.attacks.passes import PassCounter
 from energylens.attacks.settings import check_numbers
 from energylens.data import Samples
@@ -26,15 +24,17 @@ from energylens.generation.sampler import sample
 from energylens.generation.settings import GenerationSettings
 from energylens.generation.starts import STARTS, Material, check_starts, draw_starts
 from energylens.generation.training_images import nearest, reference_energies
-from energylens.identity import Witness, checked, own_folder, own_identity, spread
-from energylens.manifest import shared_identity, software
+from energylens.inputs import Data, check_fit, device_of, the_module, whole_split
+from energylens.isolation import frozen
 from energylens.models import ModelCard, current_card
-from energylens.pace import Listener, Progress
+from energylens.noise import Noise
 from energylens.profiling import BATCH_SIZES, WITHIN
-from energylens.run_folder import RunFolder, holding, open_run, run_path
-from energylens.shards import RANKS, Ranks, joined_ranks
-from energylens.store import Memory, Store
-from energylens.subject import Data, check_fit, device_of, the_module, whole_split
+from energylens.progress import Listener, Progress
+from energylens.records.identity import Witness, checked, own_folder, own_identity, spread
+from energylens.records.manifest import shared_identity, software
+from energylens.records.run_folder import RunFolder, holding, open_run, run_path
+from energylens.records.shards import RANKS, Ranks, joined_ranks
+from energylens.records.store import Memory, Store
 
 DEFAULT_MODEL = "digits-pgd"
 DEFAULT_NUMBER = 100

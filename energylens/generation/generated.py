@@ -16,9 +16,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from energylens.energy import joint_energy, marginal_energy
+from energylens.files import sweep, whole_file
 from energylens.generation.sampler import Chain
-from energylens.run_folder import safe_name, writing
-from energylens.whole_file import sweep, whole_file
+from energylens.records.run_folder import safe_name, writing
 
 PICTURES = "images"  # the folder of PNGs
 TENSORS = "images.safetensors"

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from energylens.data.pictures import decoded
 from energylens.errors import InputError, tell
+from energylens.files import check_readable, entries, is_there, reading
 from energylens.generation.generated import PICTURES, REQUEST
-from energylens.reading import check_readable, entries, is_there, reading
-from energylens.run_folder import MANIFEST
+from energylens.records.run_folder import MANIFEST
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 REMADE = "make it anew (`energylens generate` again, if it made it) or take it out"

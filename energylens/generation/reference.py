@@ -13,12 +13,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from energylens.data import Samples
+from energylens.files import reading, whole_file
 from energylens.generation.features import Extractor
 from energylens.generation.generated import to_bytes
 from energylens.generation.scores import NEAREST, Gaussian, radii
-from energylens.reading import reading
-from energylens.run_folder import fingerprint, safe_name, writing
-from energylens.whole_file import whole_file
+from energylens.records.run_folder import fingerprint, safe_name, writing
 
 Told = Callable[[Iterable[Tensor]], Iterator[Tensor]]
 FOLDER = "reference"  # in the runs

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from energylens.attacks.noise import Noise
 from energylens.energy import cross_entropy, joint_energy, marginal_energy
 from energylens.errors import InputError, RunError
+from energylens.noise import Noise
 
 if TYPE_CHECKING:
     from energylens.generation.settings import GenerationSettings

@@ -28,11 +28,11 @@ from energylens.generation.scores import (
     kernel_distance,
     manifold_scores,
 )
-from energylens.mean_interval import mean_interval
+from energylens.inputs import the_device
 from energylens.models import model_title
-from energylens.pace import Listener, Progress
 from energylens.profiling import BATCH_SIZES
-from energylens.subject import the_device
+from energylens.progress import Listener, Progress
+from energylens.statistics import mean_interval
 
 ANCHOR_SEED = 0  # which real images, and which noise, mark the ends of the scale
 OTHER = {"train": "test", "test": "train"}

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from energylens.attacks.noise import Noise
-from energylens.attacks.precision import widest_float
 from energylens.data import Samples
 from energylens.errors import InputError
 from energylens.generation.components import Components, components_of_each, principal_components, whole_gaussian
 from energylens.generation.penultimate import penultimate
-from energylens.subject import device_of
+from energylens.inputs import device_of
+from energylens.isolation import widest_float
+from energylens.noise import Noise
 
 if TYPE_CHECKING:
     from energylens.generation.settings import GenerationSettings

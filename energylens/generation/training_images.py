@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from energylens.data import Samples
 from energylens.generation.sampler import LOSSES
-from energylens.subject import device_of, float_logits
+from energylens.inputs import device_of, float_logits
 
 BATCH = 500  # training images at once
 _KNOWN: dict[tuple[str, ...], float] = {}  # of this process: (model, data, loss, class) -> mean

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from energylens.address import current_directory_importable
 from energylens.errors import InputError, tell
-from energylens.reading import check_readable, is_there
+from energylens.files import check_readable, is_there
+from energylens.imports import current_directory_importable
 
 #: What is not a checkpoint, by its first bytes, and how to mend it.
 _IMPOSTORS: tuple[tuple[re.Pattern[bytes], str], ...] = (

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from energylens.errors import InputError
+from energylens.files import check_readable, is_there
 from energylens.models.threat_models import THREAT_MODELS, threat_model_named
-from energylens.reading import check_readable, is_there
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from energylens.data.preprocessing import Preprocessing
 from energylens.errors import InputError, RunError
 from energylens.models.card import ModelCard
 from energylens.models.measured import Pixels, UnlikeError, measured
-from energylens.preprocessing import Preprocessing
 
 _USUAL_STEPS = ("do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_convert_rgb")
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from energylens.data.preprocessing import preprocessing_named
 from energylens.errors import InputError, RunError
 from energylens.models.architectures import normalized
 from energylens.models.architectures.layers import check_range
@@ -22,7 +23,6 @@ from energylens.models.usable import check_usable
 from energylens.models.users_network import Maker, load_factory
 from energylens.models.weights_file import SUFFIXES, load_weights_file
 from energylens.models.zoo import ZooRow, resolve, shipped_weights
-from energylens.preprocessing import preprocessing_named
 
 Loaded = tuple[nn.Module, ModelCard]
 

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from energylens.data.preprocessing import BY, CORNERS, INTERPOLATIONS, Preprocessing, Side
 from energylens.models.architectures.layers import Normalize, named
-from energylens.preprocessing import BY, CORNERS, INTERPOLATIONS, Preprocessing, Side
 
 Prepare = Callable[[Any], Any]  # a PIL image, RGB -> (3, H, W): what the network is given
 

@@ -21,10 +21,10 @@ from urllib.parse import urlsplit
 from torch import nn
 
 from energylens.errors import InputError, RunError
+from energylens.files import is_there
 from energylens.models.card import ModelCard
 from energylens.models.checkpoints import check_file, read_checkpoint, unpickling, unreadable
 from energylens.models.zoo import ZooRow
-from energylens.reading import is_there
 
 _PATIENCE = 30.0  # seconds without an answer from the server
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from energylens.address import current_directory_importable, object_at
 from energylens.errors import InputError
+from energylens.imports import current_directory_importable, object_at
 from energylens.models.card import ModelCard
 
 Maker = Callable[..., nn.Module]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from energylens.errors import InputError, RunError
-from energylens.whole_file import whole_file
+from energylens.files import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -84,7 +84,7 @@ def number(value: float) -> str:
 
 
 def histogram(bins: pd.DataFrame, symbol: str, tallest: int) -> Chart:
-    """One energy of one attack: rows of ``analyses.attack_landscape.landscape``.
+    """One energy of one attack: rows of ``energylens.tables.attack_landscape.landscape``.
 
     symbol: the energy's, E(x). tallest: the largest count of a bin among the charts to be compared.
     """
@@ -109,7 +109,7 @@ def histogram(bins: pd.DataFrame, symbol: str, tallest: int) -> Chart:
 
 
 def errors(epochs: pd.DataFrame) -> Chart:
-    """Errors on the left, dE(x) on the right, alarms across: one run of ``analyses.training_curves.curves``."""
+    """Errors on the left, dE(x) on the right, alarms across: one run of ``tables.training_curves.curves``."""
     x, left = _epochs(epochs), Scale(0, 100)
     shapes = [
         Shape(_line(epochs["epoch"], epochs[name], x, left), f"line {style}") for name, (_, style) in ERRORS.items()

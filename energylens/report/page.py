@@ -12,11 +12,11 @@ from typing import Any, ClassVar
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from energylens.checks.overfitting import CATASTROPHIC, ROBUST
 from energylens.errors import RunError
-from energylens.overfitting import CATASTROPHIC, ROBUST
+from energylens.files import whole_file
 from energylens.plots import style
 from energylens.report import charts, pictures
-from energylens.whole_file import whole_file
 
 SYMBOLS = {"marginal": "E(x)", "joint": "E(x, y)"}
 FAILURES = (CATASTROPHIC.name, ROBUST.name)
@@ -42,8 +42,8 @@ class Repeat:
 @dataclass(frozen=True)
 class ProfileStory:
     """One record. apart: what tells it from others of its model's name and data, or "". attacks, rungs, samples: tables
-    of ``analyses.report_profile``; landscape: of ``analyses.attack_landscape``. missing: why images are not shown, or
-    "". published, notes: sentences."""
+    of ``report.profile``; landscape: of ``tables.attack_landscape``. missing: why images are not shown, or "".
+    published, notes: sentences."""
 
     model: str
     dataset: str
@@ -114,8 +114,8 @@ class ProfileStory:
 
 @dataclass(frozen=True)
 class TrainingStory:
-    """Training runs that differ only in their seed. runs: of ``analyses.report_training.outcomes``; spread: their row
-    of ``analyses.compare_runs.comparison``; epochs: of ``analyses.training_curves.curves``, with their caption.
+    """Training runs that differ only in their seed. runs: of ``report.training.outcomes``; spread: their row
+    of ``tables.compare_runs.comparison``; epochs: of ``tables.training_curves.curves``, with their caption.
     notes: what a reader must know, a sentence each."""
 
     title: str

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from energylens.attacks.ascent import Ascent, ascend
 from energylens.attacks.losses import LOSSES
-from energylens.attacks.noise import BatchNoise, NoiseSource
 from energylens.attacks.norms import NORMS
 from energylens.attacks.radius import parse_radius
+from energylens.noise import BatchNoise, NoiseSource
 from energylens.training.methods import METHODS
 from energylens.training.settings import TrainSettings
 

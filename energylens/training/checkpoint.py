@@ -13,8 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from energylens.reading import is_there, reading
-from energylens.whole_file import whole_file
+from energylens.files import is_there, reading, whole_file
 
 BEST, LAST, STATE = "best.safetensors", "last.safetensors", "state.pt"
 

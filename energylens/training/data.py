@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from energylens.attacks.noise import key
 from energylens.data import Samples, load_data
 from energylens.data.sources import Memory
 from energylens.errors import InputError
+from energylens.noise import key
 from energylens.training.augmentation import AUGMENTATIONS, Augmentation
 from energylens.training.omission import omission
 from energylens.training.settings import TrainSettings

@@ -19,12 +19,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from energylens.attacks.battery import configure
-from energylens.attacks.noise import Noise
 from energylens.data import Samples, load_data
 from energylens.energy import cross_entropy
+from energylens.files import whole_file
 from energylens.models.architectures import architecture
+from energylens.noise import Noise
 from energylens.profiling import profile
-from energylens.whole_file import whole_file
 
 SEED = 0
 ARCH = "digits-cnn"

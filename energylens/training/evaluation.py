@@ -10,12 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from energylens.attacks.ascent import Ascent, ascend
-from energylens.attacks.frozen import frozen
-from energylens.attacks.noise import Noise
-from energylens.attacks.precision import widest_float
 from energylens.attacks.radius import parse_radius
 from energylens.attacks.registry import ascent_of
 from energylens.energy import abnormal, joint_energy, marginal_energy
+from energylens.isolation import frozen, widest_float
+from energylens.noise import Noise
 from energylens.training.attacker import training_ascent
 from energylens.training.data import Images, TrainingData
 from energylens.training.settings import TrainSettings

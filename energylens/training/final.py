@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from energylens.data import load_data
-from energylens.pace import Progress
+from energylens.files import is_there, reading, whole_file
 from energylens.profiling import profile
-from energylens.reading import is_there, reading
-from energylens.run_folder import writing
-from energylens.shards import RANKS, launched_ranks
+from energylens.progress import Progress
+from energylens.records.run_folder import writing
+from energylens.records.shards import RANKS, launched_ranks
 from energylens.training.checkpoint import BEST, LAST
 from energylens.training.settings import TrainSettings
-from energylens.whole_file import whole_file
 
 FINAL = "final.json"
 JUDGED = "judged"  # in the run's folder: the records of the samples

@@ -14,9 +14,8 @@ from torch import Tensor
 
 from energylens.energy import abnormal, joint_energy, kl_terms, marginal_energy
 from energylens.errors import RunError
-from energylens.reading import is_there, reading
+from energylens.files import is_there, reading, whole_file
 from energylens.training.step import Step
-from energylens.whole_file import whole_file
 
 HISTORY, STEPS, CLASSES = "history.parquet", "steps.parquet", "classes.parquet"
 

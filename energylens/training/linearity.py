@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from energylens.attacks.noise import BatchNoise, NoiseSource
 from energylens.attacks.norms import NORMS
-from energylens.attacks.precision import widest_float
 from energylens.attacks.settings import check_norm
 from energylens.energy import cross_entropy, joint_energy
+from energylens.isolation import widest_float
+from energylens.noise import BatchNoise, NoiseSource
 
 Model = Callable[[Tensor], Tensor]
 Energy = Callable[[Tensor, Tensor], Tensor]

@@ -15,10 +15,10 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from energylens.attacks.frozen import random_state
 from energylens.errors import RunError
-from energylens.pace import Progress as Work
-from energylens.pace import told
+from energylens.isolation import random_state
+from energylens.progress import Progress as Work
+from energylens.progress import told
 from energylens.training.awp import perturbed_weights
 from energylens.training.checkpoint import LAST
 from energylens.training.evaluation import class_rows, count_correct, judges, probe_columns, probe_energies

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Generator, Tensor, nn
 
-from energylens.attacks.frozen import frozen
-from energylens.attacks.noise import key
 from energylens.energy import marginal_energy
 from energylens.errors import InputError
+from energylens.inputs import check_fit, device_of, float_logits
+from energylens.isolation import frozen
 from energylens.models import card_of, find_models, load_model, module_digest
-from energylens.subject import check_fit, device_of, float_logits
+from energylens.noise import key
 
 if TYPE_CHECKING:
     from energylens.data import Samples

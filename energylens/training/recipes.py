@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from energylens.errors import InputError
-from energylens.reading import is_there
-from energylens.run_folder import MANIFEST, check_same, read_manifest
+from energylens.files import is_there
+from energylens.records.run_folder import MANIFEST, check_same, read_manifest
 from energylens.training.checkpoint import load_state
 from energylens.training.schedules import SCHEDULES, Position
 from energylens.training.settings import TrainSettings

@@ -19,14 +19,14 @@ from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwar
 from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
-from energylens.attacks.frozen import frozen
-from energylens.attacks.noise import BatchNoise, key
 from energylens.errors import InputError, RunError
-from energylens.identity import PROBES, Answers, ask
+from energylens.files import is_there, sweep, whole_file
+from energylens.isolation import frozen
 from energylens.models.architectures import architecture, normalized
-from energylens.reading import is_there
-from energylens.run_folder import MANIFEST, fingerprint, holding, open_folder, read_manifest, safe_name, writing
-from energylens.shards import PATIENCE, launched_ranks, meeting
+from energylens.noise import BatchNoise, key
+from energylens.records.identity import PROBES, Answers, ask
+from energylens.records.run_folder import MANIFEST, fingerprint, holding, open_folder, read_manifest, safe_name, writing
+from energylens.records.shards import PATIENCE, launched_ranks, meeting
 from energylens.training.attacker import Attacker, make_attacker
 from energylens.training.average import MovingAverage
 from energylens.training.checkpoint import BEST, LAST, STATE, copy_weights, load_state, save_state, save_weights
@@ -41,7 +41,6 @@ from energylens.training.regularizers import REGULARIZERS
 from energylens.training.schedules import SCHEDULES, Position
 from energylens.training.settings import TrainSettings
 from energylens.training.watch import EnergyWatch
-from energylens.whole_file import sweep, whole_file
 
 FOLDER = "train"  # in the runs
 SLACK = 0.01  # of the probe's accuracy, a share: rounding on another device turns few predictions

@@ -229,7 +229,7 @@ def advice(form: str) -> str:
         return f"write --reg {FORMER_FORMS[form]} for what was --reg der --der-form {form}, and train anew"
     if form in DROPPED_FORMS:
         return (
-            f"--der-form {form} was dropped (its runs are in analyses/results/energy-forms-runs.csv): write --reg der "
+            f"--der-form {form} was dropped (`energylens figures energy-forms` draws its runs): write --reg der "
             f"for DER, or one of --reg {', '.join(FORMER_FORMS.values())}, and train anew"
         )
     return f"--der-form {form!r} is unknown: write --reg der, which takes no form"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from energylens.attacks.noise import BatchNoise
+from energylens.noise import BatchNoise
 
 if TYPE_CHECKING:
     from energylens.training.settings import TrainSettings

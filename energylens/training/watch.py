@@ -24,8 +24,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from energylens.attacks.precision import widest_float
 from energylens.energy import abnormal, delta_energy, marginal_energy
+from energylens.isolation import widest_float
 
 Reduce = Callable[[Tensor], Tensor]
 

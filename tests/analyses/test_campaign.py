@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from analyses import campaign
 from analyses.campaign import CAMPAIGNS, Desk, finished, main, perform
 from energylens.errors import InputError
-from figures import campaign as panels
+from energylens.figures import campaign as panels
 
 TINY = {
     "dataset": "digits", "arch": "digits-cnn", "augment": "none", "epochs": 2, "per_class": 30,

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from analyses.doctor_thresholds import RESULTS, confusion, kind_of
-from analyses.training_runs import TrainingRun
-from energylens.overfitting import CATASTROPHIC, LEARNT_BY_HEART, ONE_STEP_ONLY, ROBUST
+from energylens.checks.overfitting import CATASTROPHIC, LEARNT_BY_HEART, ONE_STEP_ONLY, ROBUST
+from energylens.tables.training_runs import TrainingRun
 from energylens.training.settings import TrainSettings
 
 TOLD = {"collapsed": CATASTROPHIC.name, "robustly overfitted": ROBUST.name}

@@ -10,9 +10,10 @@ import pytest
 from click.testing import CliRunner
 
 from analyses import early_warning
-from analyses.early_warning import alarms, chosen, failure, gap_alarm, judged, pgd_drop, replay
-from analyses.training_runs import TrainingRun, read_run
+from analyses.early_warning import alarms, chosen, gap_alarm, judged, pgd_drop, replay
 from energylens.errors import InputError
+from energylens.tables.overfitting import failure
+from energylens.tables.training_runs import TrainingRun, read_run
 from energylens.training.loop import train
 from energylens.training.recipes import settings_of
 from energylens.training.settings import TrainSettings

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from energylens.attacks.noise import Noise
+from energylens.noise import Noise
 
 
 @pytest.fixture

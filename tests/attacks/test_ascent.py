@@ -8,11 +8,11 @@ from energylens.attacks.ascent import Ascent, input_gradient
 from energylens.attacks.battery import configure
 from energylens.attacks.carlini_wagner import CarliniWagner
 from energylens.attacks.losses import margin
-from energylens.attacks.noise import Noise
 from energylens.attacks.norms import NORMS
 from energylens.attacks.registry import ATTACKS
 from energylens.attacks.targets import choose_targets
 from energylens.energy import cross_entropy, marginal_energy
+from energylens.noise import Noise
 
 EPS = 0.1
 

@@ -10,12 +10,12 @@ from torch import nn
 
 import energylens as el
 from energylens.attacks.battery import configure, equip
-from energylens.attacks.noise import Noise
 from energylens.cli import root
 from energylens.diffusion.loading import load_diffuser
 from energylens.diffusion.purifier import purify
 from energylens.errors import InputError
-from energylens.record import PURIFIED_COLUMNS
+from energylens.noise import Noise
+from energylens.records.record import PURIFIED_COLUMNS
 
 EPS = 0.2
 CPU = torch.device("cpu")

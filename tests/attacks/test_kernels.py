@@ -5,10 +5,10 @@ import torch
 from torch import nn
 
 import energylens as el
-from analyses.profile_runs import find_runs, read_records
 from energylens.attacks.battery import configure
 from energylens.attacks.kernels import BF16, FUSED, KERNELS, PLAIN, Quick, sight_of
 from energylens.models.architectures import architecture
+from energylens.tables.profile_runs import find_runs, read_records
 
 
 @pytest.fixture

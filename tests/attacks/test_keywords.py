@@ -12,8 +12,8 @@ import energylens as el
 from energylens.attacks.battery import configure
 from energylens.attacks.registry import ATTACKS
 from energylens.attacks.spec import kind_of
-from energylens.manifest import manifest_of
 from energylens.models import card_of
+from energylens.records.manifest import manifest_of
 
 
 @pytest.fixture(scope="module")

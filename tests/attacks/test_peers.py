@@ -8,8 +8,8 @@ from safetensors import safe_open
 
 import energylens as el
 from energylens.attacks.battery import configure
-from energylens.attacks.noise import Noise
 from energylens.models import weights_digest
+from energylens.noise import Noise
 
 FIXTURES = Path(__file__).with_name("peers.safetensors")
 EPS = 0.2

@@ -6,20 +6,20 @@ import shutil
 
 import pytest
 
-from analyses import overfitting
-from figures.catalog import EXHIBITS
+from energylens.figures import studies
+from energylens.figures.catalog import FIGURES
 
 
 def test_the_list_has_every_figure(run):
     status, said, _ = run("figures", "--list")
     assert status == 0
-    assert all(name in said for name in EXHIBITS)
+    assert all(name in said for name in FIGURES)
 
 
-@pytest.mark.parametrize("name", EXHIBITS)
+@pytest.mark.parametrize("name", FIGURES)
 def test_every_row_of_the_catalog_leads_somewhere(name):
-    assert callable(EXHIBITS[name].table)
-    assert callable(EXHIBITS[name].draw)
+    assert callable(FIGURES[name].table)
+    assert callable(FIGURES[name].draw)
 
 
 def test_a_figure_comes_with_its_numbers_and_where_they_are_from(run, tmp_path):
@@ -49,7 +49,7 @@ def test_the_recorded_command_draws_the_same_again(run, tmp_path):
 
 
 def test_what_cannot_be_drawn_is_named_and_the_rest_is_drawn(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(overfitting, "RESULTS", tmp_path)
+    monkeypatch.setattr(studies, "RECORDS", tmp_path)
     status, said, complaint = run("figures", "co", "weat-weight")
     assert status == 1
     assert "weat-weight.png" in said

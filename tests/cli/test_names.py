@@ -11,7 +11,7 @@ import energylens as el
 from energylens.models import ModelCard, card_of, module_digest
 from energylens.models.loading import load_model
 from energylens.models.zoo import find_models, resolve, shipped_weights
-from energylens.run_folder import safe_name
+from energylens.records.run_folder import safe_name
 
 
 def put(row, folder):

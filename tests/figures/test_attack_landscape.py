@@ -7,8 +7,8 @@ from matplotlib.colors import to_hex
 from torch import nn
 
 import energylens as el
-from analyses.attack_landscape import landscape
-from figures.attack_landscape import COLOURS, draw
+from energylens.figures.attack_landscape import COLOURS, draw
+from energylens.tables.attack_landscape import landscape
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,10 @@
 import pytest
 
 import energylens as el
-from analyses.adversarial_images import adversarial_images
-from analyses.energy_steps import energy_against_steps
-from figures import adversarial_images as gallery
-from figures import energy_steps
+from energylens.figures import adversarial_images as gallery
+from energylens.figures import energy_steps
+from energylens.figures.energy_steps import energy_against_steps
+from energylens.tables.adversarial_images import adversarial_images
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from figures import abnormal_share, campaign, compare_runs, overfitting, training_curves
+from energylens.figures import abnormal_share, campaign, compare_runs, overfitting, training_curves
 
 EPOCHS = np.arange(1, 25)
 RUNAWAY = np.where(EPOCHS < 20, -0.02, 8.3 * (EPOCHS - 19) / 5)  # N-FGSM's dE(x), in the recorded study

@@ -5,25 +5,25 @@ import pandas as pd
 import pytest
 
 import energylens as el
-from analyses import generation_chains, generation_panels, generation_scores
-from analyses.generation_grid import spread_and_variance
-from analyses.generation_panels import panels
-from analyses.generation_tradeoff import quality_and_variability
-from analyses.lab import Lab
+from energylens.figures import contact_sheet, generation_chains, generation_grid, generation_scores, generation_tradeoff
+from energylens.figures import contact_sheet as generation_panels
+from energylens.figures import generation_chains as chains
+from energylens.figures import generation_scores as scores_table
+from energylens.figures.contact_sheet import panels
+from energylens.figures.generation_grid import spread_and_variance
+from energylens.figures.generation_tradeoff import quality_and_variability
+from energylens.figures.run_cache import RunCache
 from energylens.generation.generated import to_bytes
 from energylens.generation.score import Value
 from energylens.generation.starts import STARTS
-from figures import contact_sheet, generation_grid, generation_tradeoff
-from figures import generation_chains as chains
-from figures import generation_scores as scores_table
 
 
 @pytest.fixture
-def lab(tmp_path, monkeypatch):
-    """A lab whose runs are gone afterwards, of 20 images a generation."""
+def cache(tmp_path, monkeypatch):
+    """A cache whose runs are gone afterwards, of 20 images a generation."""
     monkeypatch.setitem(generation_panels.SCALES["demo"], "n", 20)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    return Lab(runs=tmp_path)
+    return RunCache(runs=tmp_path)
 
 
 def test_the_contact_sheet_shows_every_image_under_its_class():
@@ -37,16 +37,16 @@ def test_the_contact_sheet_shows_every_image_under_its_class():
     assert len(axes.collections[0].get_paths()) == (~table["right"]).sum()
 
 
-def test_four_panels_of_starts(lab):
-    table = generation_panels.starts(lab)
+def test_four_panels_of_starts(cache):
+    table = generation_panels.starts(cache)
     titles = [axes.get_title().split("\n") for axes in contact_sheet.draw(table).axes]
     assert [name for name, _ in titles] == [f"from {start}" for start in STARTS]
     assert all("frechet distance" in told for _, told in titles)
-    assert len(lab.used) == 4 and all(folder.is_dir() for folder in lab.used)
+    assert len(cache.used) == 4 and all(folder.is_dir() for folder in cache.used)
 
 
-def test_robust_against_natural(lab):
-    table = generation_panels.robust_and_natural(lab)
+def test_robust_against_natural(cache):
+    table = generation_panels.robust_and_natural(cache)
     assert list(table["panel"].unique()) == [
         f"{kind}, from {start}" for start in ("noise", "pca") for kind in ("robust", "natural")
     ]
@@ -54,8 +54,8 @@ def test_robust_against_natural(lab):
     assert away["natural, from pca"] > 1.5 * away["robust, from pca"]
 
 
-def test_a_cell_a_pair_of_spread_and_variance(lab):
-    table = spread_and_variance(lab, (0.5, 1), (0.8, 1))
+def test_a_cell_a_pair_of_spread_and_variance(cache):
+    table = spread_and_variance(cache, (0.5, 1), (0.8, 1))
     assert len(table) == 4
     figure = generation_grid.draw(table)
     assert [axes.get_title() for axes in figure.axes] == [
@@ -63,8 +63,8 @@ def test_a_cell_a_pair_of_spread_and_variance(lab):
     ]
 
 
-def test_every_start_and_setting_is_on_the_curves_of_quality(lab):
-    table = quality_and_variability(lab, (0.5, 1), (0, 1))
+def test_every_start_and_setting_is_on_the_curves_of_quality(cache):
+    table = quality_and_variability(cache, (0.5, 1), (0, 1))
     assert table["start"].value_counts().to_dict() == {"gaussian": 4, "pca": 4, "local-pca": 4, "noise": 2, "real": 1}
     figure = generation_tradeoff.draw(table)
     assert [axes.get_title() for axes in figure.axes] == ["over spread, 0.5 to 1", "over steps, 0 to 1"]
@@ -75,8 +75,8 @@ def test_every_start_and_setting_is_on_the_curves_of_quality(lab):
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [*STARTS, "real"]
 
 
-def test_chains_are_drawn_with_the_line_where_they_stop(lab):
-    table = generation_chains.exhibit(lab, steps=2)
+def test_chains_are_drawn_with_the_line_where_they_stop(cache):
+    table = generation_chains.table(cache, steps=2)
     assert len(table) == 2 * 4 * 3
     one = el.generate(start="pca", n=20, steps=2, guidance="reference-energy", stop="reference-energy")
     first = table.query("rule != 'E(x, y)' and start == 'pca' and step == 0")
@@ -85,11 +85,11 @@ def test_chains_are_drawn_with_the_line_where_they_stop(lab):
     assert figure.axes[1].lines[-1].get_ydata()[0] == pytest.approx(table["reference"].iloc[-1])
 
 
-def test_scores_of_every_start_with_and_without_guidance(lab, monkeypatch):
+def test_scores_of_every_start_with_and_without_guidance(cache, monkeypatch):
     monkeypatch.setattr(generation_scores, "SEEDS", (0, 1))
-    table = generation_scores.exhibit(lab)
+    table = generation_scores.table(cache)
     made = [el.generate(start="pca", n=20, seed=seed) for seed in (0, 1)]
-    each = [generation_panels.scorer_of(lab)([to_bytes(one.images)])["frechet_distance"].value for one in made]
+    each = [generation_panels.scorer_of(cache)([to_bytes(one.images)])["frechet_distance"].value for one in made]
     row = table.query("images == 'pca' and guidance == 'none' and score == 'frechet_distance'").iloc[0]
     assert row["value"] == pytest.approx(np.mean(each))
     assert row["high"] - row["value"] == pytest.approx(12.7062 * abs(each[0] - each[1]) / 2, rel=1e-4)

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 import energylens as el
-from energylens.attacks.noise import Noise
 from energylens.generation.sampler import LOSSES, sample
 from energylens.generation.settings import GenerationSettings
+from energylens.noise import Noise
 
 NONE = torch.full((6,), torch.nan)
 

@@ -9,13 +9,13 @@ import torch
 from PIL import Image
 
 import energylens as el
+from energylens.data.preprocessing import Preprocessing
 from energylens.errors import Note
 from energylens.generation import features, score
 from energylens.generation.generated import as_picture, to_bytes
 from energylens.generation.reference import reference
 from energylens.generation.scores import Gaussian, frechet_distance
 from energylens.models.zoo import resolve, shipped_weights
-from energylens.preprocessing import Preprocessing
 
 SCORES = ["class_score", "frechet_distance", "kernel_distance", "precision", "recall", "density", "coverage"]
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 import energylens as el
-from energylens.attacks.noise import Noise
 from energylens.generation import components, starts
 from energylens.generation.components import principal_components, whole_gaussian
 from energylens.generation.penultimate import penultimate
 from energylens.generation.settings import GenerationSettings
 from energylens.generation.starts import STARTS, Material, check_starts, draw_starts
+from energylens.noise import Noise
 
 LABEL = 3
 

@@ -15,10 +15,10 @@ from torchvision import models, transforms
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms import functional as F
 
+from energylens.data.preprocessing import Preprocessing
 from energylens.models.elsewhere import _of_config, _of_torchvision
 from energylens.models.measured import Pixels, UnlikeError, measured
 from energylens.models.robustbench import import_robustbench
-from energylens.preprocessing import Preprocessing
 
 BICUBIC = InterpolationMode.BICUBIC
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

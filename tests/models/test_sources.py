@@ -16,10 +16,10 @@ from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 import energylens.models.elsewhere as elsewhere
 from energylens.data import load_data
 from energylens.errors import InputError, RunError
+from energylens.inputs import whole_split
 from energylens.models import ModelCard, card_of, load_model, weights_digest
 from energylens.models.architectures import ARCHITECTURES
 from energylens.models.robustbench import import_robustbench
-from energylens.subject import whole_split
 
 
 @pytest.fixture

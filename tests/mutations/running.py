@@ -24,7 +24,7 @@ import pytest
 from .faults import Fault
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-COPIED = ("energylens", "analyses", "figures", "tests", "pyproject.toml", "docs/training.md")
+COPIED = ("energylens", "analyses", "tests", "pyproject.toml", "docs/training.md")
 LIMIT = 300  # seconds of one core: a fault whose tests take longer has made a loop endless
 ASLEEP = 3600  # seconds by the clock, for one that waits
 LIBRARIES = (
@@ -132,7 +132,7 @@ def _test(slot: Path, stages: Sequence[Sequence[str]], first: str, slow: frozens
         os.dup2(output.fileno(), 2)
     os.environ["PYTHONPATH"] = str(slot)
     sys.path[:0] = [str(slot)]
-    for name in [name for name in sys.modules if name.split(".")[0] in ("tests", "energylens", "analyses", "figures")]:
+    for name in [name for name in sys.modules if name.split(".")[0] in ("tests", "energylens", "analyses")]:
         del sys.modules[name]
     options = ["-x", "-q", "--tb=line", "-p", "no:cacheprovider", f"--basetemp={slot}-tmp", f"--rootdir={slot}"]
     caught = ""

@@ -15,11 +15,11 @@ import pytest
 from PIL import Image
 
 import energylens as el
-from analyses.profile_runs import find_runs, read_records
-from analyses.report_profile import natural_samples, repeat
 from energylens.cli import main
 from energylens.models.zoo import resolve, shipped_weights
-from energylens.sign_test import accuracy_interval
+from energylens.report.profile import natural_samples, repeat
+from energylens.statistics import accuracy_interval
+from energylens.tables.profile_runs import find_runs, read_records
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 LOADING = {"src", "srcset", "poster", "data", "xlink:href"}  # attributes that fetch

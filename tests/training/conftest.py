@@ -9,11 +9,11 @@ import torch
 from beside import Trainee
 from torch import Tensor, nn
 
-from energylens.attacks.noise import BatchNoise
 from energylens.data import embedded
 from energylens.data.catalog import Request, data_set
 from energylens.data.embedded import load_digits
 from energylens.models.architectures import ARCHITECTURES, Architecture
+from energylens.noise import BatchNoise
 from energylens.training import loop
 from energylens.training.recipes import settings_of
 from energylens.training.run import open_run

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from energylens.attacks.noise import BatchNoise
 from energylens.errors import RunError
-from energylens.pace import Progress
+from energylens.noise import BatchNoise
+from energylens.progress import Progress
 from energylens.training import history, loop
 from energylens.training.average import MovingAverage
 from energylens.training.checkpoint import copy_weights, load_state, save_weights

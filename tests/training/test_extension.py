@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import energylens as el
-from analyses.training_runs import group_runs, read_run
 from energylens.errors import InputError
+from energylens.tables.training_runs import group_runs, read_run
 from energylens.training.history import read_history
 from energylens.training.loop import train
 from energylens.training.recipes import extension, settings_in, settings_of

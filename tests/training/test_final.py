@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import energylens as el
-from analyses.profile_runs import find_runs
 from energylens.errors import InputError
+from energylens.tables.profile_runs import find_runs
 from energylens.training import final
 from energylens.training.evaluation import judges
 from energylens.training.final import read_ends

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import energylens as el
-from energylens.attacks.noise import Noise
 from energylens.energy import joint_energy, marginal_energy
+from energylens.noise import Noise
 from energylens.training import loop
 from energylens.training.data import Images, load_training_data
 from energylens.training.evaluation import Share, class_rows, count_correct, judges, probe_columns, probe_energies

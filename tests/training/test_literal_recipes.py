@@ -15,9 +15,9 @@ import transcriptions as plain
 from safetensors.torch import load_file
 from torch import Tensor
 
-from energylens.attacks.noise import Noise
 from energylens.data import torchvision_sets
 from energylens.data.sources import Memory
+from energylens.noise import Noise
 from energylens.training import loop
 from energylens.training.recipes import RECIPES, settings_of
 

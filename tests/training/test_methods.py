@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from energylens.attacks.noise import BatchNoise
 from energylens.energy import kl_terms
+from energylens.noise import BatchNoise
 from energylens.training.methods import METHODS, probability_margin, rival_loss, weat_weight
 from energylens.training.recipes import settings_of
 from energylens.training.step import Step

@@ -11,10 +11,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from analyses import workers
 from energylens.attacks.battery import configure, equip
-from energylens.attacks.precision import widest_float
-from energylens.training import loop
+from energylens.isolation import widest_float
+from energylens.training import loop, workers
 from energylens.training.average import MovingAverage
 from energylens.training.evaluation import Share, count_correct
 from energylens.training.loop import learn, train

@@ -10,9 +10,9 @@ from click.testing import CliRunner
 from torch import Tensor, nn
 
 import energylens as el
-from energylens.attacks.noise import BatchNoise
 from energylens.cli import root
 from energylens.errors import InputError
+from energylens.noise import BatchNoise
 from energylens.training.awp import perturbed_weights
 from energylens.training.linearity import ErrorSwitch
 from energylens.training.recipes import settings_of

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from energylens.attacks.noise import BatchNoise
+from energylens.noise import BatchNoise
 from energylens.training.attacker import AscentAttacker, FreeAttacker, make_attacker, training_ascent
 from energylens.training.methods import METHODS
 from energylens.training.recipes import settings_of

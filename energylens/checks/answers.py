@@ -1,0 +1,186 @@
+"""Checks of what the model answers, before any gradient is taken."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+
+from energylens.checks.finding import Finding
+from energylens.checks.model_under_test import ROUNDING, Patient, apart
+from energylens.energy import marginal_energy
+from energylens.errors import InputError
+from energylens.inputs import check_fit, wanted_dtype
+
+ALONE = 8  # images that are asked one by one
+FULL_PRECISION = (torch.float32, torch.float64)
+COARSE = "logits of this precision are steps of up to 0.1 nats: energies and small gradients drown in rounding"
+
+
+def precision(patient: Patient) -> Finding:
+    """Are weights, buffers and logits float32 or better?"""
+    tensors = (*patient.model.parameters(), *patient.model.buffers())
+    kinds = {tensor.dtype for tensor in tensors if tensor.is_floating_point()}
+    coarse = kinds.difference(FULL_PRECISION)
+    if coarse:
+        return Finding("fail", f"{_names(coarse)} weights", COARSE, "convert the model with model.float()")
+    if kind := None if patient.logit_type else wanted_dtype(patient.model, patient.x[:1]):
+        return Finding(
+            "fail",
+            f"{kind} weights, which do not take float32 images",
+            "every image here is float32: nothing can be asked of this model",
+            "convert the model with model.float()",
+        )
+    if patient.logit_type not in (None, *FULL_PRECISION):
+        return Finding(
+            "fail", f"{_names({patient.logit_type})} logits from float32 weights", COARSE,
+            "take .half(), .bfloat16(), autocast and rounding out of the forward",
+        )  # fmt: skip
+    return Finding("ok", "float32 weights")
+
+
+def _names(kinds: Iterable[torch.dtype | None]) -> str:
+    return ", ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
+
+
+def fit(patient: Patient) -> Finding:
+    """Does it take these images and give a logit a class?"""
+    try:
+        check_fit(patient.model, patient.card, patient.samples)
+    except InputError as error:
+        mend = "do what the error says, or name the data set the model was trained on with --dataset"
+        return Finding("fail", str(error), "model and data do not belong together", mend)
+    return Finding("ok", f"images {patient.samples.image_shape}, {len(patient.samples.classes)} classes")
+
+
+def eval_mode(patient: Patient) -> Finding:
+    """Do dropout and batch norm behave as they do after training?"""
+    stuck = [name for name, module in patient.model.named_modules() if module.training and _acts_on_mode(module)]
+    if stuck:
+        return Finding(
+            "fail",
+            f"{len(stuck)} layers in train mode after model.eval(): {_some(stuck)}",
+            "dropout draws and batch norm looks at the other images: an energy is not that of the image alone",
+            "mend the module whose train() does not pass the mode on",
+        )
+    lost = [name for name, module in patient.model.named_modules() if _without_statistics(module)]
+    if lost:
+        return Finding(
+            "fail",
+            f"{len(lost)} batch norms without running statistics: {_some(lost)}",
+            "they take the batch's own, so that an energy depends on who else is in the batch",
+            "build them with track_running_stats=True and load the statistics",
+        )
+    if patient.in_train:
+        return Finding(
+            "warn",
+            f"{len(patient.in_train)} modules came in train mode: {_some(patient.in_train)}",
+            "energylens turns that off while it works, other code will not",
+            "call model.eval()",
+        )
+    return Finding("ok", "model.eval() reaches every layer")
+
+
+def _acts_on_mode(module: nn.Module) -> bool:
+    return isinstance(module, _BatchNorm | _DropoutNd)
+
+
+def _without_statistics(module: nn.Module) -> bool:
+    return isinstance(module, _BatchNorm) and module.running_mean is None
+
+
+def _some(names: list[str] | tuple[str, ...]) -> str:
+    shown = [name or "the model itself" for name in names[:3]]
+    return ", ".join(shown) + (", ..." if len(names) > len(shown) else "")
+
+
+def finite(patient: Patient) -> Finding:
+    """Are all logits numbers?"""
+    bad = ~patient.logits.isfinite().all(dim=1)
+    if not bad.any():
+        return Finding("ok", f"all logits finite, the largest {float(patient.logits.abs().max()):.3g}")
+    first = int(patient.samples.indices[int(bad.nonzero()[0])])
+    return Finding(
+        "fail",
+        f"NaN or infinite logits for {int(bad.sum())} of {len(bad)} images, the first sample {first}",
+        "these images have no energy, and the averages have none either",
+        "look at this sample layer by layer; divisions by a standard deviation and logarithms are the usual places",
+    )
+
+
+def deterministic(patient: Patient) -> Finding:
+    """Does it answer the same images twice with the same logits?"""
+    off = apart(patient.answer(patient.x), patient.logits)
+    if off <= ROUNDING:
+        return Finding("ok", f"two forwards differ by {off:.1g} of the largest logit")
+    return Finding(
+        "fail",
+        f"two forwards differ by {off:.2g} of the largest logit",
+        "the model draws random numbers as it runs (noise, resizing, F.dropout without training=self.training): one "
+        "gradient is that of one draw, and attacks look weaker than they are",
+        "if it is a defence, attack it with --attack autoattack-rand; else switch the randomness off",
+    )
+
+
+def batch_invariant(patient: Patient) -> Finding:
+    """Is an image's answer its own, alone, in the batch and in another order?"""
+    few = patient.x[:ALONE]
+    alone = torch.cat([patient.answer(image) for image in torch.split(few, 1)])
+    backwards = patient.answer(patient.x.flip(0)).flip(0)
+    off = max(apart(alone, patient.logits[:ALONE]), apart(backwards, patient.logits))
+    if off <= ROUNDING:
+        return Finding("ok", f"alone and in another order: {off:.1g} of the largest logit away")
+    return Finding(
+        "fail",
+        f"alone or in another order the logits are {off:.2g} of the largest away",
+        "an image's energy depends on who else is in the batch (batch statistics, a mean over dimension 0)",
+        "use stored statistics in eval mode",
+    )
+
+
+@dataclass(frozen=True)
+class _Outlet:
+    """What stands after the logits, and how its outputs (n, K) give it away."""
+
+    name: str
+    gives_away: Callable[[Tensor], Tensor]
+
+
+# Healthy models of 10 classes, -log K = -2.3, were measured from -3.2 down: none is nearer than 0.9 nats at any image.
+# An untrained linear layer is up to 0.15 nats off; digits-standard 0.03 at a hundredth of its scale, which passes, and
+# 0.003 at a thousandth, which does not.
+FLAT = 1e-2
+SUM = 1e-3  # float32 sums 1,000 classes to 1 within 1e-6; the energies of real logits are nats apart
+_OUTLETS = (
+    _Outlet("softmax", lambda out: (out >= 0) & ((out.sum(dim=1, keepdim=True) - 1).abs() < SUM)),
+    _Outlet("log-softmax", lambda out: marginal_energy(out)[:, None].abs() < SUM),
+    _Outlet("sigmoid", lambda out: (out >= 0) & (out <= 1)),
+)
+
+
+def real_logits(patient: Patient) -> Finding:
+    """Are the outputs logits of some scale, not probabilities or their logarithms?"""
+    energies = marginal_energy(patient.logits)
+    spread = f"E(x) from {float(energies.min()):.3g} to {float(energies.max()):.3g}"
+    outlet = next((row.name for row in _OUTLETS if bool(row.gives_away(patient.logits).all())), None)
+    classes = patient.logits.shape[1]
+    if outlet is None and bool(((energies + math.log(classes)).abs() <= FLAT).all()):
+        return Finding(
+            "fail",
+            f"E(x) is -log {classes} = {-math.log(classes):.3g} for every image, within {FLAT:g} nats",
+            "the logits are so small that they say nothing but the number of classes: their energies mean nothing",
+            "remove the temperature, or the division, after the last layer",
+        )
+    if outlet is None:
+        return Finding("ok", spread)
+    return Finding(
+        "fail",
+        f"the outputs are those of a {outlet}; {spread}",
+        "the normalisation has thrown E(x) away: energies of these outputs mean nothing",
+        f"return what goes into the {outlet}",
+    )

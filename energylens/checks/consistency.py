@@ -1,0 +1,215 @@
+"""The sanity ladder: what must hold among the accuracies of one record, whatever the model, if its attacks work.
+
+    stronger   an attack that must not do worse than another (``attacks/strength.py``) fells as many samples
+    eps        the same attack with a larger radius fells as many
+    huge-eps   PGD with a radius that spans the whole image range fells about all
+    noise      PGD fells as many as uniform noise in its ball
+
+and what must not, if the model is to be as robust as its accuracies say (``overfitting.py``):
+
+    catastrophic overfitting   many samples are robust to a single step and broken by many steps
+    robust overfitting         many more training images are robust than test images
+
+The first two and the last two are read off records. The others ask the model about its first PROBED samples.
+Accuracies are compared sample by sample: a rung is violated where an exact one-sided test says at LEVEL that the
+difference is not chance.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import permutations
+
+import torch
+from torch import Tensor, nn
+
+from energylens.attacks.ascent import Ascent, ascend
+from energylens.attacks.norms import NORMS
+from energylens.checks.overfitting import CATASTROPHIC, ROBUST, Failure, Gap, OneStep, one_step_only
+from energylens.checks.strength import Contender, contender, is_larger, is_stronger
+from energylens.inputs import device_of
+from energylens.noise import Noise
+from energylens.records.record import AttackRecord, Record, Rung
+from energylens.statistics import LEVEL, binomial_tail, sign_test
+
+PROBED = 64
+ANYWHERE = Ascent(eps=1.0, steps=20, relative_step=0.25)  # from x itself: a model without gradients stays right
+ADVICE = "Run `energylens doctor` on the model, and believe autoattack rather than gradient attacks."
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a violation usually means, and what to do then."""
+
+    meaning: str
+    remedy: str = ADVICE
+
+    @classmethod
+    def of(cls, failure: Failure) -> Rule:
+        """The rule that a failure of training breaks."""
+        return cls(failure.meaning, f"What to do: {failure.remedy}.")
+
+
+RULES = {
+    "stronger": Rule("the stronger attack is misled or badly set"),
+    "eps": Rule("the attack loses its way in the larger ball"),
+    "huge-eps": Rule("no gradient leads to images that the attack is free to choose: gradients are masked"),
+    "noise": Rule("the gradient leads nowhere: gradients are masked"),
+    CATASTROPHIC.name: Rule.of(CATASTROPHIC),
+    ROBUST.name: Rule.of(ROBUST),
+}
+_PAIRED: dict[str, Callable[[Contender, Contender], bool]] = {"stronger": is_stronger, "eps": is_larger}
+
+
+def climb(record: Record, model: nn.Module, batch_size: int) -> tuple[Rung, ...]:
+    """Every rung of a record of several attacks; those that ask the model where an attack follows gradients.
+
+    They cost 21 forwards and 20 backwards of PROBED samples, and a forward more for each PGD. model: held in eval mode
+    (see ``frozen``). batch_size: changes speed and memory only.
+    """
+    if len(record.attacks) < 3:  # natural and one attack
+        return ()
+    rungs = ladder(record)
+    if any(one.follows_gradient for _, one in _contenders(record)):
+        probe = _Probe(record, model, batch_size)
+        rungs += (probe.huge_eps(), *probe.noise())
+    return rungs
+
+
+def ladder(record: Record) -> tuple[Rung, ...]:
+    """The rungs that the record alone can tell, without a model."""
+    paired = tuple(
+        _paired(rule, weaker.name, stronger.name, _right(weaker), _right(stronger))
+        for (weaker, less), (stronger, more) in permutations(_contenders(record), 2)
+        for rule, applies in _PAIRED.items()
+        if applies(more, less)
+    )
+    return (*paired, *_catastrophic(record))
+
+
+def _catastrophic(record: Record) -> tuple[Rung, ...]:
+    """The pair of a single-step and a many-step attack that tells most of catastrophic overfitting, if there is one."""
+    found: list[tuple[OneStep, AttackRecord]] = []
+    for attack, many in _contenders(record):
+        under = {a.name: _right(a) for a, one in _contenders(record) if one.single_step and is_stronger(many, one)}
+        if many.outdoes_noise and under:
+            right = _right(record.attacks[0])
+            found.append(
+                (one_step_only({name: one[right] for name, one in under.items()}, _right(attack)[right]), attack)
+            )
+    if not found:
+        return ()
+    evidence, stronger = max(found, key=lambda pair: pair[0].count)
+    right = _right(record.attacks[0])
+    one, many_steps = (_share(_right(attack)[right]) for attack in (record[evidence.attack], stronger))
+    names = (CATASTROPHIC.name, evidence.attack, stronger.name)
+    return (Rung(*names, one, many_steps, evidence.n, evidence.p, holds=not evidence.found, evidence=str(evidence)),)
+
+
+def robust_overfitting(test: Record, train: Record) -> tuple[Rung, ...]:
+    """The attack of many steps that tells most of robust overfitting, if both records hold one.
+
+    test, train: records of one model on the two splits of its data set.
+    """
+    found = []
+    for attack, many in _contenders(test):
+        twin = next((one for one in train.attacks if one.manifest["identity"]["attack"] == _identity(attack)), None)
+        if many.outdoes_noise and twin is not None:
+            found.append((Gap(_count(twin), _count(attack), _delta(twin), _delta(attack)), attack.name))
+    if not found:
+        return ()
+    gap, name = max(found, key=lambda pair: pair[0].value)
+    (learnt, of), (new, n) = gap.train, gap.test
+    names = (ROBUST.name, f"{name} on training images", f"{name} on test images")
+    return (Rung(*names, learnt / of, new / n, n, math.nan, holds=not gap.found, evidence=str(gap)),)
+
+
+def _identity(attack: AttackRecord) -> object:
+    return attack.manifest["identity"]["attack"]
+
+
+def _count(attack: AttackRecord) -> tuple[int, int]:
+    """How many samples stand, and how many there are."""
+    return int(_right(attack).sum()), len(attack.rows)
+
+
+def _delta(attack: AttackRecord) -> float:
+    """Mean dE(x), in nats."""
+    return float((attack.rows["marginal_clean"] - attack.rows["marginal_adv"]).mean())
+
+
+def sentence(rung: Rung) -> str:
+    """A violated rung as a reader needs it."""
+    rule = RULES[rung.rule]
+    told = rung.evidence or (
+        f"{rung.stronger} leaves {100 * rung.accuracy_stronger:.1f} % right, {rung.weaker} "
+        f"{100 * rung.accuracy_weaker:.1f} % (n = {rung.n}, p = {rung.p:.1g})"
+    )
+    return f"Sanity ladder, {rung.rule} VIOLATED: {told}: {rule.meaning}. {rule.remedy}"
+
+
+def _contenders(record: Record) -> Iterator[tuple[AttackRecord, Contender]]:
+    """The attacks of which it is known what they do."""
+    for attack in record.attacks:
+        if one := contender(attack.manifest["identity"]["attack"]):
+            yield attack, one
+
+
+def _right(attack: AttackRecord, n: int | None = None) -> Tensor:
+    """Mask of the (first n) samples that stand."""
+    rows = attack.rows[:n]
+    return torch.tensor((rows["pred_adv"] == rows["label"]).to_numpy())
+
+
+def _paired(rule: str, weaker: str, stronger: str, right_weaker: Tensor, right_stronger: Tensor) -> Rung:
+    """Do significantly more samples stand under the stronger alone than under the weaker alone?"""
+    p = sign_test(int((right_stronger & ~right_weaker).sum()), int((right_weaker & ~right_stronger).sum()))
+    shares = _share(right_weaker), _share(right_stronger)
+    return Rung(rule, weaker, stronger, *shares, len(right_weaker), p, holds=p >= LEVEL)
+
+
+def _share(right: Tensor) -> float:
+    """How many are right, in [0, 1]; 0 of none."""
+    return int(right.sum()) / len(right) if len(right) else 0.0
+
+
+class _Probe:
+    """The model and the record's first PROBED samples, on its device."""
+
+    def __init__(self, record: Record, model: nn.Module, batch_size: int) -> None:
+        assert record.samples is not None  # profile's records have them
+        indices = record.attacks[0].rows["index"][:PROBED].tolist()
+        positions = torch.isin(record.samples.indices, torch.tensor(indices)).nonzero().flatten()
+        samples = record.samples.subset(positions)
+        self.record, self.model, self.batch_size, self.classes = record, model, batch_size, len(samples.classes)
+        self.x, self.y = (tensor.to(device_of(model)) for tensor in samples.batch(0, len(samples)))
+        self.drawn = Noise(record.seed, tuple(indices))
+
+    def huge_eps(self) -> Rung:
+        """PGD anywhere in [0, 1], whatever the record's norm: a ball of any norm that spans the images holds all of
+        them, and the sign of the gradient climbs best there. It may leave half of what guessing would get right."""
+        right = self._right(lambda x, y, noise: ascend(self.model, x, y, noise=noise, settings=ANYWHERE).x_adv)
+        allowed = 0.5 / self.classes
+        p = binomial_tail(int(right.sum()), len(right), allowed)
+        return Rung("huge-eps", "half of chance", "pgd,eps=1", allowed, _share(right), len(right), p, holds=p >= LEVEL)
+
+    def noise(self) -> Iterator[Rung]:
+        """Each PGD of the record against uniform noise in its ball."""
+        for attack, one in _contenders(self.record):
+            if one.eps is not None and one.outdoes_noise:
+                noisy = self._right_under_noise(one.settings.norm, one.eps)
+                yield _paired("noise", f"noise of {one.eps:.3g}", attack.name, noisy, _right(attack, PROBED))
+
+    def _right_under_noise(self, norm: str, eps: float) -> Tensor:
+        return self._right(lambda x, y, noise: x + eps * NORMS[norm].uniform(noise, "ladder", x))
+
+    @torch.no_grad()
+    def _right(self, images: Callable[[Tensor, Tensor, Noise], Tensor]) -> Tensor:
+        """Mask of the samples that are right on what is made of them, a batch at a time."""
+        right = []
+        for rows in torch.split(torch.arange(len(self.x), device=self.x.device), self.batch_size):
+            x, y = self.x[rows], self.y[rows]
+            right.append(self.model(images(x, y, self.drawn.take(rows)).clamp(0, 1)).argmax(dim=1) == y)
+        return torch.cat(right).cpu()

@@ -1,0 +1,178 @@
+"""The examination: every check of the table on one model and a few images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from energylens.attacks.radius import usual_radius
+from energylens.checks.doctor import CHECKS, LEAST_SAMPLES, Check, Seen
+from energylens.checks.finding import Diagnosis, Finding, first_line
+from energylens.checks.model_under_test import NO_TRAINING, Patient
+from energylens.data import DATA_SETS, Samples, lies_here, load_data
+from energylens.errors import InputError, RunError
+from energylens.inputs import Data, device_of, the_module, the_samples
+from energylens.isolation import frozen
+from energylens.models import ModelCard, card_of
+from energylens.noise import Noise
+from energylens.progress import Listener, Progress
+from energylens.records.record import Record
+
+DEFAULT_SAMPLES = 64
+FALLBACK_EPS = 8 / 255  # for images of which no usual radius is known
+GIVES_UP = "the model does not bear what this check and every attack ask of it"
+
+
+def examine(
+    model: str | Path | nn.Module,
+    data: Data = None,
+    *,
+    n: int | None = None,
+    choose: str = "first",
+    split: str = "test",
+    seed: int = 0,
+    device: str = "auto",
+    data_root: str | Path | None = None,
+    listener: Listener | None = None,
+    **model_options: Any,
+) -> Diagnosis:
+    """Look for what would make a model's energies and accuracies worthless, before anyone trusts them.
+
+    model, data, choose, split, seed, device, data_root: as in ``profile``; the model is left as it was. n: how many
+    images of data given by name, 64 by default; fewer than 48 are refused, however they are given. Test images of a
+    data set by name are compared with as many of its training split, where that lies on the disk: nothing is downloaded
+    for it. listener: called after every check. Costs about 17 forwards, 14 forward-backward passes and at most 50
+    queries of Square an image, and for a training image 2 forwards and 10 forward-backward passes. Raises InputError
+    for a request that cannot be met.
+    """
+    patient = model_under_test(
+        model, data, n=n, choose=choose, split=split, seed=seed, device=device, data_root=data_root, **model_options
+    )
+    with frozen(patient.model, seed):
+        findings = _findings(patient, CHECKS, listener)
+    return Diagnosis(patient.card.name, patient.samples.title, len(patient.samples), patient.eps, findings)
+
+
+def model_under_test(
+    model: str | Path | nn.Module,
+    data: Data,
+    *,
+    n: int | None,
+    choose: str = "first",
+    split: str = "test",
+    seed: int = 0,
+    device: str = "auto",
+    data_root: str | Path | None = None,
+    **model_options: Any,
+) -> Patient:
+    """What ``examine`` looks at, and the training images beside it; the model is to be held in eval mode (``frozen``)
+    while it is asked. Raises InputError."""
+    module = the_module(model, data, device, model_options)
+    card = card_of(module)
+    if n is None and not isinstance(data, Samples | tuple | list):
+        own: Any = getattr(data, "dataset", data)  # of a DataLoader; a data set by name has enough
+        n = DEFAULT_SAMPLES if isinstance(own, str) or not hasattr(own, "__len__") else min(DEFAULT_SAMPLES, len(own))
+    samples = the_samples(data, card, module, n=n, choose=choose, split=split, seed=seed, root=data_root)
+    if len(samples) < LEAST_SAMPLES:
+        raise InputError(
+            f"{len(samples)} images came, at least {LEAST_SAMPLES} were expected: on fewer a sick model looks healthy; "
+            f"give n (--n) of {LEAST_SAMPLES} or more, or as many images of your own"
+        )
+    in_train = tuple(name for name, part in module.named_modules() if part.training)
+    eps = usual_radius(card, samples.name, "linf") or FALLBACK_EPS
+    found = _training_images(samples, card, choose=choose, seed=seed, root=data_root)
+    training = found if isinstance(found, str) else _patient(module, card, found, in_train, eps, seed)
+    return _patient(module, card, samples, in_train, eps, seed, training)
+
+
+def remarks(module: nn.Module, card: ModelCard, record: Record) -> tuple[str, ...]:
+    """What the doctor would say of how a model reads a record's natural samples and their labels, a sentence each; none
+    where nothing is wrong.
+
+    module: held in eval mode (see ``frozen``). Only the checks that may fail by what the rows say, of the first 64
+    samples, ask the model: 1 forward of these, and 4 more where some are wrong. What a model does not support is no
+    remark, nor what a violated rung of the record explains.
+    """
+    assert record.samples is not None  # profile's records have them
+    rows = record.attacks[0].rows[:DEFAULT_SAMPLES]
+    right, energies = rows["pred_clean"] == rows["label"], rows["marginal_clean"]
+    seen = Seen(len(rows), int(right.sum()), energies.min(), energies.max(), len(record.samples.classes))
+    said = {rung.rule for rung in record.ladder if not rung.holds}
+    checks = [check for check in CHECKS if check.noted and check.noted(seen) and said.isdisjoint(check.explained_by)]
+    if not checks:
+        return ()
+    at = torch.isin(record.samples.indices, torch.tensor(rows["index"].to_numpy())).nonzero().flatten()
+    findings = _findings(_patient(module, card, record.samples.subset(at), (), FALLBACK_EPS, record.seed), checks)
+    return tuple(
+        f"The doctor's check {finding.check!r} fails: {finding.measured}: {finding.meaning}. "
+        f"What to do: {finding.remedy}."
+        for finding in findings
+        if finding.verdict == "fail" and finding.meaning != GIVES_UP
+    )
+
+
+def _patient(
+    module: nn.Module,
+    card: ModelCard,
+    samples: Samples,
+    in_train: tuple[str, ...],
+    eps: float,
+    seed: int,
+    training: Patient | str = NO_TRAINING,
+) -> Patient:
+    x, y = (tensor.to(device_of(module)) for tensor in samples.batch(0, len(samples)))
+    return Patient(module, card, samples, x, y, in_train, eps, Noise(seed, tuple(samples.indices.tolist())), training)
+
+
+def _training_images(samples: Samples, card: ModelCard, *, root: str | Path | None, **choice: Any) -> Samples | str:
+    """As many images of the training split as there are samples, or why there are none.
+
+    choice: choose and seed of ``load_data``.
+    """
+    name = samples.name
+    if samples.split == "train":
+        return "these are the training images: examine the test split"
+    if samples.split != "test" or name not in DATA_SETS:
+        return f"{NO_TRAINING}: give the data set by its name"
+    if not lies_here(name, "train", root):
+        return f"{NO_TRAINING}: the training split of {name} does not lie on the disk"
+    try:
+        return load_data(
+            name, n=len(samples), split="train", root=root, classes=samples.kept, preprocessing=card.preprocessing,
+            **choice,
+        )  # fmt: skip
+    except (InputError, RunError) as error:
+        return f"{NO_TRAINING}: {first_line(error)}"
+
+
+def _findings(patient: Patient, checks: Sequence[Check], listener: Listener | None = None) -> tuple[Finding, ...]:
+    findings: list[Finding] = []
+    sick: dict[str, str] = {}  # a check without a result, and the check whose failure is to blame
+    for check in checks:
+        blame = next((sick[name] for name in check.after if name in sick), None)
+        blame = blame or next((name for name in check.explained_by if sick.get(name) == name), None)
+        finding = _looked(check, patient) if blame is None else Finding("skipped", f"mend {blame} first")
+        if finding.verdict in ("fail", "skipped"):
+            sick[check.name] = blame or check.name
+        findings.append(replace(finding, check=check.name))
+        if listener:
+            listener(Progress(check.name, len(findings), len(checks), unit="checks"))
+    return tuple(findings)
+
+
+def _looked(check: Check, patient: Patient) -> Finding:
+    """The check's finding; what it raises is one as well."""
+    try:
+        return check.look(patient)
+    except Exception as error:  # whatever a user's network raises at images, batches and gradients
+        return Finding(
+            "fail",
+            f"{type(error).__name__}: {first_line(error)}",
+            GIVES_UP,
+            "call it on a batch of these images yourself, and mend what raises",
+        )

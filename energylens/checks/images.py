@@ -1,0 +1,79 @@
+"""Checks of how the model reads images and labels, by the accuracy under other readings."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from energylens.checks.finding import Finding
+from energylens.checks.model_under_test import Patient
+from energylens.statistics import LEVEL, accuracy_interval, sign_test
+
+
+def right_range(patient: Patient) -> Finding:
+    """Is it better at images of another range?"""
+    return _best_reading(patient, "range")
+
+
+def right_normalisation(patient: Patient) -> Finding:
+    """Is it better at images normalised once more or once less?"""
+    return _best_reading(patient, "normalisation")
+
+
+def _best_reading(patient: Patient, check: str) -> Finding:
+    """Fail where the reading that the model is best at is one of this check's, better than by chance, and explains more
+    than another order of the classes would: of a model that is never right any change makes some answers right."""
+    plain, masks = patient.plainly_correct, patient.correct_on
+    told = [f"{_percent(mask)} on {row.name}" for row, mask in masks.items() if row.check == check]
+    measured = f"accuracy {_percent(plain)} as given, {', '.join(told)}"
+    best = max(masks, key=lambda row: int(masks[row].sum()))
+    explained = int(masks[best].sum()) > int(_reordered_correct(patient).sum())
+    if best.check != check or not explained or _gain(plain, masks[best]) >= LEVEL:
+        return Finding("ok", measured)
+    return Finding("fail", measured, best.meaning, best.remedy)
+
+
+def _gain(before: Tensor, after: Tensor) -> float:
+    """How likely chance alone makes the second mask right so much oftener than the first."""
+    return sign_test(int((after & ~before).sum()), int((before & ~after).sum()))
+
+
+def _percent(correct: Tensor) -> str:
+    return f"{100 * float(correct.float().mean()):.1f} %"
+
+
+def right_labels(patient: Patient) -> Finding:
+    """Is it better than guessing, and is the order of its classes that of the data?"""
+    plain, classes, reordered = patient.plainly_correct, len(patient.samples.classes), _reordered_correct(patient)
+    measured = f"accuracy {_percent(plain)}, {_percent(reordered)} with its classes in the order that fits best"
+    if _gain(plain, reordered) < LEVEL:
+        return Finding("fail", measured, "its classes stand in another order than the data's", "reorder its last layer")
+    if accuracy_interval(int(plain.sum()), len(plain))[0] <= 1 / classes:
+        return Finding(
+            "fail", measured, f"no better than guessing one of {classes}",
+            "check that weights, architecture and data set belong together",
+        )  # fmt: skip
+    return Finding("ok", measured)
+
+
+def _reordered_correct(patient: Patient) -> Tensor:
+    """Mask (n,) of the images that are right under the renaming of classes that fits best. Each half is renamed as the
+    other half would have it: a renaming that learned its own samples by heart would mend any model."""
+    predicted, y = patient.predicted, patient.y
+    even = torch.arange(len(y), device=y.device) % 2 == 0
+    correct = torch.empty_like(even)
+    for half in (even, ~even):
+        renamed = _renaming(predicted[~half], y[~half], len(patient.samples.classes))
+        correct[half] = renamed[predicted[half]] == y[half]
+    return correct
+
+
+def _renaming(predicted: Tensor, y: Tensor, classes: int) -> Tensor:
+    """The permutation (K,) of classes that makes most predictions right; a class stays where nothing is won."""
+    from scipy.optimize import linear_sum_assignment
+
+    counts = torch.zeros(classes, classes, device=y.device)
+    counts.index_put_((predicted, y), torch.ones(len(y), device=y.device), accumulate=True)
+    staying = 0.5 * torch.eye(classes, device=y.device)
+    _, renamed = linear_sum_assignment((counts + staying).cpu().numpy(), maximize=True)
+    return torch.as_tensor(renamed, device=y.device)

@@ -1,0 +1,60 @@
+"""The table of published numbers beside ours, a line a claim, with where the published one is from.
+
+Are our numbers the papers'? At demo scale as RESULTS.md records them, at the papers' those of RobustBench's models.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from energylens.figures import robustness
+from energylens.figures.run_cache import RunCache
+from energylens.figures.studies import RECORDS
+
+COLUMNS = ("claim", "seed", "ours", "paper", "provenance", "threshold", "verdict")
+
+
+def table(cache: RunCache) -> pd.DataFrame:
+    """COLUMNS, all in words: at demo scale of the claims of RESULTS.md, else of RobustBench's models; provenance: of
+    the paper's number, threshold: what of it is asked of ours. ``attrs["caption"]`` says what they are."""
+    return of_models(robustness.table(cache)) if cache.scale == "paper" else of_claims()
+
+
+def of_claims() -> pd.DataFrame:
+    """The claims with a paper's number, as they were recorded: `python -m analyses.claims` measures them again."""
+    lines = pd.read_csv(RECORDS / "claims.csv", dtype=str, keep_default_na=False)
+    found = lines.loc[lines["threshold"] != "", list(COLUMNS)].reset_index(drop=True)
+    found.attrs["caption"] = (
+        "ours on the data and networks that each claim names, the papers' on CIFAR-10 and larger networks unless a "
+        "formula is compared: sign and order compare, sizes do not. Recorded, not computed now: "
+        "python -m analyses.claims --write"
+    )
+    return found
+
+
+def of_models(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of ``robustness.robustness`` that RobustBench publishes an accuracy of."""
+    rows: list[dict[str, Any]] = []
+    for row in table[table["published"].notna()].to_dict("records"):
+        within = "within" if row["low"] <= row["published"] <= row["high"] else "OUTSIDE"
+        rows.append(
+            {
+                "claim": f"{row['model']}: {row['attack']} accuracy",
+                "seed": "0",
+                "ours": f"{row['accuracy']:.2f} % ({row['low']:.2f} to {row['high']:.2f})",
+                "paper": f"{row['published']:.2f} %",
+                "provenance": "RobustBench's model_info",
+                "threshold": "within our 95 % interval",
+                "verdict": f"{within} our 95 % interval, n = {row['n']}",
+            }
+        )
+    found = pd.DataFrame(rows)
+    found.attrs["caption"] = table.attrs["caption"]
+    return found
+
+
+def draw(table: pd.DataFrame) -> pd.DataFrame:
+    """What ``table`` returns is text already."""
+    return table

@@ -1,0 +1,204 @@
+"""Generated images, a column a class: a contact sheet of one generation, or several side by side.
+
+What do the images look like that classifiers hold probable? Generations side by side, a panel each (arXiv
+2407.06315, section 6). ``starts``, ``robust_and_natural`` and ``losses`` are three such comparisons.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from textwrap import fill
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.axes import Axes
+from matplotlib.collections import PatchCollection
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+
+from energylens.figures.digits_runs import trained
+from energylens.figures.run_cache import RunCache
+from energylens.generation.generate import generate
+from energylens.generation.generated import Generated, to_bytes
+from energylens.generation.score import Scorer, open_scorer
+from energylens.generation.settings import GenerationSettings
+from energylens.generation.starts import STARTS
+from energylens.plots.style import ADVERSARIAL, FAINT, STYLE
+from energylens.training.checkpoint import BEST
+
+#: The papers' sampler on CIFAR-10. arXiv 2407.06315 names eta .5 and .8 with 20 to 50 steps; its authors' code draws
+#: starts with sigma .005 in singular values, .35 standard deviations of a class's 5,000 images, and noise of .001.
+PAPER: dict[str, Any] = {"step_size": 0.5, "steps": 50, "spread": 0.35, "noise": 0.001}
+#: And what it names for the L2 ResNet-50 of Engstrom et al.
+L2_RESNET50: dict[str, Any] = {
+    "model": "Engstrom2019Robustness", "threat_model": "L2", "step_size": 0.025, "steps": 500, "momentum": 0.8,
+    "retained_variance": 0.99,
+}  # fmt: skip
+#: What is looked at, by scale: a robust and a natural model, their data, how many images. sampler: what
+#: holds for all, over the defaults, which were chosen on the digits. visible: shows what a model wants to see, at five
+#: times the default on the digits and the larger of the papers' step sizes. also: models with their own settings.
+SCALES: dict[str, dict[str, Any]] = {
+    "demo": {
+        "robust": "digits-pgd", "natural": "digits-standard", "data": "digits", "n": 100, "sampler": {},
+        "visible": {"step_size": 0.01}, "also": {},
+    },
+    "paper": {
+        "robust": "Engstrom2019Robustness", "natural": "Standard", "data": "cifar10", "n": 10_000, "sampler": PAPER,
+        "visible": {"step_size": 0.8}, "also": {"L2 ResNet-50": {"start": "pca", **L2_RESNET50}},
+    },
+}  # fmt: skip
+
+
+#: what a caption on the digits adds, by step size: the default one, and ``visible``'s
+CHOSEN = {
+    GenerationSettings().step_size: "; the sampler's defaults were chosen on these digits: seed 0 is not free of that",
+    SCALES["demo"]["visible"]["step_size"]: (
+        "; at five times the default step, taken because the difference shows there; seed 0"
+    ),
+}
+
+
+def starts(cache: RunCache) -> pd.DataFrame:
+    """A robust model's images from each of the four starts, and at the papers' scale the L2 ResNet-50's."""
+    made = {f"from {start}": generated(cache, start=start) for start in STARTS}
+    made |= {
+        f"{name}, from {own['start']}": generated(cache, **own) for name, own in SCALES[cache.scale]["also"].items()
+    }
+    return panels(made, scorer_of(cache))
+
+
+def robust_and_natural(cache: RunCache) -> pd.DataFrame:
+    """A robust and a natural model's images, from noise and from the class's principal components."""
+    models = {kind: SCALES[cache.scale][kind] for kind in ("robust", "natural")}
+    return panels(_from_both(cache, models), scorer_of(cache))
+
+
+def losses(cache: RunCache) -> pd.DataFrame:
+    """Images of a model trained on adversarial cross-entropy (PGD) beside those of one trained on KL (TRADES)."""
+    runs = trained(cache, ("PGD", "TRADES"))
+    return panels(_from_both(cache, {name: str(run.path / BEST) for name, run in runs.items()}), scorer_of(cache))
+
+
+def _from_both(cache: RunCache, models: Mapping[str, str]) -> dict[str, Generated]:
+    return {
+        f"{name}, from {start}": generated(cache, model=model, start=start, **SCALES[cache.scale]["visible"])
+        for start in ("noise", "pca")
+        for name, model in models.items()
+    }
+
+
+def generated(cache: RunCache, **settings: Any) -> Generated:
+    """``energylens.generate`` at the run cache's scale, of its robust model where none is named; images that are there
+    are used again."""
+    scale = SCALES[cache.scale]
+    cache.tell(f"generating {', '.join(map(str, settings.values()))}")
+    asked = {"model": scale["robust"], "data": scale["data"], "n": scale["n"], **scale["sampler"], **settings}
+    one = generate(out=cache.runs, data_root=cache.root, listener=cache.listener("generating"), **asked)
+    cache.used.extend([] if one.folder is None else [one.folder])
+    cache.seeds.add(one.seed)
+    return one
+
+
+def scorer_of(cache: RunCache, **space: Any) -> Scorer:
+    """Scores against the training images of the run cache's data. space: of features, as ``open_scorer`` takes it."""
+    return open_scorer(
+        SCALES[cache.scale]["data"], data_root=cache.root, out=cache.runs, listener=cache.listener("scoring"), **space
+    )
+
+
+def panels(made: Mapping[str, Generated], scorer: Scorer | None = None) -> pd.DataFrame:
+    """A row an image: panel (the name), index, class, pred (a class), right, steps, marginal, joint (nats), nearest_l2
+    and told: the panel in words, with a scorer its Frechet distance too, which is also the column frechet.
+
+    ``attrs["images"]`` are the images (rows, C, H, W) in [0, 1], ``attrs["caption"]`` says what all of them are.
+    """
+    tables = []
+    for name, one in made.items():
+        classes = dict(enumerate(one.classes))
+        distance = math.nan if scorer is None else scorer([to_bytes(one.images)])[scorer.frechet].value
+        told = _told(one, scorer, distance)
+        rows = one.rows[["index", "steps", "marginal", "joint", "nearest_l2"]].assign(
+            panel=name, told=told, frechet=distance
+        )
+        rows["class"], rows["pred"] = (one.rows[column].map(classes) for column in ("label", "pred"))
+        rows["right"] = one.rows["pred"] == one.rows["label"]
+        tables.append(rows)
+    table = pd.concat(tables, ignore_index=True)
+    table.attrs["images"] = torch.cat([one.images for one in made.values()]).numpy()
+    table.attrs["caption"] = caption(list(made.values()), scorer)
+    return table
+
+
+def _told(one: Generated, scorer: Scorer | None, distance: float) -> str:
+    right = f"{100 * (one.rows['pred'] == one.rows['label']).mean():.0f} % as its class"
+    return right if scorer is None else f"{scorer.frechet.replace('_', ' ')} {distance:.0f}, {right}"
+
+
+def caption(made: Sequence[Generated], scorer: Scorer | None = None) -> str:
+    """What the generations have in common, in words, and what their scores are in."""
+    models = " and ".join(dict.fromkeys(one.model for one in made))
+    shared = {name: value for name, value in made[0].settings.items() if all(_same(one, name, value) for one in made)}
+    told = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in shared.items())
+    scores = f"; scores in the features of {scorer.extractor.name}" if scorer else ""
+    mark = "" if all(_sourced(one) for one in made) else "; local PCA and guidance are our reconstructions [R]"
+    seeds = ", ".join(dict.fromkeys(str(one.seed) for one in made))
+    chosen = CHOSEN.get(shared.get("step_size", math.nan), "") if made[0].dataset == "digits" else ""
+    return f"{models} on {made[0].dataset}, n = {len(made[0])}, {told}, seed {seeds}{scores}{mark}{chosen}"
+
+
+def _sourced(one: Generated) -> bool:
+    """Whether nothing of the generation is a reconstruction of ours."""
+    return one.settings.get("start") != "local-pca" and one.settings.get("guidance", "none") == "none"
+
+
+def _same(one: Generated, name: str, value: Any) -> bool:
+    return name in one.settings and bool(one.settings[name] == value)
+
+
+ROWS = 10  # of images in a panel, at most
+GAP = 1  # pixels between images
+BETWEEN = 0.6  # and their grey, which neither ink nor paper is taken for
+
+
+def draw(table: pd.DataFrame) -> Figure:
+    """Draw what ``panels`` returns; images that the model takes for another class are framed."""
+    panels = list(table.groupby("panel", sort=False))
+    columns = 1 if len(panels) == 1 else 2
+    rows = math.ceil(len(panels) / columns)
+    classes = list(dict.fromkeys(table["class"]))
+    shown = min(ROWS, int(table.groupby(["panel", "class"]).size().max()))
+    width = max(3.4, 0.36 * len(classes)) * columns
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(width, rows * (0.6 + 0.36 * shown) + 0.4))
+        grid = figure.subplots(rows, columns, squeeze=False).flat
+        for axes, (name, panel) in zip(grid, panels, strict=False):
+            _draw(axes, panel, table.attrs["images"], classes, shown)
+            axes.set_title(f"{name}\n{panel['told'].iloc[0]}", fontsize=8)
+        figure.supxlabel(fill(table.attrs["caption"], int(20 * width)), fontsize=6, color=FAINT)
+    return figure
+
+
+def _draw(axes: Axes, panel: pd.DataFrame, images: NDArray[np.float32], classes: list[str], shown: int) -> None:
+    """One panel on one pair of axes: a mosaic, and a frame about each image of another class."""
+    channels, height, width = images.shape[1:]
+    high, wide = height + GAP, width + GAP
+    mosaic = np.full((shown * high + GAP, len(classes) * wide + GAP, channels), BETWEEN, dtype="float32")
+    frames = []
+    for column, name in enumerate(classes):
+        positions = panel.index[panel["class"] == name].to_numpy("int64")[:shown]
+        for row, position in enumerate(positions):
+            top, left = row * high + GAP, column * wide + GAP
+            mosaic[top : top + height, left : left + width] = np.moveaxis(images[position], 0, -1)
+            if not panel["right"][position]:
+                frames.append(Rectangle((left - 0.5, top - 0.5), width, height))
+    axes.imshow(mosaic.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.add_collection(PatchCollection(frames, edgecolor=ADVERSARIAL, facecolor="none", linewidth=1))
+    axes.set_xticks([GAP + width / 2 + wide * column for column in range(len(classes))], classes, fontsize=5)
+    axes.tick_params(length=0)
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)

@@ -1,0 +1,89 @@
+"""DER's settings as heat maps: PGD accuracy at the end of training, on the validation split that they are chosen by,
+for every gamma and beta, the mean over the seeds with how many of them failed; above each training without DER."""
+
+from __future__ import annotations
+
+import textwrap
+
+import matplotlib as mpl
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from energylens.figures.run_cache import RunCache
+from energylens.figures.studies import recorded
+from energylens.plots.style import FAINT, STYLE
+
+
+def table(cache: RunCache) -> pd.DataFrame:
+    """What became of DER at every setting of the two grids, and of training without it, as ``outcomes``, with the
+    column ``study``: "der-co" or "der-ro". Recorded at every scale: nobody has run them at the papers'."""
+    tables = [recorded(name, "runs").assign(study=name) for name in ("der-co", "der-ro")]
+    table = pd.concat(tables, ignore_index=True)
+    table.attrs["caption"] = " ".join(one.attrs["caption"] for one in tables)
+    return table
+
+
+LETTERS = 130  # of the caption's line
+FAILED = ("co", "ro", "diverged")
+WITHOUT = {"der-co": "FGSM", "der-ro": "PGD"}
+#: what the rest of an arm's name says -> the panel's title
+PANELS = {
+    ("der-co", "on abnormal"): "FGSM, abnormal examples",
+    ("der-co", "on abnormal, mean selected"): "FGSM, abnormal examples,\nmean over these",
+    ("der-co", "on both, unit spread"): "FGSM, both,\nin units of the spread",
+    ("der-ro", "on all"): "PGD, all examples",
+    ("der-ro", "on all, unit spread"): "PGD, all examples,\nin units of the spread",
+}
+
+
+def cells(table: pd.DataFrame) -> pd.DataFrame:
+    """The arms that are points of a grid: study, rest (of the name), gamma, beta, and over the seeds end (mean PGD
+    accuracy on the validation split in the last epochs, %), sd, failed (how many) and n."""
+    named = table["arm"].str.extract(r"^gamma (?P<gamma>[\d.]+), beta (?P<beta>[\d.]+), (?P<rest>.+)$")
+    points = table.assign(gamma=named["gamma"].astype(float), beta=named["beta"].astype(float), rest=named["rest"])
+    groups = points.dropna(subset="rest").groupby(["study", "rest", "gamma", "beta"])
+    return groups.agg(
+        end=("val_end", "mean"),
+        sd=("val_end", "std"),
+        failed=("failed", lambda failed: int(failed.isin(FAILED).sum())),
+        n=("seed", "size"),
+    ).reset_index()
+
+
+def draw(table: pd.DataFrame) -> Figure:
+    """Draw what ``analyses.overfitting.der_settings`` returns."""
+    points, plain = cells(table), table.groupby(["study", "arm"])["val_end"].mean()
+    there = set(zip(points["study"], points["rest"], strict=True))
+    panels = {key: title for key, title in PANELS.items() if key in there}
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(3.1 * len(panels) + 0.8, 3.6))
+        grid = figure.subplots(1, len(panels), squeeze=False)[0]
+        for axes, ((study, rest), title) in zip(grid, panels.items(), strict=True):
+            own = points[(points["study"] == study) & (points["rest"] == rest)]
+            _panel(axes, own, table["val_end"].max())
+            axes.set_title(f"{title}\n{WITHOUT[study]} alone ends at {plain[study, WITHOUT[study]]:.0f} %")
+        grid[0].set_ylabel("$\\gamma$  [nats]")
+        figure.colorbar(
+            grid[0].collections[0], ax=grid, label="PGD validation accuracy, last four epochs  [%]", fraction=0.04
+        )
+        figure.supxlabel(textwrap.fill(table.attrs["caption"], LETTERS), fontsize=6, color=FAINT)
+    return figure
+
+
+def _panel(axes: Axes, points: pd.DataFrame, top: float) -> None:
+    """One grid; a cell tells its mean, the spread of the seeds and how many failed."""
+    told = [
+        f"{cell['end']:.0f} ± {cell['sd']:.0f}" + f"\n{cell['failed']} of {cell['n']} fail" * (cell["failed"] > 0)
+        for cell in points.to_dict("records")
+    ]
+    grid = points.assign(told=told).pivot(index="gamma", columns="beta")
+    sns.heatmap(
+        grid["end"], annot=grid["told"], fmt="", annot_kws={"fontsize": 7}, vmin=0, vmax=top, cmap="viridis",
+        xticklabels=[f"{beta:g}" for beta in grid["end"].columns], yticklabels=[f"{gamma:g}" for gamma in grid.index],
+        cbar=False, ax=axes,
+    )  # fmt: skip
+    axes.invert_yaxis()  # upwards, as of other axes
+    axes.tick_params(axis="y", rotation=0)
+    axes.set(xlabel="$\\beta$", ylabel="")

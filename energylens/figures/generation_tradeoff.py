@@ -1,0 +1,88 @@
+"""Quality against variability of generated images, over start, spread and steps.
+
+What does quality cost in variability? Precision against coverage over the start, its spread and the steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import cycle
+from textwrap import fill
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from energylens.data import load_data
+from energylens.figures.contact_sheet import SCALES, caption, generated, scorer_of
+from energylens.figures.run_cache import RunCache
+from energylens.generation.generated import Generated, to_bytes
+from energylens.generation.starts import STARTS
+from energylens.plots.style import FAINT, INK, SERIES, STYLE, legend_above
+
+#: standard deviations; arXiv 2407.06315's code: .005, .01 and .02 of a class's 5,000 images' singular values
+SPREADS = {"demo": (0.25, 0.5, 1.0, 1.5, 2.0), "paper": (0.35, 0.71, 1.41)}
+STEPS = {"demo": (0, 20, 50, 100, 200), "paper": (0, 20, 30, 40, 50)}  # the paper's are 20 to 50
+SCORES = ("precision", "density", "recall", "coverage")
+
+
+def table(cache: RunCache) -> pd.DataFrame:
+    """Over SPREADS and STEPS."""
+    return quality_and_variability(cache, SPREADS[cache.scale], STEPS[cache.scale])
+
+
+def quality_and_variability(cache: RunCache, spreads: Sequence[float], steps: Sequence[int]) -> pd.DataFrame:
+    """A row a generation: start, varied ("spread" or "steps"), at (its value), the SCORES; and one, start "real", of as
+    many test images. What is not varied is at its default. ``attrs["caption"]`` says what was done."""
+    scorer = scorer_of(cache)
+
+    def scores(images: Tensor) -> dict[str, float]:
+        values = scorer([to_bytes(images)])
+        return {name: values[name].value for name in SCORES}
+
+    made: list[Generated] = []
+    rows: list[dict[str, Any]] = []
+    for start, row in STARTS.items():
+        for varied, values in {"spread": spreads if row.spreads else (), "steps": steps}.items():
+            for at in values:
+                made.append(generated(cache, start=start, **{varied: at}))
+                rows.append({"start": start, "varied": varied, "at": at, **scores(made[-1].images)})
+    real = load_data(SCALES[cache.scale]["data"], n=len(made[0]), choose="random", root=cache.root)
+    rows.append({"start": "real", "varied": "", "at": 0, **scores(real.images)})
+    table = pd.DataFrame(rows)
+    table.attrs["caption"] = caption(made, scorer)
+    return table
+
+
+PLACES = ((4, 3), (4, -9), (-4, 4), (-4, -9))  # of a start's numbers beside its points, a corner each
+
+
+def draw(table: pd.DataFrame) -> Figure:
+    """Draw what ``quality_and_variability`` returns: a panel a varied setting."""
+    real = table[table["start"] == "real"].iloc[0]
+    made = table[table["start"] != "real"]
+    colours = dict(zip(made["start"].unique(), SERIES, strict=False))
+    places = dict(zip(colours, cycle(PLACES), strict=False))
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 3.6))
+        panels = list(made.groupby("varied"))
+        for axes, (varied, panel) in zip(figure.subplots(1, len(panels), sharey=True), panels, strict=True):
+            sns.lineplot(
+                panel, x="coverage", y="precision", hue="start", hue_order=colours, palette=colours, sort=False,
+                estimator=None, marker=".", markersize=7, markeredgewidth=0, ax=axes,
+            )  # fmt: skip
+            for start, line in panel.groupby("start", sort=False):
+                place = places[start]
+                for _, point in line.iloc[[0, -1]].iterrows():  # of all points the numbers would cover each other
+                    axes.annotate(
+                        f"{point['at']:g}", (point["coverage"], point["precision"]), xytext=place, fontsize=6,
+                        textcoords="offset points", ha="left" if place[0] > 0 else "right", color=colours[start],
+                    )  # fmt: skip
+            axes.plot(real["coverage"], real["precision"], marker="*", ms=10, ls="", color=INK, label="real")
+            axes.set_title(f"over {varied}, {panel['at'].min():g} to {panel['at'].max():g}")
+        legend_above(figure)
+        figure.supxlabel(fill(table.attrs["caption"], 150), fontsize=6, color=FAINT)
+    return figure

@@ -1,0 +1,209 @@
+"""The studies of catastrophic (CO) and robust overfitting (RO), as data, and what was recorded of them.
+
+``python -m analyses.overfitting NAME`` runs them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from energylens.errors import InputError
+from energylens.figures.run_cache import RunCache
+from energylens.tables.overfitting import PROVENANCE
+from energylens.tables.training_runs import TrainingRun
+from energylens.training.recipes import settings_of
+from energylens.training.settings import TrainSettings
+
+RECORDS = Path(__file__).parent / "recorded"
+
+
+@dataclass(frozen=True)
+class Study:
+    """recipe: what all runs share; arms: what is compared, name -> settings over the recipe's; seeds: of every arm;
+    shared: settings of all arms over the recipe's."""
+
+    recipe: str
+    arms: Mapping[str, Mapping[str, Any]]
+    seeds: tuple[int, ...] = (0, 1, 2)
+    shared: Mapping[str, Any] = field(default_factory=dict)
+
+    def on(self, dataset: str) -> Study:
+        """The same study on another data set."""
+        return replace(self, arms={arm: {"dataset": dataset, **own} for arm, own in self.arms.items()})
+
+    def runs(self) -> list[tuple[str, TrainSettings]]:
+        """Every run, with the name of its arm."""
+        pairs = product(self.arms.items(), self.seeds)
+        return [(arm, settings_of(self.recipe, seed=seed, **{**self.shared, **own})) for (arm, own), seed in pairs]
+
+
+def der(**own: Any) -> dict[str, Any]:
+    """The settings of DER with these switches; beta: its weight."""
+    beta = {"reg_weight": (own.pop("beta"),)} if "beta" in own else {}
+    return {"reg": ("der",), **beta, **{f"der_{name}": value for name, value in own.items()}}
+
+
+def grid(axes: Mapping[str, Sequence[Any]], **fixed: Any) -> dict[str, dict[str, Any]]:
+    """DER at every combination, an arm each: ``gamma 0, beta 100``; fixed: switches that the name tells too."""
+    points = [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
+    told = "".join(f", {name.replace('_', '-')} {value}" for name, value in fixed.items())
+    return {
+        ", ".join(f"{name} {value:g}" for name, value in point.items()) + told: der(**point, **fixed)
+        for point in points
+    }
+
+
+def single_step_grid() -> dict[str, dict[str, Any]]:
+    """DER's switches under FGSM, then where it begins under methods that begin elsewhere."""
+    starts = {
+        f"{method}, start {start}": {"method": method, **der(start=start)}
+        for method in ("rs-fgsm", "n-fgsm")
+        for start in ("clean", "start")
+    }
+    return {
+        "FGSM": {},
+        **grid({"gamma": (0.0, 0.1), "beta": (10.0, 100.0, 300.0)}, on="abnormal"),
+        **grid({"gamma": (0.0, 0.1), "beta": (1.0, 3.0, 10.0)}, on="abnormal", mean="selected"),
+        **grid({"gamma": (0.0,), "beta": (0.3,)}, on="all"),
+        **grid({"gamma": (0.0,), "beta": (100.0,)}, on="both"),
+        **grid({"gamma": (0.0,), "beta": (30.0, 100.0)}, on="both", unit="spread"),
+        **grid({"gamma": (0.0,), "beta": (100.0,)}, on="abnormal", stop_gradient="clean"),
+        **grid({"gamma": (0.0,), "beta": (100.0,)}, on="abnormal", stop_gradient="adv"),
+        **grid({"gamma": (0.0,), "beta": (300.0,)}, on="abnormal", warmup=8.0),
+        **starts,
+    }
+
+
+CHOOSING, JUDGED = (0, 1, 2), (3, 4, 5)  # seeds that settings are chosen on, and those that they are judged on
+NOT_AT_THE_END = {"final_steps": 0}  # the validation split chooses, and needs no strong PGD on test images
+STUDIES: dict[str, Study] = {
+    "co": Study(
+        "co-small",
+        {
+            "FGSM": {},
+            "FGSM + DER": der(),
+            "RS-FGSM": {"method": "rs-fgsm"},
+            "N-FGSM": {"method": "n-fgsm"},
+            "FGSM + GradAlign": {"reg": ("gradalign",)},
+            "FGSM + AAER": {"reg": ("aaer",)},
+            "FGSM + ELLE-A": {"reg": ("elle-a",)},
+            "FGSM + energy-linearity": {"reg": ("energy-linearity",)},
+        },
+        JUDGED,
+    ),
+    "ro": Study(
+        "ro-small",
+        {
+            "PGD": {},
+            "PGD + DER": der(),
+            "PGD + delta-l2": {"reg": ("delta-l2",)},
+            "PGD + energy-linearity": {"reg": ("energy-linearity",)},
+        },
+        JUDGED,
+    ),
+    "der-co": Study("co-small", single_step_grid(), CHOOSING, NOT_AT_THE_END),
+    "der-ro": Study(
+        "ro-small",
+        {
+            "PGD": {},
+            **grid({"gamma": (0.0, 0.1, 0.5), "beta": (1.0, 5.0)}, on="all"),
+            **grid({"gamma": (0.1,), "beta": (20.0,)}, on="all"),
+            **grid({"gamma": (0.0,), "beta": (1.0, 5.0)}, on="all", unit="spread"),
+        },
+        CHOOSING,
+        NOT_AT_THE_END,
+    ),
+    "co-paper": Study(
+        "co",
+        {
+            f"{name}, {eps}": {"eps": eps, **own}
+            for eps in ("8/255", "16/255")
+            for name, own in {
+                "FGSM": {},
+                "FGSM + DER": der(),
+                "RS-FGSM": {"method": "rs-fgsm"},
+                "RS-FGSM + DER": {"method": "rs-fgsm", **der()},
+            }.items()
+        },
+    ),
+    "ro-paper": Study(
+        "ro",
+        {
+            "PGD": {},
+            "PGD + DER": der(),
+            "TRADES": {"method": "trades"},
+            "WEAT": {"method": "weat-adv"},
+        },
+    ),
+}
+SECOND = "cifar100"  # the data set that the papers' studies are repeated on
+STUDIES |= {f"{name}-{SECOND}": STUDIES[f"{name}-paper"].on(SECOND) for name in ("co", "ro")}
+FORMER = "energy-forms"  # recorded by a version before DER's formula was known; its forms were called DER's there
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Where a recorded study comes from. then: settings of its recipe that were others when it was recorded; again:
+    whether the command beside it still runs it."""
+
+    recipe: str
+    provenance: str = PROVENANCE
+    then: Mapping[str, Any] = field(default_factory=dict)
+    again: bool = True
+
+
+RECORDED = {
+    **{name: Recorded(study.recipe) for name, study in STUDIES.items()},
+    FORMER: Recorded(
+        "co-small",
+        "Forms of ours, tried before the author's formula of DER was known to us, and none of them that; the version "
+        "that recorded them wrote --reg der --der-form for them. Best: the highest test accuracy, as that "
+        "version chose; end: the mean of the last four.",
+        {"per_class": 1500, "val_fraction": 0.0, "eval_samples": 300},
+        again=False,
+    ),
+}
+
+
+def recorded(name: str, what: str) -> pd.DataFrame:
+    """The table ("runs", "epochs" or "falls") of a study that was run before, with a caption that says so.
+
+    Raises InputError where it was never run.
+    """
+    path = RECORDS / f"{name}-{what}.csv"
+    if not path.is_file():
+        raise InputError(f"no {path.name} in {path.parent}: python -m analyses.overfitting {name} makes it")
+    table = pd.read_csv(path, keep_default_na=False, na_values=[""]).fillna({"alarm": "", "failed": ""})
+    about = RECORDED[name]
+    settings = settings_of(about.recipe, **about.then)
+    table["dataset"] = settings.dataset
+    table.attrs["caption"] = (
+        f"recipe {about.recipe}: {settings.dataset}, classes {','.join(map(str, settings.classes or ()))}, "
+        f"{settings.per_class} images a class, {settings.arch}, eps {settings.eps}, {settings.epochs} epochs, PGD-"
+        f"{settings.eval_steps} on {settings.eval_samples} test images; seed "
+        f"{', '.join(map(str, sorted(table['seed'].unique())))}. {about.provenance} Recorded, not computed now"
+        f"{': ' + command_beside(path) if about.again else ''}."
+    )
+    return table
+
+
+def command_beside(csv: Path) -> str:
+    """The command that made this table, out of the JSON beside it."""
+    return str(json.loads(csv.with_suffix(".json").read_text())["command"])
+
+
+def trained(
+    cache: RunCache, name: str, *, only: str | None = None, without: Sequence[str] = (), diverged_too: bool = False
+) -> tuple[list[str], list[TrainingRun]]:
+    """The arms and the runs of a study, of one of its arms or of all without some, trained where they are not there
+    yet."""
+    wanted = [(arm, settings) for arm, settings in STUDIES[name].runs() if only in (None, arm) and arm not in without]
+    runs = cache.train([settings for _, settings in wanted], diverged_too=diverged_too)
+    return [arm for arm, _ in wanted], runs

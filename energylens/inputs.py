@@ -1,0 +1,207 @@
+"""What a profile looks at: a model and samples, from names or as they are, and whether they fit each other."""
+
+from __future__ import annotations
+
+import inspect
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from energylens.data import DATA_SETS, Samples, data_set, load_data
+from energylens.data.own import Items, own_samples, with_classes
+from energylens.errors import InputError, RunError
+from energylens.isolation import frozen
+from energylens.models import ModelCard, find_models, load_model
+from energylens.models.usable import check_logits, check_usable
+from energylens.models.usable import device_of as device_of  # taken from here by those above
+from energylens.records.shards import launched_ranks
+
+DEFAULT_SAMPLES = 256
+
+Data = str | Samples | tuple[Any, Any] | Items | None
+
+
+def the_module(model: str | Path | nn.Module, data: Data, device: str, options: dict[str, Any]) -> nn.Module:
+    """The module itself, used where it lies, or the one of this name, loaded onto the device.
+
+    device: ``auto`` or a torch device. options: of ``load_model``. Raises InputError.
+    """
+    benchmark = data_set(data).name if isinstance(data, str) else None
+    if isinstance(model, str | Path):
+        # the data set tells which of a name's models is meant, where it is one that models are listed for
+        known = {"dataset": benchmark} if benchmark in {row.dataset for row in find_models()} else {}
+        check_reading(options)
+        return load_model(model, device=the_device(device), **known | options)
+    if not isinstance(model, nn.Module):
+        raise InputError(f"a model is a name or a torch.nn.Module, not a {type(model).__name__}")
+    check_usable(model, f"the model ({type(model).__name__})")
+    if options:
+        raise InputError(f"{', '.join(options)}: not for a model given as a module, only for one given by name")
+    if device != "auto" and the_device(device).type != device_of(model).type:
+        raise InputError(f"the model lies on {device_of(model)}, not on {device}: move it there first")
+    return model
+
+
+def check_reading(options: dict[str, Any]) -> None:
+    """Refuse arguments that ``load_model`` does not have."""
+    unknown = [name for name in options if name not in inspect.signature(load_model).parameters]
+    if unknown:
+        raise InputError(f"unknown argument {unknown[0]!r}: neither this function nor load_model has it")
+
+
+def the_device(name: str) -> torch.device:
+    """The device of this name; ``auto`` is the GPU where there is one, each process of a launcher its own."""
+    if name == "auto":
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        return torch.device("cuda", launched_ranks().local % torch.cuda.device_count())
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {name!r} cannot be used here ({str(error).splitlines()[0]}): try cpu") from error
+    return device
+
+
+def the_samples(data: Data, card: ModelCard, model: nn.Module, *, n: int | None, **choice: Any) -> Samples:
+    """The samples themselves, or n of the data set of this name, by default of the model's own and DEFAULT_SAMPLES.
+
+    choice: choose, split, seed and root of ``load_data``. Of a user's own Dataset or DataLoader all, or n where n
+    is given. What ``whole_split`` says of classes holds here too. Raises InputError.
+    """
+    if isinstance(data, Samples | tuple | list) and n is not None:
+        raise InputError(
+            "n goes with a data set given by name, a Dataset or a DataLoader: choose among your own samples yourself"
+        )
+    limit = n if choice["choose"] == "first" else None
+    everything = whole_split(data, card, model, split=choice["split"], root=choice["root"], limit=limit)
+    if n is None and not (data is None or isinstance(data, str)):
+        return everything
+    size = min(DEFAULT_SAMPLES, len(everything)) if n is None else n
+    return everything.choose(size, choice["choose"], choice["seed"])
+
+
+def whole_split(
+    data: Data, card: ModelCard, model: nn.Module, *, split: str, root: str | Path | None, limit: int | None = None
+) -> Samples:
+    """The samples themselves, or all of a split of the data set of this name, by default of the model's own.
+
+    Of the model's own data set only the classes that it was trained on, numbered as its logits are. A user's own images
+    (``own_samples``) have as many classes as the model. limit: the first so many items of a user's Dataset or
+    DataLoader. Raises InputError.
+    """
+    if isinstance(data, Samples):
+        return data
+    if data is not None and not isinstance(data, str):
+        samples = own_samples(data, limit=limit)
+        return with_classes(samples, _logits_of(model, samples).shape[1])
+    name = data or card.dataset
+    if name is None:
+        raise InputError(f"model {card.name} does not say which data set it was trained on: name one with --dataset")
+    labels = card.labels if name == card.dataset else None
+    return load_data(name, classes=labels, split=split, root=root, preprocessing=card.preprocessing)
+
+
+def check_fit(model: nn.Module, card: ModelCard, samples: Samples) -> None:
+    """One image through the model before anything is written: does it take this shape, give these classes?
+
+    Raises InputError where they do not fit.
+    """
+    made_for = DATA_SETS.get(card.dataset or "")
+    if made_for is not None and made_for.image_shape[0] != samples.image_shape[0]:
+        # the normalisation of many networks would broadcast one channel to three without a word
+        raise InputError(
+            f"{card.name} was made for {made_for.name}'s {made_for.image_shape[0]} channels, {samples.title} has "
+            f"{samples.image_shape[0]}: choose the data set it was trained on"
+        )
+    logits, classes = _logits_of(model, samples), len(samples.classes)
+    if logits.shape[1] != classes:
+        raise InputError(
+            f"the model gives {logits.shape[1]} logits, {samples.title} has {classes} classes: "
+            "choose the data set it was trained on"
+        )
+
+
+def wanted_dtype(model: nn.Module, x: Tensor) -> str | None:
+    """The type of a model's weights, ``float64``, where it takes images of that type and not the float32 images x; None
+    where that is not what keeps them apart."""
+    x = x.to(device_of(model))
+    if _takes(model, x):
+        return None
+    return next((_named(kind) for kind in _kinds(model) if _takes(model, x.to(kind))), None)
+
+
+def _kinds(model: nn.Module) -> set[torch.dtype]:
+    """The types of its weights and buffers."""
+    return {tensor.dtype for tensor in (*model.parameters(), *model.buffers()) if tensor.is_floating_point()}
+
+
+def _named(kind: torch.dtype) -> str:
+    return str(kind).removeprefix("torch.")
+
+
+def _takes(model: nn.Module, x: Tensor) -> bool:
+    try:
+        with frozen(model), torch.no_grad():
+            model(x)
+    except Exception:  # whatever a user's network raises
+        return False
+    return True
+
+
+BUGS = (NameError, AttributeError, ImportError, KeyError)  # what no shape of an image explains
+
+
+def _place_of(error: BaseException) -> str:
+    """`` (my_models.py, line 12)``: the last line outside of torch that the error passed, if there is one."""
+    frames = [at for at in traceback.extract_tb(error.__traceback__) if "torch" not in Path(at.filename).parts]
+    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+
+
+def _logits_of(model: nn.Module, samples: Samples) -> Tensor:
+    """The logits of the first sample, (1, K); InputError where the model cannot give them."""
+    x, _ = samples.batch(0, 1)
+    try:
+        with frozen(model), torch.no_grad():
+            logits = model(x.to(device_of(model)))
+    except Exception as error:  # whatever a user's network raises at a shape it was not made for
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if kind := wanted_dtype(model, x):
+            raise InputError(
+                f"the model computes in {kind} and does not take float32 images ({reason}): convert it with "
+                "model.float()"
+            ) from error
+        if isinstance(error, BUGS):
+            raise InputError(
+                f"the model's own code fails: {type(error).__name__}: {reason}{_place_of(error)}"
+            ) from error
+        coarse = ", ".join(sorted(map(_named, _kinds(model) - {torch.float32})))
+        convert = f", or convert its {coarse} weights with model.float()" if coarse else ""
+        raise InputError(
+            f"the model does not take {samples.title}'s images of shape {samples.image_shape} ({reason}): "
+            f"choose the data set it was trained on{convert}"
+        ) from error
+    return check_logits(logits, 1)
+
+
+@torch.no_grad()
+def float_logits(model: nn.Module, x: Tensor, indices: Sequence[int]) -> Tensor:
+    """Float32 logits (N, K) of images x; see ``checked_logits``."""
+    return checked_logits(model(x), indices)
+
+
+def checked_logits(logits: Tensor, indices: Sequence[int]) -> Tensor:
+    """The logits (N, K) as float32, refused where they are not finite: an energy would mean nothing.
+
+    indices: the samples' own, to name the first bad one in the RunError.
+    """
+    logits = logits.float()
+    bad = ~logits.isfinite().all(dim=1)
+    if bad.any():
+        sample = indices[int(bad.nonzero()[0])]
+        raise RunError(f"the model gives NaN or infinite logits for sample {sample}: check its weights and their scale")
+    return logits

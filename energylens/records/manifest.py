@@ -1,0 +1,87 @@
+"""What a record says of itself: everything its rows depend on, and what else a reader would ask."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from importlib.util import find_spec
+from typing import Any
+
+from torch import nn
+
+from energylens.attacks.battery import ConfiguredAttack
+from energylens.attacks.kernels import BF16
+from energylens.data import Samples
+from energylens.models import ModelCard, module_digest
+from energylens.records.record import SCHEMA_VERSION
+from energylens.records.shards import Shard
+
+PACKAGES = ("energylens", "torch", "torchvision", "pyautoattack", "diffusers")  # whose versions are told
+
+
+def shared_identity(model: nn.Module, samples: Samples, seed: int) -> dict[str, Any]:
+    """What every row depends on, whatever the attack."""
+    data: dict[str, Any] = {"name": samples.name, "split": samples.split, "digest": samples.digest}
+    if samples.kept is not None:  # the digest is the whole split's
+        data["classes"] = list(samples.kept)
+    return {
+        "schema": SCHEMA_VERSION,
+        "model": module_digest(model),
+        "dataset": data,
+        "seed": seed,
+    }
+
+
+def manifest_of(
+    attack: ConfiguredAttack,
+    card: ModelCard,
+    samples: Samples,
+    common: Mapping[str, Any],
+    also: Sequence[str] = (),
+    share: Shard | None = None,
+) -> dict[str, Any]:
+    """What the rows of one attack are of; its ``identity`` is all that they depend on.
+
+    also: what they hold beside the usual columns, "images" or "trajectory". share: of rows that are never reused, the
+    share that a process of its own is doing: they must not replace another share's.
+    """
+    settings = asdict(attack.settings)
+    if attack.diffuser:  # its weights, not where they lie
+        settings["diffusion"] = attack.diffuser.digest
+    own = {"name": attack.row.name, "revision": attack.row.revision, "settings": settings, "target": attack.target}
+    if attack.kernels == BF16:  # the other kernels are the same to rounding
+        own["kernels"] = attack.kernels
+    identity = {**common, "attack": own}
+    if attack.settings.block:  # its rows depend on who else was chosen
+        identity["selection"] = hashlib.sha256(samples.indices.numpy().tobytes()).hexdigest()
+    if also:
+        identity["also"] = list(also)
+    if share:
+        identity["shard"] = str(share)
+    return {
+        "identity": identity,
+        "model": asdict(card),
+        "eps": None if attack.eps_text is None else {"text": attack.eps_text, "value": settings["eps"]},
+        "diffusion": attack.diffuser and attack.diffuser.name,
+        **software(),
+    }
+
+
+def software() -> dict[str, Any]:
+    """What made the rows, as every manifest tells it."""
+    return {"versions": _versions(), "machine": platform.platform()}
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in PACKAGES if find_spec(name)}
+
+
+def made_elsewhere(manifest: Mapping[str, Any]) -> str | None:
+    """How the software that made these rows differs from what runs here, in words; None where it does not."""
+    there, here = manifest.get("versions", {}), _versions()
+    both = there.keys() & here.keys()
+    other = [f"{name} {there[name]}, not {here[name]}" for name in sorted(both) if there[name] != here[name]]
+    return ", ".join(other) or None

@@ -1,0 +1,90 @@
+"""Where the rows of one attack are kept while a profile runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from energylens.attacks.autoattack import Shelf
+from energylens.records.record import empty_rows
+
+Images = Mapping[str, Tensor]  # (N, C, H, W) each, in the order of a block's rows: "x_adv"
+
+
+class Store(Protocol):
+    """Rows of one attack on one model and data set, and their images where they are kept: a run folder, or memory."""
+
+    @property
+    def manifest(self) -> Mapping[str, Any]:
+        """What the rows are of."""
+
+    def rows(self) -> pd.DataFrame:
+        """Every finished row, in the schema of the record."""
+
+    def seconds(self) -> float:
+        """What the finished rows took to compute."""
+
+    def images(self, indices: Sequence[int]) -> Images:
+        """The images kept of these samples, in this order."""
+
+    def write(self, rows: pd.DataFrame, seconds: float, images: Images | None = None) -> None:
+        """Add a block of rows and, where they are kept, their images."""
+
+    def shelf(self, indices: Sequence[int]) -> Shelf | None:
+        """Where the block of these samples is put down before it is whole; None where nothing outlives the process."""
+
+    def claimed(self, share: str, *, alone: bool = True) -> AbstractContextManager[None]:
+        """Hold this share of the rows against other processes that would compute the same, or, where not ``alone``,
+        against those that would start it anew only. Raises RunError."""
+
+
+@dataclass
+class Memory:
+    """A store that is gone with the process."""
+
+    manifest: Mapping[str, Any]
+    _blocks: list[pd.DataFrame] = field(default_factory=list)
+    _images: list[Images] = field(default_factory=list)
+    _seconds: float = 0.0
+
+    @classmethod
+    def joined(cls, shares: Sequence[Memory]) -> Memory:
+        """The rows of several processes in one store."""
+        blocks, images = (
+            [block for share in shares for block in getattr(share, name)] for name in ("_blocks", "_images")
+        )
+        return cls(shares[0].manifest, blocks, images, sum(share.seconds() for share in shares))
+
+    def rows(self) -> pd.DataFrame:
+        return pd.concat(self._blocks, ignore_index=True) if self._blocks else empty_rows()
+
+    def seconds(self) -> float:
+        return self._seconds
+
+    def images(self, indices: Sequence[int]) -> Images:
+        return in_order(indices, self.rows()["index"].tolist(), self._images)
+
+    def write(self, rows: pd.DataFrame, seconds: float, images: Images | None = None) -> None:
+        self._blocks.append(rows)
+        self._seconds += seconds
+        if images is not None:
+            self._images.append({name: values.cpu() for name, values in images.items()})
+
+    def shelf(self, indices: Sequence[int]) -> Shelf | None:
+        return None
+
+    def claimed(self, share: str, *, alone: bool = True) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
+def in_order(wanted: Sequence[int], there: Sequence[int], blocks: Sequence[Images]) -> Images:
+    """The images of the wanted samples out of blocks whose samples, one after another, are those ``there``."""
+    position = {index: row for row, index in enumerate(there)}
+    rows = torch.tensor([position[index] for index in wanted])
+    return {name: torch.cat([block[name] for block in blocks])[rows] for name in blocks[0]}

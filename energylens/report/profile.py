@@ -1,0 +1,240 @@
+"""What does a profile tell? The tables of its report, out of the record alone."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from energylens.attacks.radius import shown_setting
+from energylens.attacks.registry import ATTACKS
+from energylens.checks.consistency import RULES, ladder, robust_overfitting
+from energylens.data import DATA_SETS, Samples, load_data
+from energylens.data.choice import CHOICES
+from energylens.errors import InputError, RunError
+from energylens.records.attack_run import IMAGES, TRAJECTORY
+from energylens.records.identity import CONTENTS
+from energylens.records.record import AttackRecord, Record
+from energylens.statistics import accuracy_interval
+from energylens.tables.adversarial_images import PIXELS
+
+KEEPS_IMAGES = frozenset(row.name for row in ATTACKS if row.keeps_images)  # whether asked to or not
+TOLD = ("index", "linf", "marginal_clean", "marginal_adv", "joint_clean", "joint_adv")  # of a sample
+BY_HAND = "The model was handed over as a module: energylens.profile(model, ...) in Python repeats this."
+UNTOLD = "An earlier version made these runs and kept no --mean and --std: add them where the model was given its own."
+
+
+def attack_table(record: Record) -> pd.DataFrame:
+    """The summary of the record, a row an attack, natural first, and beside it ``label`` and ``accuracy_low`` and
+    ``accuracy_high``, the 95 % interval of the accuracy, shares in [0, 1]."""
+    summary = record.as_numbers()
+    table = pd.DataFrame(summary).assign(label=[attack.label for attack in record.attacks])
+    intervals = [accuracy_interval(round(row["accuracy"] * row["n"]), row["n"]) for row in summary]
+    return table.join(pd.DataFrame(intervals, columns=["accuracy_low", "accuracy_high"]))
+
+
+def rung_table(record: Record, training: Record | None = None) -> pd.DataFrame:
+    """The rungs of the sanity ladder that the record alone can tell, a row a rung (``record.Rung``), and beside it
+    ``meaning``, what its violation usually means, and ``remedy``. training: the same model's record on its training
+    images, where there is one."""
+    rungs = ladder(record) + (() if training is None else robust_overfitting(record, training))
+    return pd.DataFrame([asdict(rung) | asdict(RULES[rung.rule]) for rung in rungs])
+
+
+def training_twin(record: Record, others: Sequence[Record]) -> Record | None:
+    """To a record on test images that of the same model on the training images of the same data; None without one."""
+    return next((one for one in others if _subject(one, "train") == _subject(record, "test") is not None), None)
+
+
+def _subject(record: Record, split: str) -> tuple[Any, ...] | None:
+    """What both records of a model share; None for one on another split."""
+    manifest = record.attacks[0].manifest
+    identity, prepared = manifest["identity"], manifest["model"].get("preprocessing")
+    data = identity["dataset"]
+    return (identity["model"], prepared, data["name"], data.get("classes")) if data["split"] == split else None
+
+
+def natural_samples(record: Record, root: Path | None = None) -> Samples:
+    """The data set's samples out of which the record's were chosen.
+
+    root: where data sets lie. Raises InputError or RunError where they cannot be had, or are others than were attacked.
+    """
+    manifest = record.attacks[0].manifest
+    data, card = manifest["identity"]["dataset"], manifest["model"]
+    if data["name"] not in DATA_SETS:
+        raise InputError(f"the images ({data['name']}) came as tensors and are not kept")
+    samples = load_data(
+        data["name"], split=data["split"], classes=data.get("classes"), root=root, preprocessing=card["preprocessing"]
+    )
+    digest = samples.digest
+    if data["digest"] not in (digest, samples.former_digest) or manifest.get(CONTENTS, digest) != digest:
+        raise RunError(f"the {data['name']} that lies here is not the one that was attacked: its digest differs")
+    return samples
+
+
+def abnormal_samples(record: Record, count: int, samples: Samples | None = None) -> pd.DataFrame:
+    """The samples whose loss an attack lowered most, and what the attack made of them, the most abnormal first.
+
+    Abnormal is dE(x,y) > dE(x); the order is that of the difference, which is CE(x,y) - CE(x*,y). A sample comes once,
+    under the attack that lowered its loss most. Where no attack lowered a loss, it is the samples whose E(x) moved
+    furthest: ``attrs["ranked"]`` tells, "abnormal" or "moved".
+
+    samples: the data set's, for the images and the names of classes. Returns one row a sample: attack (its label),
+    label, pred_clean and pred_adv, TOLD, lowered (nats), and natural, adversarial and difference, (C, H, W) in [0, 1]
+    or None where they cannot be had; gain: difference is ``1/2 + gain (x_adv - x)``.
+    """
+    tables = [attack.rows.assign(position=number) for number, attack in enumerate(record.attacks) if number]
+    rows = pd.concat(tables, ignore_index=True)
+    delta = rows["marginal_clean"] - rows["marginal_adv"]
+    rows["lowered"] = rows["cross_entropy_clean"] - rows["cross_entropy_adv"]
+    ranked = "abnormal" if rows["abnormal"].any() else "moved"
+    rows["rank"] = rows["lowered"].where(rows["abnormal"]) if ranked == "abnormal" else delta.abs()
+    ordered = rows.dropna(subset="rank").sort_values(["rank", "index"], ascending=[False, True])
+    chosen = ordered.drop_duplicates("index").head(count)
+    tables = [
+        _shown(record.attacks[number], chosen[chosen["position"] == number], samples)
+        for number in chosen["position"].unique().tolist()
+    ]
+    table = pd.concat(tables).loc[chosen.index]
+    table.attrs["ranked"] = ranked
+    return table
+
+
+def _shown(attack: AttackRecord, rows: pd.DataFrame, samples: Samples | None) -> pd.DataFrame:
+    """The rows of ``abnormal_samples`` under one attack."""
+    table: pd.DataFrame = rows[[*TOLD, "lowered"]].assign(attack=attack.label)
+    for name in ("label", "pred_clean", "pred_adv"):
+        table[name] = [str(number) if samples is None else samples.classes[number] for number in rows[name]]
+    return table.join(pd.DataFrame(_pictures(attack, rows["index"].tolist(), samples), index=table.index))
+
+
+def _pictures(attack: AttackRecord, indices: Sequence[int], samples: Samples | None) -> list[dict[str, Any]]:
+    """The images of these samples, as far as they can be had."""
+    shown = [dict.fromkeys(PIXELS) | {"gain": None} for _ in indices]
+    if samples is None:
+        return shown
+    kept = None if attack.load_images is None else attack.images()["x_adv"]
+    at = {index: position for position, index in enumerate(attack.rows["index"])}
+    for one, index, x in zip(shown, indices, samples.source.images(torch.tensor(indices)), strict=True):
+        one["natural"] = x.numpy()
+        if kept is not None:
+            delta = kept[at[index]] - x
+            largest = float(delta.abs().max())
+            gain = 0.5 / largest if largest else 1.0
+            one |= {"adversarial": (x + delta).numpy(), "difference": (0.5 + gain * delta).numpy(), "gain": gain}
+    return shown
+
+
+def attack_settings(record: Record) -> list[tuple[str, str]]:
+    """Every attack's label and its settings, in words."""
+    return [(attack.label, _settings(attack.manifest["identity"]["attack"])) for attack in record.attacks[1:]]
+
+
+def _settings(attack: Mapping[str, Any]) -> str:
+    shown = {**attack["settings"], "target": attack["target"], "kernels": attack.get("kernels")}
+    return ", ".join(
+        f"{name.replace('_', '-')} {shown_setting(name, value)}" for name, value in shown.items() if value is not None
+    )
+
+
+def provenance(record: Record) -> list[tuple[str, str]]:
+    """Hashes, versions and machines of the rows, as name and value; several values where rows differ in them."""
+    manifests = [attack.manifest for attack in record.attacks[1:]]
+    identity, card = manifests[0]["identity"], manifests[0]["model"]
+    versions = dict.fromkeys(", ".join(f"{name} {one}" for name, one in m["versions"].items()) for m in manifests)
+    facts = {
+        "architecture": card["architecture"],
+        "model from": card["source"],
+        "model sha256": identity["model"],
+        "weights sha256": card["weights"],
+        "data": f"{record.dataset}, {identity['dataset']['split']} split",
+        "data sha256": identity["dataset"]["digest"],
+        "versions": "; ".join(versions),
+        "machine": "; ".join(dict.fromkeys(m["machine"] for m in manifests)),
+    }
+    return [(name, str(value)) for name, value in facts.items() if value]
+
+
+def repeat(record: Record, samples: Samples | None = None) -> tuple[str | None, list[str]]:
+    """The command line that makes this record again, None where there is none, and what must be known with it.
+
+    samples: the data set's, to tell how the record's were chosen from it.
+    """
+    manifest = record.attacks[0].manifest
+    card, data = manifest["model"], manifest["identity"]["dataset"]
+    caveats = [BY_HAND] if card["source"] == "module" else []
+    caveats += [UNTOLD] if card["source"] in ("file", "factory") and "mean" not in card else []
+    unnamed = [attack.name for attack in record.attacks if _is_function(attack) and ":" not in attack.name]
+    caveats += [f"{name} was handed over as a function: energylens.profile in Python repeats it." for name in unnamed]
+    if unnamed or card["source"] == "module" or data["name"] not in DATA_SETS:
+        return None, caveats
+    choice = _choice(record, samples)
+    if choice is None:
+        caveats.append("How the samples were chosen cannot be told any more: the command takes the first ones.")
+    norms = {attack.manifest["identity"]["attack"]["settings"]["norm"] for attack in _balls(record)}
+    also = {kept for attack in record.attacks[1:] for kept in _asked(attack)}
+    options = {
+        "model": card["name"],
+        "threat-model": card["threat_model"] if card["source"] == "robustbench" else None,
+        "arch": card["architecture"] if card["source"] == "file" and not card.get("whole") else None,
+        "mean": _listed(card.get("mean")),
+        "std": _listed(card.get("std")),
+        "preprocessing": card.get("preprocessing"),
+        "dataset": data["name"],
+        "split": data["split"],
+        "n": len(record),
+        "choose": choice or "first",
+        "eps": record.eps,
+        "norm": norms.pop() if len(norms) == 1 else None,
+        "seed": record.seed,
+        "diffusion": next((m["diffusion"] for m in (a.manifest for a in record.attacks) if m["diffusion"]), None),
+    }
+    words = ["energylens", "profile"]
+    for name, value in options.items():
+        words += [] if value is None else [f"--{name}", str(value)]
+    words += ["--trust-pickle"] if card.get("whole") else []
+    for argument in card.get("arch_args") or ():
+        words += ["--arch-arg", argument]
+    for attack in record.attacks[1:]:
+        words += ["--attack", attack.name]
+    words += [flag for flag, kept in (("--save-images", IMAGES), ("--trajectory", TRAJECTORY)) if kept in also]
+    return shlex.join(words), caveats
+
+
+def _listed(numbers: Sequence[float] | None) -> str | None:
+    """Numbers as an option takes them."""
+    return ",".join(map(str, numbers)) if numbers else None
+
+
+def _is_function(attack: AttackRecord) -> bool:
+    """Whether it is a callable of the user's own."""
+    return "kind" in attack.manifest["identity"]["attack"]["settings"]
+
+
+def _asked(attack: AttackRecord) -> set[str]:
+    """What the attack's rows hold beside the usual columns because it was asked for."""
+    identity = attack.manifest["identity"]
+    return set(identity.get("also", ())) - ({IMAGES} if identity["attack"]["name"] in KEEPS_IMAGES else set())
+
+
+def _balls(record: Record) -> list[AttackRecord]:
+    """The attacks that keep to a radius."""
+    return [attack for attack in record.attacks if attack.manifest["eps"]]
+
+
+def _choice(record: Record, samples: Samples | None) -> str | None:
+    """The rule by which the record's samples were chosen, None where none of them gives these."""
+    indices = record.attacks[0].rows["index"].tolist()
+    if indices == list(range(len(indices))):
+        return "first"
+    for how in CHOICES:
+        with suppress(InputError):
+            if samples and samples.choose(len(indices), how, record.seed).indices.tolist() == indices:
+                return how
+    return None

@@ -1,0 +1,1 @@
+"""Records, histories and scores -> tidy tables, one file a question."""

@@ -1,1 +1,0 @@
-"""One file a figure of the papers: a tidy table -> a matplotlib Figure. Nothing here computes."""
