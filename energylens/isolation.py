@@ -1,5 +1,5 @@
-"""Hold a model, and the world around it, still while it is attacked: mode, gradients, random states, and float32 that is
-float32, neither TF32 nor bfloat16 in convolutions and matrix products."""
+"""Hold a model, and the world around it, still while it is attacked: mode, gradients, random states, and float32 that
+is float32, neither TF32 nor bfloat16 in convolutions and matrix products."""
 
 from __future__ import annotations
 
