@@ -8,20 +8,29 @@ them. DER's formula is its author's, what he leaves open is our choice [R]. Its 
 test accuracy on images that are among the 500 that ``co`` and ``ro`` are judged on, there on seeds 3 to 5: the seeds
 are new, the images are not. ``der-co`` and ``der-ro`` are grids to choose by the validation split; there is no record
 of them yet.
+
+A study may be made in parts, on several machines: what is recorded of the arms that are left out stays in the tables.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import click
+import pandas as pd
 
 from energylens.cli.program import run_program
 from energylens.figures.run_cache import RunCache
 from energylens.figures.studies import RECORDS, STUDIES, trained
+from energylens.files import whole_file
 from energylens.tables.origin import origin, write_origin
 from energylens.tables.overfitting import epochs, falls, outcomes, summary
+
+AS_TEXT: dict[str, Any] = {"dtype": str, "keep_default_na": False}
 
 
 @click.command()
@@ -45,11 +54,25 @@ def main(name: str, runs: Path, data_root: Path | None, jobs: int, results: Path
     if (table["failed"] == "co").any():
         tables["falls"] = falls(arms, found)
     for what, one in tables.items():
-        one.to_csv(csv := results / f"{name}-{what}.csv", index=False, float_format="%.4g")
-        left_out = "".join(f" --without '{arm}'" for arm in without)
-        command = f"python -m analyses.overfitting {name} --data-root DATA{left_out}"
-        write_origin(origin(command, STUDIES[name].seeds), csv)
+        record(one, results, name, what, without)
     click.echo(summary(table).to_string(index=False, float_format="%.1f"))
+
+
+def record(table: pd.DataFrame, results: Path, study: str, what: str, without: Sequence[str] = ()) -> None:
+    """Write one of a study's tables, "runs" first, and beside it the command that makes it. What is recorded of the
+    arms that are left out stays, to the digit."""
+    csv, order = results / f"{study}-{what}.csv", list(STUDIES[study].arms)
+    rows = pd.read_csv(StringIO(table.to_csv(index=False, float_format="%.4g")), **AS_TEXT)
+    if csv.is_file():
+        former = pd.read_csv(csv, **AS_TEXT)
+        rows = pd.concat([former[former["arm"].isin(without)], rows])
+    rows = rows.sort_values("arm", key=lambda arms: arms.map(order.index), kind="stable")
+    with whole_file(csv) as temporary:
+        rows.to_csv(temporary, index=False)
+    made = set(pd.read_csv(results / f"{study}-runs.csv", **AS_TEXT)["arm"])
+    missing = "".join(f" --without '{arm}'" for arm in order if arm not in made)
+    command = f"python -m analyses.overfitting {study} --data-root DATA{missing}"
+    write_origin(origin(command, STUDIES[study].seeds), csv)
 
 
 if __name__ == "__main__":

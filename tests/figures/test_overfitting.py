@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analyses.overfitting import record
 from energylens.errors import InputError, RunError
 from energylens.figures import abnormal_share, der_study, energy_forms, studies
 from energylens.figures import overfitting as panels
@@ -117,6 +118,24 @@ def test_the_papers_scale_trains_and_draws_both_data_sets(run):
     cache.at_hand = False
     assert panels.robust(cache)["dataset"].unique().tolist() == ["cifar10"]
     assert cache.told == ["without cifar100: no cifar100 here"]
+
+
+def test_a_study_made_in_parts_is_the_study_made_at_once(run, tmp_path):
+    arms = ["FGSM", "RS-FGSM", "FGSM + GradAlign"]
+    table = outcomes(arms, [run([0.2, 0.3, 0.3333333, 0.1, 0.1, 0.1]), run([0.4] * 6), run([0.1] * 6)])
+    late, others = table["arm"] == "RS-FGSM", [arm for arm in STUDIES["co"].arms if arm not in arms]
+    for folder in ("whole", "parts"):
+        (tmp_path / folder).mkdir()
+    record(table, tmp_path / "whole", "co", "runs", others)
+    record(table[~late], tmp_path / "parts", "co", "runs", ["RS-FGSM", *others])
+    record(table[~late].head(1), tmp_path / "parts", "co", "falls", ["RS-FGSM", *others])
+    commands = [
+        json.loads((tmp_path / "parts" / f"co-{what}.json").read_text())["command"] for what in ("runs", "falls")
+    ]
+    assert commands[0] == commands[1] and "--without 'RS-FGSM'" in commands[0] and "'FGSM'" not in commands[1]
+    record(table[late], tmp_path / "parts", "co", "runs", ["FGSM", "FGSM + GradAlign", *others])
+    for name in ("co-runs.csv", "co-runs.json"):
+        assert (tmp_path / "parts" / name).read_text() == (tmp_path / "whole" / name).read_text()
 
 
 def test_where_nothing_collapsed_there_is_no_fall_to_show(run):
