@@ -1,4 +1,4 @@
-"""What the README shows in Python works as it stands there."""
+"""What README and docs show in Python works as it is printed there."""
 
 import json
 import re
@@ -9,20 +9,45 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 import energylens as el
 from energylens.attacks import battery, registry
 from energylens.figures import catalog
+from energylens.data import catalog as data_catalog
 from energylens.models import architectures, zoo
-from energylens.models.architectures import small_cnn
-from energylens.training import methods
+from energylens.training import methods, regularizers
 
 
-def blocks(heading):
-    """The Python blocks under a heading of the README, in order."""
-    text = (Path(__file__).parents[1] / "README.md").read_text()
-    (section,) = re.findall(rf"^#+ {re.escape(heading)}\n(.*?)(?=^#+ |\Z)", text, re.DOTALL | re.MULTILINE)
-    return re.findall(r"^```python\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
+ROOT = Path(__file__).parents[1]
+SHOWN = {  # every Python block of every page, by the heading above it: each is run by a test of this file
+    "README.md": {"In Python": 1},
+    "docs/data.md": {"Data": 1},
+    "docs/extending.md": {
+        "An attack": 1, "A regulariser": 2, "A training method": 2, "A figure": 2, "A data set": 1, "A model": 3,
+    },
+}  # fmt: skip
+
+
+def shown(page):
+    """The Python blocks of a page by the heading above them, in order."""
+    found, heading = {}, ""
+    for code, title in re.findall(r"^```(.*?)^```|^#+ ([^\n]*)", page.read_text(), re.DOTALL | re.MULTILINE):
+        heading = title or heading
+        if code.startswith("python\n"):
+            found.setdefault(heading, []).append(code.removeprefix("python\n"))
+    return found
+
+
+def blocks(heading, page="docs/extending.md"):
+    """The Python blocks under a heading of a page, in order."""
+    return shown(ROOT / page)[heading]
+
+
+def test_every_python_block_of_every_page_is_run_here():
+    pages = {str(page.relative_to(ROOT)): shown(page) for page in (ROOT / "README.md", *ROOT.glob("docs/*.md"))}
+    counted = {page: {name: len(code) for name, code in found.items()} for page, found in pages.items() if found}
+    assert counted == SHOWN
 
 
 def added(monkeypatch, table, function, row, *modules):
@@ -35,7 +60,7 @@ def added(monkeypatch, table, function, row, *modules):
 
 def test_the_python_lines_run():
     names = {}
-    exec(blocks("In Python")[0], names)
+    exec(blocks("In Python", "README.md")[0], names)
     assert list(names["record"].frame()["attack"].unique()) == ["natural", "pgd", "pgd,steps=50", "cw", "flip"]
     assert names["x_adv"].shape == names["found"].x_adv.shape == (100, 1, 8, 8)
 
@@ -65,7 +90,7 @@ def shipped(monkeypatch, tmp_path):
 
 def test_the_rows_example_adds_a_model(run, monkeypatch, shipped):
     network, architecture, row = blocks("A model")
-    added(monkeypatch, architectures.ARCHITECTURES, network, architecture, small_cnn, architectures)
+    added(monkeypatch, architectures.ARCHITECTURES, network, architecture, architectures)
     monkeypatch.setattr(zoo, "_OWN", zoo._OWN + eval(row, vars(zoo)))
     status, out, _ = run("train", "--arch", "digits-tiny", "--method", "standard", "--epochs", 1)
     assert status == 0
@@ -88,6 +113,35 @@ def test_the_rows_example_adds_a_method(run, monkeypatch):
     step.y = torch.tensor([0])
     expected = (torch.log1p(torch.exp(torch.tensor(-1.0))) + torch.log1p(torch.exp(torch.tensor(1.0)))) / 2
     assert methods.METHODS["mixed"].loss(step) == pytest.approx(expected.item())
+
+
+def test_the_rows_example_adds_a_regulariser(run, monkeypatch):
+    value, row = blocks("A regulariser")
+    added(monkeypatch, regularizers.REGULARIZERS, value, row, regularizers)
+    status, out, err = run("train", "--reg", "pairing", "--steps", 2, "--epochs", 1, "--verbose")
+    assert status == 0 and "--reg pairing" in err and "best.safetensors" in out
+    step = types.SimpleNamespace(logits=torch.tensor([[1.0, 0.0]]), logits_adv=torch.tensor([[0.0, 2.0]]))
+    assert regularizers.REGULARIZERS["pairing"].value(step).item() == 5
+
+
+def test_the_rows_example_adds_a_data_set(run, monkeypatch, tmp_path):
+    row = eval(f"({blocks('A data set')[0]})", vars(data_catalog))[0]
+    monkeypatch.setattr(data_catalog, "DATA_SETS", {**data_catalog.DATA_SETS, row.name: row})
+    for label in range(10):
+        picture = tmp_path / "imagenette2" / "val" / f"n{label:08}" / "a.JPEG"
+        picture.parent.mkdir(parents=True)
+        Image.new("RGB", (300, 280), (25 * label, 0, 0)).save(picture)
+    data = el.load_data("imagenette", root=tmp_path)
+    assert data.images.shape == (10, 3, 224, 224) and data.labels.tolist() == list(range(10))
+    with pytest.raises(el.RunError, match=r"imagenette \(test\) could not be read.*Imagenette"):
+        el.load_data("imagenette", root=tmp_path / "elsewhere")
+
+
+def test_the_python_lines_about_data_run():
+    names = {}
+    exec(blocks("Data", "docs/data.md")[0], names)
+    assert names["x"].shape == (100, 1, 8, 8) and names["y"].dtype == torch.int64
+    assert names["two"].classes == ("3", "5") and set(names["two"].labels.tolist()) == {0, 1}
 
 
 def test_the_rows_example_adds_a_figure(run, monkeypatch, tmp_path):
