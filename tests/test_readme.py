@@ -13,11 +13,10 @@ from PIL import Image
 
 import energylens as el
 from energylens.attacks import battery, registry
-from energylens.figures import catalog
 from energylens.data import catalog as data_catalog
+from energylens.figures import catalog
 from energylens.models import architectures, zoo
 from energylens.training import methods, regularizers
-
 
 ROOT = Path(__file__).parents[1]
 SHOWN = {  # every Python block of every page, by the heading above it: each is run by a test of this file
