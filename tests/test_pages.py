@@ -33,13 +33,14 @@ def anchors(page):
 
 
 def commands(page):
-    """Every energylens command of a page, in words: those of its blocks, and those within its sentences."""
+    """The words of every energylens command of a page, and whether a sentence only mentions it."""
     text = page.read_text().replace("\\\n", " ")
     lines = re.findall(r"^(?:    |\$ )(?:.*-- )?energylens (.*)$", text, re.MULTILINE)
     spans = [" ".join(span.split()) for span in re.findall(r"(?<!`)`energylens ([^`]+)`", text)]
-    for line in [*lines, *(span for span in spans if span.split()[0] in COMMANDS)]:
+    mentioned = [(span, True) for span in spans if span.split()[0] in COMMANDS]
+    for line, mention in [*((line, False) for line in lines), *mentioned]:
         words = shlex.split(line, comments=True)
-        yield words[: words.index(">")] if ">" in words else words
+        yield words[: words.index(">")] if ">" in words else words, mention
 
 
 def test_the_front_page_is_two_screens_and_leads_to_every_page():
@@ -56,10 +57,11 @@ def test_every_link_leads_somewhere(page):
 
 @each_page
 def test_every_command_shown_and_each_of_its_options_exist(page):
-    for name, *words in commands(page):
+    for (name, *words), mention in commands(page):
         command = root.get_command(click.Context(root), name)
         assert command is not None, f"{page.name}: energylens {name}"
         context = click.Context(command, info_name=name, help_option_names=["-h", "--help"])
+        words += ["-"] * mention  # for an option that is mentioned without its value
         values, _, given = command.make_parser(context).parse_args(words)
         for option in given:
             if isinstance(option, click.Option) and isinstance(option.type, click.Choice):

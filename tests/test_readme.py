@@ -65,7 +65,7 @@ def test_the_python_lines_run():
 
 
 def test_the_rows_example_adds_an_attack(monkeypatch):
-    monkeypatch.setattr(registry, "ATTACKS", registry.ATTACKS + eval(blocks("An attack")[0], vars(registry)))
+    monkeypatch.setattr(registry, "ATTACKS", [*registry.ATTACKS, *eval(blocks("An attack")[0], vars(registry))])
     data, model = el.load_data("digits", n=10), el.load_model("digits-pgd")
     record = el.profile(model, data, ["bim", "bim,steps=3"])
     assert [attack.name for attack in record.attacks] == ["natural", "bim", "bim,steps=3"]
@@ -73,8 +73,8 @@ def test_the_rows_example_adds_an_attack(monkeypatch):
     assert torch.equal(
         el.attack("bim", model, data.images, data.labels), el.attack("bim", model, data.images, data.labels, seed=1)
     )
-    with pytest.raises(el.InputError, match="bim has no setting 'loss=dlr'"):
-        battery.configure("bim,loss=dlr", eps=0.1)
+    with pytest.raises(el.InputError, match="bim has no setting 'beta=1'"):
+        battery.configure("bim,beta=1", eps=0.1)
 
 
 @pytest.fixture
