@@ -44,7 +44,7 @@ class ConfiguredAttack:
 
     @property
     def reusable(self) -> bool:
-        """Whether rows on disk can be told to be this attack's: not for a callable, whose settings nobody knows."""
+        """Whether rows on disk can be known to be this attack's: not for a callable, whose settings nobody knows."""
         return self.settings.reusable
 
     @property

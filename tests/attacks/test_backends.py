@@ -186,3 +186,21 @@ def test_one_attack_alone_runs_on_them_too(robust, digits):
     assert (fused == el.attack("pgd", robust, x, y, eps=0.2)).float().mean() > 0.99
     with pytest.warns(UserWarning, match="left as it is"):
         el.attack("pgd", Uncopyable().eval(), x, y, eps=0.2, backend=FUSED)
+
+
+def test_the_earlier_spelling_is_still_taken_and_manifests_keep_it(robust, digits, run):
+    assert el.Attack("pgd", kernels=BF16) == el.Attack("pgd,kernels=bf16") == el.Attack("pgd", backend=BF16)
+    record = el.profile(robust, digits, ["pgd", "pgd,kernels=bf16"], kernels=FUSED, ladder=False)
+    assert [attack.name for attack in record.attacks[1:]] == ["pgd", "pgd,backend=bf16"]
+    identities = [attack.manifest["identity"]["attack"] for attack in record.attacks]
+    assert [own.get("kernels") for own in identities] == [None, None, BF16]
+    x, y = digits.images, digits.labels
+    ours, theirs = (el.attack("pgd", robust, x, y, eps=0.2, **{name: BF16}) for name in ("backend", "kernels"))
+    assert torch.equal(ours, theirs)
+    with pytest.raises(el.InputError, match="backend 'bf16' is not for chains"):
+        el.generate(n=1, kernels=BF16)
+    for command in ("profile", "generate"):
+        _, out, _ = run(command, "--help")
+        assert "--backend" in out and "--kernels" not in out
+        status, _, err = run(command, "--kernels", "odd")
+        assert status != 0 and "backend 'odd'" in err

@@ -21,8 +21,8 @@ def brightness(model, x, y, *, noise, settings, **_):
     shifts = torch.linspace(-settings.eps, settings.eps, settings.shifts, device=x.device).tolist()
     images = torch.stack([(x + shift).clamp(0, 1) for shift in shifts])
     losses = torch.stack([el.joint_energy(logits, y) - el.marginal_energy(logits) for logits in map(model, images)])
-    tried = counts(len(shifts), x)
-    return AttackResult(images[losses.argmax(0), torch.arange(len(x))], steps=tried, forwards=tried, backwards=0 * tried)
+    worst, tried = images[losses.argmax(0), torch.arange(len(x))], counts(len(shifts), x)
+    return AttackResult(worst, steps=tried, forwards=tried, backwards=counts(0, x))
 
 register(AttackRow("brightness", "Brightness", brightness, Brightness(math.nan), "the worst brightness", "ours"))
 """
