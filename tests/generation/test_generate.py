@@ -189,5 +189,5 @@ def test_fused_chains_are_the_plain_ones_to_rounding():
     plain, fused = (el.generate(n=10, steps=5, backend=backend) for backend in ("plain", "fused"))
     torch.testing.assert_close(fused.images, plain.images, atol=1e-4, rtol=0)
     assert fused.notes == ()
-    with pytest.raises(el.InputError, match="'bf16' are not for chains"):
+    with pytest.raises(el.InputError, match="backend 'bf16' is not for chains"):
         el.generate(n=1, backend="bf16")
