@@ -158,9 +158,9 @@ def bfloat16(desk: Desk) -> pd.DataFrame:
     rows = []
     for seed in (0, 1, 2):
         row: dict[str, Any] = {"model": "digits-pgd", "n": 500, "eps": "0.2", "seed": seed}
-        for kernels in ("plain", "bf16"):
-            record = desk.cache.profile("digits-pgd", attacks="pgd", n=500, seed=seed, kernels=kernels)
-            row[kernels] = 100 * float(record.as_numbers()[1]["accuracy"])
+        for backend in ("plain", "bf16"):
+            record = desk.cache.profile("digits-pgd", attacks="pgd", n=500, seed=seed, backend=backend)
+            row[backend] = 100 * float(record.as_numbers()[1]["accuracy"])
         rows.append(row)
     return pd.DataFrame(rows)
 

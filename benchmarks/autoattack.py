@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import energylens as el
 from benchmarks.setting import Setting
 from benchmarks.turns import compared, in_turn
-from energylens.attacks.kernels import FUSED, PLAIN
+from energylens.attacks.backends import FUSED, PLAIN
 from energylens.attacks.radius import parse_radius
 
 THEIRS = "pyautoattack"
@@ -27,21 +27,21 @@ def theirs(model: nn.Module, x: Tensor, y: Tensor, eps: str) -> int:
         return int((model(x_adv).argmax(dim=1) == y).sum())
 
 
-def ours(model: nn.Module, x: Tensor, y: Tensor, eps: str, kernels: str) -> int:
+def ours(model: nn.Module, x: Tensor, y: Tensor, eps: str, backend: str) -> int:
     """The same through ``profile``, its record on disk; returns how many samples stand."""
     with tempfile.TemporaryDirectory() as out:
         spec = f"autoattack,block={len(x)}"
-        record = el.profile(model, (x, y), [spec], eps=eps, out=out, kernels=kernels, ladder=False)
+        record = el.profile(model, (x, y), [spec], eps=eps, out=out, backend=backend, ladder=False)
         rows = record.attacks[1].rows
         return int((rows["pred_adv"] == rows["label"]).sum())
 
 
 def measure(setting: Setting, eps: str = "0.2") -> pd.DataFrame:
-    """A row for the package, one for each of our kernels that AutoAttack bears."""
+    """A row for the package, one for each of our backends that AutoAttack supports."""
     model = setting.model()
     x, y = setting.images(model)
     ways = {THEIRS: partial(theirs, model, x, y, eps)}
-    ways |= {f"energylens, {kernels}": partial(ours, model, x, y, eps, kernels) for kernels in (PLAIN, FUSED)}
+    ways |= {f"energylens, {backend}": partial(ours, model, x, y, eps, backend) for backend in (PLAIN, FUSED)}
     times, stand = in_turn(ways, setting.turns)
     table = compared(times, [THEIRS])
     table["stand"] = [f"{stand[way]} of {len(x)}" for way in ways]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import energylens as el
 from benchmarks.setting import Setting
 from benchmarks.turns import compared, in_turn
-from energylens.generation.generate import CHAINS_BEAR
+from energylens.generation.generate import CHAINS_SUPPORT
 
 LOOP = "plain loop"
 STEPS, STEP_SIZE, MOMENTUM, NOISE = 20, 0.05, 0.8, 0.001
@@ -37,10 +37,10 @@ def plain_loop(model: nn.Module, n: int, shape: tuple[int, ...], classes: int, d
     return x
 
 
-def ours(model: nn.Module, train: el.Samples, n: int, kernels: str) -> Tensor:
+def ours(model: nn.Module, train: el.Samples, n: int, backend: str) -> Tensor:
     """The same chains through ``generate``."""
     chain = {"start": "noise", "steps": STEPS, "step_size": STEP_SIZE, "momentum": MOMENTUM, "noise": NOISE}
-    return el.generate(model, train, n=n, kernels=kernels, **chain).images
+    return el.generate(model, train, n=n, backend=backend, **chain).images
 
 
 def measure(setting: Setting) -> pd.DataFrame:
@@ -49,6 +49,6 @@ def measure(setting: Setting) -> pd.DataFrame:
     train = el.load_data(model.card.dataset, split="train", root=setting.root)
     loop = partial(plain_loop, model, setting.n, train.image_shape, len(train.classes), setting.device)
     ways = {LOOP: loop}
-    ways |= {f"energylens, {kernels}": partial(ours, model, train, setting.n, kernels) for kernels in CHAINS_BEAR}
+    ways |= {f"energylens, {backend}": partial(ours, model, train, setting.n, backend) for backend in CHAINS_SUPPORT}
     times, _ = in_turn(ways, setting.turns)
     return compared(times, [LOOP], setting.n)

@@ -15,7 +15,7 @@ import pandas as pd
 from benchmarks.setting import Setting
 
 SIZES = (100, 1_000, 10_000)
-BATTERY = ("--attack", "fgsm", "--kernels", "fused")
+BATTERY = ("--attack", "fgsm", "--backend", "fused")
 
 
 def measure(setting: Setting) -> pd.DataFrame:

@@ -20,8 +20,8 @@ import energylens as el
 from benchmarks.hardware import best_products, forward_operations
 from benchmarks.setting import Setting
 from benchmarks.turns import compared, in_turn
+from energylens.attacks.backends import BACKENDS, BF16
 from energylens.attacks.battery import ConfiguredAttack, configure
-from energylens.attacks.kernels import BF16, KERNELS
 from energylens.attacks.radius import parse_radius
 from examples.foreign_attacks import STEPS, adv_lib_pgd, art_pgd, foolbox_pgd, torchattacks_pgd
 
@@ -47,13 +47,13 @@ def from_x(eps: str) -> ConfiguredAttack:
 
 
 def measure(setting: Setting, eps: str = "8/255") -> pd.DataFrame:
-    """A row a library, and one for each of our kernels."""
+    """A row a library, and one for each of our backends."""
     model = setting.model()
     x, y = setting.images(model)
     radius, ours = parse_radius(eps), from_x(eps)
     ways: dict[str, Callable[[], Tensor]] = {LOOP: partial(plain_loop, model, x, y, radius)}
     ways |= {name: partial(pgd, model, x, y, eps=radius) for name, pgd in PEERS.items()}
-    ways |= {f"energylens, {kernels}": partial(el.attack, ours, model, x, y, kernels=kernels) for kernels in KERNELS}
+    ways |= {f"energylens, {backend}": partial(el.attack, ours, model, x, y, backend=backend) for backend in BACKENDS}
     times, images = in_turn(ways, setting.turns)
     table = compared(times, [LOOP, "torchattacks"], STEPS * len(x), "steps x images/s")
     flops = STEPS * 2 * forward_operations(model, x)

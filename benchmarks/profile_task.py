@@ -21,7 +21,7 @@ from torch import Tensor, nn
 import energylens as el
 from benchmarks.setting import Setting
 from benchmarks.turns import compared, in_turn
-from energylens.attacks.kernels import KERNELS
+from energylens.attacks.backends import BACKENDS
 from energylens.attacks.radius import parse_radius
 from energylens.profiling import BATCH_SIZES
 
@@ -76,20 +76,20 @@ def plain_loop(model: nn.Module, x: Tensor, y: Tensor) -> dict[str, Done]:
     return done
 
 
-def ours(model: nn.Module, x: Tensor, y: Tensor, kernels: str) -> dict[str, Done]:
+def ours(model: nn.Module, x: Tensor, y: Tensor, backend: str) -> dict[str, Done]:
     """``energylens.profile``, record on disk."""
     with tempfile.TemporaryDirectory() as out:
-        record = el.profile(model, (x, y), list(BATTERY), eps=EPS, kernels=kernels, out=out, ladder=False)
-    rows = record.as_numbers()[1:]  # whose names tell the kernels too
+        record = el.profile(model, (x, y), list(BATTERY), eps=EPS, backend=backend, out=out, ladder=False)
+    rows = record.as_numbers()[1:]  # whose names tell the backend too
     return {spec: Done(row["seconds"], row["accuracy"]) for spec, row in zip(BATTERY, rows, strict=True)}
 
 
 def measure(setting: Setting) -> pd.DataFrame:
-    """A row for the loop and one for each of our kernels, with each attack's seconds and the accuracy it leaves."""
+    """A row for the loop and one for each of our backends, with each attack's seconds and the accuracy it leaves."""
     model = setting.model()
     x, y = setting.images(model)
     ways = {LOOP: partial(plain_loop, model, x, y)}
-    ways |= {f"energylens, {kernels}": partial(ours, model, x, y, kernels) for kernels in KERNELS}
+    ways |= {f"energylens, {backend}": partial(ours, model, x, y, backend) for backend in BACKENDS}
     times, done = in_turn(ways, setting.turns)
     table = compared(times, [LOOP], len(x))
     for spec in BATTERY:

@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from energylens.attacks.backends import PLAIN, PROBED, Networks, check_backend, networks_of, quickest_of
 from energylens.attacks.battery import (
     NATURAL,
     AttackSpec,
@@ -23,7 +24,6 @@ from energylens.attacks.battery import (
     configure_battery,
     equip,
 )
-from energylens.attacks.kernels import BF16, KERNELS, PLAIN, PROBED, Sight, check_kernels, sight_of
 from energylens.attacks.passes import Told
 from energylens.attacks.radius import parse_radius, usual_norm, usual_radius, write_radius
 from energylens.attacks.settings import check_numbers
@@ -84,7 +84,7 @@ def profile(
     shard: str | None = None,
     diffusion: str | None = None,
     ladder: bool = True,
-    kernels: str = PLAIN,
+    backend: str = PLAIN,
     listener: Listener | None = None,
     **model_options: Any,
 ) -> Record:
@@ -103,7 +103,7 @@ def profile(
         class number. seed: of the noise and of the choice of samples.
     out: where to keep the record; rows found there are not computed again, where the model still answers as it did
         when they were made (``identity.py``). None keeps it in memory only.
-    trajectory: keep E(x') and E(x', y) of every iterate of the attacks that climb, start and end included.
+    trajectory: keep E(x') and E(x', y) of every iterate of the attacks that iterate, start and end included.
     save_images: keep the adversarial images, lossless, and what rounding them to 8 bits does (``pred_uint8``).
         AutoAttack's are always kept.
     shard: ``"2/8"`` does the second eighth of the samples; in one ``out`` the shares come together, out of several
@@ -114,13 +114,14 @@ def profile(
         backwards of 64 samples. And note what the doctor would say of how the model reads these images and labels
         (outputs that are probabilities, a missing normalisation, an accuracy at chance): at most 5 forwards of 64
         samples, and none where the rows show that all is well.
-    kernels: what the attacks look through (``attacks/kernels.py``): ``plain``, the model; ``fused``, a copy of it with
-        folded batch norms, channels-last; ``bf16``, that under bfloat16 for the attacks that bear it, whose names then
-        say so. An attack's own (``"pgd,kernels=bf16"``) go before. Energies are always float32.
+    backend: what computes the network during the attacks (``attacks/backends.py``): ``plain``, the model; ``fused``, a
+        copy of it with folded batch norms, channels-last; ``bf16``, that under bfloat16 for the attacks that support
+        it, whose names then say so. An attack's own (``"pgd,backend=bf16"``) overrides it. Energies are always float32.
     listener: called after every batch of every attack, and now and then within one that takes long.
 
     Raises InputError for a request that cannot be met, RunError where disk, network or model fail.
     """
+    backend = model_options.pop("kernels", backend)  # its earlier name
     module = the_module(model, data, device, model_options)
     card = current_card(module)
     samples = the_samples(data, card, module, n=n, choose=choose, split=split, seed=seed, root=data_root)
@@ -150,9 +151,9 @@ def profile(
         check_fit(module, card, samples)
         for attack in battery:
             attack.check_classes(len(samples.classes))
-        asked = max((attack.kernels or check_kernels(kernels) for attack in battery), key=KERNELS.index)
-        sight = sight_of(module, asked, samples.batch(0, PROBED)[0].to(device_of(module)))
-        battery = tuple(attack.looking(sight, kernels, trace=trajectory) for attack in battery)
+        asked = quickest_of(attack.backend or check_backend(backend) for attack in battery)
+        networks = networks_of(module, asked, samples.batch(0, PROBED)[0].to(device_of(module)))
+        battery = tuple(attack.running_on(networks, backend, trace=trajectory) for attack in battery)
         check_distinct(battery[1:])
         common = shared_identity(module, samples, seed)
         kept = [also_kept(attack, trajectory=trajectory, images=save_images) for attack in battery]
@@ -176,7 +177,7 @@ def profile(
         for run in runs:
             claims.enter_context(run.claimed(str(part or "whole"), indices))
         if share:
-            work = _Work(module, sight, samples.subset(share), seed, size, listener)
+            work = _Work(module, networks, samples.subset(share), seed, size, listener)
             work.fill(runs)
     ranks.wait()  # until everybody's rows are there
     for run in runs:
@@ -192,7 +193,7 @@ def profile(
         attacks=tuple(run.record(wanted) for run in runs),
         folder=None if out is None else model_folder(Path(out).absolute(), card.folder_name(common["model"])),
         samples=samples,
-        notes=tuple(filter(None, (sight.note, _half_note(battery), told, *(run.note() for run in runs)))),
+        notes=tuple(filter(None, (networks.note, _half_note(battery), told, *(run.note() for run in runs)))),
     )
     if not ladder:
         return record
@@ -214,7 +215,7 @@ def _check_usable(battery: Sequence[ConfiguredAttack], trajectory: bool, diffusi
 
 def _half_note(battery: Sequence[ConfiguredAttack]) -> str | None:
     """Which attacks followed bfloat16 gradients, in words."""
-    names = [attack.name for attack in battery if attack.kernels == BF16]
+    names = [attack.name for attack in battery if attack.rounded]
     return f"Gradients in bfloat16, energies in float32: {', '.join(names)}." if names else None
 
 
@@ -241,7 +242,7 @@ class _Work:
     """
 
     model: nn.Module
-    sight: Sight
+    networks: Networks
     samples: Samples
     seed: int
     most: int
@@ -284,7 +285,7 @@ class _Work:
                 if not rows:
                     continue
                 told = None if self.listener is None else partial(self._within, run.attack, len(rows), began)
-                table, images = batch.take(rows).attacked_by(run, self.model, self.sight, told)
+                table, images = batch.take(rows).attacked_by(run, self.model, self.networks, told)
                 run.write(table, seconds := time.perf_counter() - began, images)
                 self.done += len(rows) * run.attack.settings.passes
                 self.costs[run.attack.name].over(len(rows), seconds)
@@ -390,7 +391,7 @@ class _Batch:
         return _Batch(self.x[at], self.y[at], self.clean_logits[at], self.noise.take(at))
 
     def attacked_by(
-        self, run: AttackRun, model: nn.Module, sight: Sight, told: Told | None
+        self, run: AttackRun, model: nn.Module, networks: Networks, told: Told | None
     ) -> tuple[pd.DataFrame, Images]:
         """The batch's rows of the record and its adversarial images. told: hears which share of it is done."""
         attack, target = run.attack, None
@@ -398,7 +399,7 @@ class _Batch:
             target = choose_targets(attack.target, self.clean_logits, self.y, self.noise)
         result = attack(
             model, self.x, self.y, noise=self.noise, target=target, clean_logits=self.clean_logits,
-            trace=TRAJECTORY in run.also, sight=sight, shelf=run.store.shelf(self.noise.indices), told=told,
+            trace=TRAJECTORY in run.also, networks=networks, shelf=run.store.shelf(self.noise.indices), told=told,
         )  # fmt: skip
         if result.logits is None:
             logits = float_logits(model, result.x_adv, self.noise.indices)

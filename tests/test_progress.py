@@ -12,7 +12,7 @@ import energylens as el
 from energylens import profiling
 from energylens import progress as pace
 from energylens.attacks import autoattack
-from energylens.attacks.autoattack import Package, run_package
+from energylens.attacks.autoattack import AutoAttackSettings, run_autoattack
 from energylens.noise import Noise
 from energylens.profiling import Progress
 from energylens.progress import Course, NowAndThen, Pace
@@ -98,8 +98,8 @@ def test_a_block_tells_the_least_that_is_done_and_then_what_is(monkeypatch):
     part = autoattack.Part(lambda model, *_: Half(model), lambda settings: 5)
     monkeypatch.setattr(autoattack, "PARTS", {"first": part, "second": part})
     x[:] = 0.1
-    settings = Package(0.1, ("first", "second"))
-    run_package(
+    settings = AutoAttackSettings(0.1, ("first", "second"))
+    run_autoattack(
         Model(), x, y, noise=Noise(0, tuple(range(6))), settings=settings, told=lambda *said: heard.append(said)
     )
     shares, sure = zip(*heard, strict=True)

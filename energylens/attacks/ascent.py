@@ -11,53 +11,57 @@ purifier in front of the model, and its fast form clamps to [0, 1] at the end al
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from energylens.attacks.kernels import BF16, FUSED
+from energylens.attacks.backends import BF16, FUSED
 from energylens.attacks.losses import LOSSES, Aim
 from energylens.attacks.norms import NORMS
 from energylens.attacks.result import AttackResult, counts
-from energylens.attacks.settings import check_norm, check_numbers, check_radius, setting
+from energylens.attacks.settings import Length, NormName, Settings, norm_of, radius, setting
 from energylens.energy import joint_energy, marginal_energy
 from energylens.errors import InputError
 from energylens.noise import NoiseSource
 
+CROSSING = 2  # radii: where all steps together do not cross the ball, one step as long as the radius may do better
+
 
 @dataclass(frozen=True)
-class Ascent:
+class Ascent(Settings):
     """Settings of the loop. eps and step_size are in units of [0, 1]; ``step_size`` None means relative_step * eps.
 
     start: a row of STARTS, scaled by start_scale. clip: project on the eps-ball after a step. gamma: 1.5 is arXiv
     2304.04033's on CIFAR-10; on other data it was not tuned [R].
     """
 
-    eps: float
-    norm: str = "linf"
-    steps: int = setting(1, "gradient steps of a run")
+    eps: Length = radius()
+    norm: NormName = norm_of(NORMS)
+    steps: int = setting(1, "gradient steps of a run", above=0, amount=True)
     relative_step: float = 1.0
-    step_size: float | None = setting(None, "length of a step")
+    step_size: Length | None = setting(None, "length of a step", above=0, standard=lambda s: f"{s.relative_step:g} eps")
     start: str = "zero"
     start_scale: float = 1.0
-    loss: str = setting("ce", f"what a step ascends: {', '.join(LOSSES)}")
+    loss: str = setting("ce", "what a step ascends", choices=LOSSES)
     clip: bool = True
-    restarts: int = setting(1, "runs from fresh noise: a broken sample rests, the others keep their highest loss")
+    restarts: int = setting(
+        1, "runs from fresh noise: a broken sample rests, the others keep their highest loss", above=0, amount=True
+    )
     gamma: float = setting(1.5, "weight of the energy in the high-energy loss")
 
-    recipe: ClassVar[frozenset[str]] = frozenset({"start", "start_scale", "relative_step", "clip"})
-    bounded: ClassVar[bool] = True
-    boxed: ClassVar[bool] = True  # in [0, 1] at every step, not at the end alone
     traceable: ClassVar[bool] = True
-    block: ClassVar[None] = None
-    tells: ClassVar[bool] = False
 
     @property
     def step(self) -> float:
         """The step in units of [0, 1]."""
         return self.relative_step * self.eps if self.step_size is None else self.step_size
+
+    @property
+    def begins_at_x(self) -> bool:
+        """Whether the first forward is of x itself: it starts there, or its loss compares with the clean logits."""
+        return not STARTS[self.start].random or LOSSES[self.loss].needs_reference
 
     @property
     def quickest(self) -> str:
@@ -79,13 +83,38 @@ class Ascent:
         """Classes that its loss needs."""
         return LOSSES[self.loss].min_classes
 
-    def check(self) -> None:
-        """Refuse settings that cannot be run."""
-        check_norm(self.norm, list(NORMS))
-        check_radius(self.eps, self.norm)
-        check_numbers(asdict(self), positive=("eps", "steps", "step_size", "restarts"))
-        if self.loss not in LOSSES:
-            raise InputError(f"unknown loss {self.loss!r}: give one of {', '.join(LOSSES)}")
+    @property
+    def fixed(self) -> frozenset[str]:
+        """One step is of the cross-entropy, a loss that asks for more is what makes the attack, and a run from x itself
+        is always the same."""
+        one_step = self.steps == 1
+        idle = {
+            "steps": one_step,
+            "loss": one_step or not self.seeks_error,
+            "restarts": not STARTS[self.start].random,
+            "gamma": not LOSSES[self.loss].weighted,
+        }
+        return frozenset(name for name, is_idle in idle.items() if is_idle)
+
+    @property
+    def amounts(self) -> dict[str, Any]:
+        """Steps and restarts; steps promise nothing where the loss asks for more than a wrong label."""
+        return {name: n for name, n in super().amounts.items() if name != "steps" or self.seeks_error}
+
+    @property
+    def seeks_error(self) -> bool:
+        """Whether a wrong label is all that its loss asks for."""
+        return LOSSES[self.loss].seeks_error
+
+    @property
+    def crosses_ball(self) -> bool:
+        """Whether it takes several steps that together cross its ball and stay in it."""
+        return self.clip and self.steps > 1 and self.steps * self.step >= CROSSING * self.eps
+
+    @property
+    def single_step(self) -> bool:
+        """Whether it takes one step and stays in its ball."""
+        return self.clip and self.steps == 1
 
 
 def _zero(noise: NoiseSource, purpose: str, x: Tensor, s: Ascent) -> Tensor:
@@ -100,10 +129,18 @@ def _gaussian(noise: NoiseSource, purpose: str, x: Tensor, s: Ascent) -> Tensor:
     return noise.normal(purpose, x) * s.start_scale
 
 
-STARTS: dict[str, Callable[[NoiseSource, str, Tensor, Ascent], Tensor]] = {
-    "zero": _zero,
-    "uniform": _uniform,  # uniform in the ball of radius start_scale * eps
-    "gaussian": _gaussian,  # N(0, start_scale^2), whatever eps is
+@dataclass(frozen=True)
+class Start:
+    """One row. draw: (noise, purpose, x, settings) -> the first perturbation, (N, C, H, W). random: it takes noise."""
+
+    draw: Callable[[NoiseSource, str, Tensor, Ascent], Tensor]
+    random: bool = True
+
+
+STARTS: dict[str, Start] = {
+    "zero": Start(_zero, random=False),
+    "uniform": Start(_uniform),  # uniform in the ball of radius start_scale * eps
+    "gaussian": Start(_gaussian),  # N(0, start_scale^2), whatever eps is
 }
 
 
@@ -120,6 +157,7 @@ class _Problem:
     settings: Ascent
     trace: bool
     judge: nn.Module
+    boxed: bool
 
     def take(self, rows: Tensor) -> _Problem:
         return replace(
@@ -147,13 +185,21 @@ def ascend(
     clean_logits: Tensor | None = None,
     trace: bool = False,
     judge: nn.Module | None = None,
+    boxed: bool = True,
 ) -> AttackResult:
     """Run the loop on a batch.
 
-    x: (N, C, H, W) in [0, 1]; y: (N,) labels; target: (N,) labels to move towards, or None; clean_logits: (N, K)
-    logits of x where they are known (saves a forward to the losses that compare with them). trace: keep the energies of
-    every iterate, from logits that are there anyway. judge: whose logits tell between restarts, where the model is a
-    rounded stand-in for it.
+    Args:
+        model: from images in [0, 1] to logits (N, K), held in eval mode.
+        x: (N, C, H, W) in [0, 1].
+        y: (N,) labels.
+        noise: what the starts are drawn from.
+        settings: of the loop.
+        target: (N,) labels to move towards, or None.
+        clean_logits: (N, K) logits of x where they are known (saves a forward to the losses that compare with them).
+        trace: keep the energies of every iterate, from logits that are there anyway.
+        judge: whose logits tell between restarts, where the model is a rounded stand-in for it.
+        boxed: keep to [0, 1] at every step, not at the end alone.
     """
     asks = LOSSES[settings.loss].needs_reference and clean_logits is None
     aim = Aim(y, +1) if target is None else Aim(target, -1)
@@ -167,6 +213,7 @@ def ascend(
         settings,
         trace,
         model if judge is None else judge,
+        boxed,
     )
     result = _with_restarts(problem) if settings.restarts > 1 else _once(problem)
     return replace(result, forwards=result.forwards + int(asks))
@@ -174,11 +221,11 @@ def ascend(
 
 def _once(problem: _Problem) -> AttackResult:
     passes = counts(problem.settings.steps, problem.x)
-    x_adv, trajectory = _climb(problem, "start/0")
+    x_adv, trajectory = _run(problem, "start/0")
     return AttackResult(x_adv, steps=passes, forwards=passes, backwards=passes, trajectory=trajectory)
 
 
-def _climb(problem: _Problem, purpose: str) -> tuple[Tensor, Tensor | None]:
+def _run(problem: _Problem, purpose: str) -> tuple[Tensor, Tensor | None]:
     """One run of the loop from one start: its last iterate and, where traced, the energies of those before it."""
     settings, x = problem.settings, problem.x
     energies: list[Tensor] = []
@@ -190,10 +237,10 @@ def _climb(problem: _Problem, purpose: str) -> tuple[Tensor, Tensor | None]:
         return problem.objective(logits)
 
     def boxed(images: Tensor) -> Tensor:
-        return images.clamp(0, 1) if settings.boxed else images
+        return images.clamp(0, 1) if problem.boxed else images
 
     norm = NORMS[settings.norm]
-    x_adv = boxed(x + STARTS[settings.start](problem.noise, purpose, x, settings))
+    x_adv = boxed(x + STARTS[settings.start].draw(problem.noise, purpose, x, settings))
     for _ in range(settings.steps):
         gradient = input_gradient(problem.model, x_adv, objective)
         delta = x_adv + settings.step * norm.steepest(gradient) - x
@@ -204,9 +251,9 @@ def _climb(problem: _Problem, purpose: str) -> tuple[Tensor, Tensor | None]:
 
 
 def _with_restarts(problem: _Problem) -> AttackResult:
-    """Runs from fresh starts: a sample that fell rests with the images that felled it, the others keep those of
-    their highest loss."""
-    best, best_energies = _climb(problem, "start/0")
+    """Runs from fresh starts: a broken sample rests with the images that broke it, the others keep those of their
+    highest loss."""
+    best, best_energies = _run(problem, "start/0")
     best_logits = problem.judge(best).float()
     best_loss = problem.objective(best_logits)
     runs = counts(1, best)
@@ -214,17 +261,17 @@ def _with_restarts(problem: _Problem) -> AttackResult:
     for restart in range(1, problem.settings.restarts):
         if not len(rows):
             break
-        standing = problem.take(rows)
-        x_adv, energies = _climb(standing, f"start/{restart}")
+        robust = problem.take(rows)
+        x_adv, energies = _run(robust, f"start/{restart}")
         logits = problem.judge(x_adv).float()
-        fell, loss = standing.aim.reached(logits), standing.objective(logits)
-        better = fell | (loss > best_loss[rows])
+        broken, loss = robust.aim.reached(logits), robust.objective(logits)
+        better = broken | (loss > best_loss[rows])
         kept = rows[better]
         best[kept], best_logits[kept], best_loss[kept] = x_adv[better], logits[better], loss[better]
         if best_energies is not None and energies is not None:
             best_energies[kept] = energies[better]
         runs[rows] += 1
-        rows = rows[~fell]
+        rows = rows[~broken]
     steps = runs * problem.settings.steps
     return AttackResult(
         best, steps, forwards=steps + runs, backwards=steps, logits=best_logits, trajectory=best_energies

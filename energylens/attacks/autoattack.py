@@ -3,7 +3,7 @@
 The package's attacks draw from the global random state, so their rows depend on who is in the batch. They run in fixed
 blocks of the chosen samples, each part of a block under a state keyed by (seed, part, the block's first sample): the
 block is the unit of work, of writing and of resuming, and a run killed anywhere goes on to the table of an
-uninterrupted one. Within a block only the samples that still stand go on to the next part.
+uninterrupted one. Within a block only the samples that are still robust go on to the next part.
 """
 
 from __future__ import annotations
@@ -11,16 +11,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from typing import ClassVar, Protocol
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from energylens.attacks.kernels import FUSED
 from energylens.attacks.passes import Heard, PassCounter, Told
 from energylens.attacks.result import AttackResult
-from energylens.attacks.settings import check_norm, check_numbers, check_radius, setting
+from energylens.attacks.settings import Length, NormName, Settings, norm_of, radius, setting
 from energylens.errors import InputError, RunError
 from energylens.isolation import random_state
 from energylens.models.usable import FloatLogits
@@ -32,27 +31,25 @@ GPU_BLOCK = 250  # as many as the package's own default batch
 
 
 @dataclass(frozen=True)
-class Package:
+class AutoAttackSettings(Settings):
     """Settings. parts: rows of PARTS, run in this order. eps in units of [0, 1]. restarts and targets are 1 and 9 where
     they are None, the package's standard, or 5 and 5 in L1. Another block is another draw."""
 
-    eps: float
-    parts: tuple[str, ...]
-    norm: str = "linf"
-    steps: int = setting(100, "iterations")
-    restarts: int | None = setting(None, "runs of the untargeted attacks; the standard is 1, or 5 in l1")
-    queries: int = setting(5000, "queries of Square")
-    targets: int | None = setting(None, "classes tried at most; the standard is 9, or 5 in l1")
-    eot: int = setting(1, "gradients averaged in an iteration, for randomised models")
+    eps: Length = radius()
+    parts: tuple[str, ...] = ("apgd-ce", "apgd-t", "fab-t", "square")  # the standard version
+    norm: NormName = norm_of(PACKAGE_NORMS)
+    steps: int = setting(100, "iterations", above=0, amount=True)
+    restarts: int | None = setting(
+        None, "runs of the untargeted attacks; the standard is 1, or 5 in l1", above=0, amount=True
+    )
+    queries: int = setting(5000, "queries of Square", above=0, amount=True)
+    targets: int | None = setting(None, "classes tried at most; the standard is 9, or 5 in l1", above=0, amount=True)
+    eot: int = setting(1, "gradients averaged in an iteration, for randomised models", above=0)
     #: on a CPU, which larger ones do not make faster
-    block: int = setting(50, f"samples attacked together; on a GPU {GPU_BLOCK}")
+    block: int = setting(50, f"samples attacked together; on a GPU {GPU_BLOCK}", above=0)
 
-    recipe: ClassVar[frozenset[str]] = frozenset({"parts"})
-    bounded: ClassVar[bool] = True
-    traceable: ClassVar[bool] = False
-    quickest: ClassVar[str] = FUSED
-    targetable: ClassVar[bool] = False
-    tells: ClassVar[bool] = True
+    reports_progress: ClassVar[bool] = True
+    gpu_block: ClassVar[int | None] = GPU_BLOCK
 
     @property
     def runs(self) -> int:
@@ -74,12 +71,15 @@ class Package:
         """Classes that the parts' losses need: DLR is undefined below three, its targeted form below four."""
         return max(PARTS[part].min_classes for part in self.parts)
 
-    def check(self) -> None:
-        """Refuse settings that cannot be run."""
-        check_norm(self.norm, list(PACKAGE_NORMS))
-        check_radius(self.eps, self.norm)
-        counted = ("eps", "steps", "restarts", "queries", "targets", "eot", "block")
-        check_numbers(asdict(self), positive=counted)
+    @property
+    def fixed(self) -> frozenset[str]:
+        """The settings that none of the parts has a use for."""
+        return frozenset.intersection(*(PARTS[part].unused for part in self.parts))
+
+    @property
+    def amounts(self) -> dict[str, Any]:
+        """Its standards as the numbers they are; and another part is more."""
+        return {**super().amounts, "restarts": self.runs, "targets": self.aims, "parts": frozenset(self.parts)}
 
 
 class Perturb(Protocol):
@@ -91,15 +91,17 @@ class Perturb(Protocol):
 
 @dataclass(frozen=True)
 class Part:
-    """One attack of the package. build: (model, settings, seed, classes, device) -> the package's object."""
+    """One attack of the package. build: (model, settings, seed, classes, device) -> the package's object. unused: the
+    settings that it has no use for."""
 
-    build: Callable[[nn.Module, Package, int, int, torch.device], Perturb]
-    passes: Callable[[Package], int]
+    build: Callable[[nn.Module, AutoAttackSettings, int, int, torch.device], Perturb]
+    passes: Callable[[AutoAttackSettings], int]
     min_classes: int = 2
+    unused: frozenset[str] = frozenset()
 
 
-def _apgd(loss: str) -> Callable[[nn.Module, Package, int, int, torch.device], Perturb]:
-    def build(model: nn.Module, s: Package, seed: int, classes: int, device: torch.device) -> Perturb:
+def _apgd(loss: str) -> Callable[[nn.Module, AutoAttackSettings, int, int, torch.device], Perturb]:
+    def build(model: nn.Module, s: AutoAttackSettings, seed: int, classes: int, device: torch.device) -> Perturb:
         from pyautoattack.autopgd_base import APGDAttack
 
         attack: Perturb = APGDAttack(
@@ -111,7 +113,7 @@ def _apgd(loss: str) -> Callable[[nn.Module, Package, int, int, torch.device], P
     return build
 
 
-def _apgd_targeted(model: nn.Module, s: Package, seed: int, classes: int, device: torch.device) -> Perturb:
+def _apgd_targeted(model: nn.Module, s: AutoAttackSettings, seed: int, classes: int, device: torch.device) -> Perturb:
     from pyautoattack.autopgd_base import APGDAttack_targeted
 
     attack: Perturb = APGDAttack_targeted(
@@ -122,8 +124,8 @@ def _apgd_targeted(model: nn.Module, s: Package, seed: int, classes: int, device
     return attack
 
 
-def _fab(targeted: bool) -> Callable[[nn.Module, Package, int, int, torch.device], Perturb]:
-    def build(model: nn.Module, s: Package, seed: int, classes: int, device: torch.device) -> Perturb:
+def _fab(targeted: bool) -> Callable[[nn.Module, AutoAttackSettings, int, int, torch.device], Perturb]:
+    def build(model: nn.Module, s: AutoAttackSettings, seed: int, classes: int, device: torch.device) -> Perturb:
         from pyautoattack.fab_pt import FABAttack_PT
 
         attack: Perturb = FABAttack_PT(
@@ -135,7 +137,7 @@ def _fab(targeted: bool) -> Callable[[nn.Module, Package, int, int, torch.device
     return build
 
 
-def _square(model: nn.Module, s: Package, seed: int, classes: int, device: torch.device) -> Perturb:
+def _square(model: nn.Module, s: AutoAttackSettings, seed: int, classes: int, device: torch.device) -> Perturb:
     from energylens.attacks.square import AnySizeSquare
 
     attack: Perturb = AnySizeSquare(
@@ -145,21 +147,27 @@ def _square(model: nn.Module, s: Package, seed: int, classes: int, device: torch
     return attack
 
 
+_UNTARGETED = frozenset({"queries", "targets"})
+_TARGETED = frozenset({"queries", "restarts"})
+
 PARTS: dict[str, Part] = {
-    "apgd-ce": Part(_apgd("ce"), lambda s: s.steps * s.runs * s.eot),
-    "apgd-dlr": Part(_apgd("dlr"), lambda s: s.steps * s.runs * s.eot, min_classes=3),
-    "apgd-t": Part(_apgd_targeted, lambda s: s.steps * s.aims * s.eot, min_classes=4),
-    "fab": Part(_fab(targeted=False), lambda s: 5 * s.steps * s.runs),  # a backward a class, about half a pass each
-    "fab-t": Part(_fab(targeted=True), lambda s: s.steps * s.aims),
-    "square": Part(_square, lambda s: s.queries // 2),  # forwards alone
+    "apgd-ce": Part(_apgd("ce"), lambda s: s.steps * s.runs * s.eot, unused=_UNTARGETED),
+    "apgd-dlr": Part(_apgd("dlr"), lambda s: s.steps * s.runs * s.eot, min_classes=3, unused=_UNTARGETED),
+    "apgd-t": Part(_apgd_targeted, lambda s: s.steps * s.aims * s.eot, min_classes=4, unused=_TARGETED),
+    # a backward a class, about half a pass each
+    "fab": Part(_fab(targeted=False), lambda s: 5 * s.steps * s.runs, unused=_UNTARGETED | {"eot"}),
+    "fab-t": Part(_fab(targeted=True), lambda s: s.steps * s.aims, unused=_TARGETED | {"eot"}),
+    "square": Part(  # forwards alone
+        _square, lambda s: s.queries // 2, unused=frozenset({"steps", "restarts", "eot", "targets"})
+    ),
 }
 
 
 @dataclass
 class _Course:
-    """How far a block has come: the passes that were made, and at most those that the samples still standing need."""
+    """How far a block has come: the passes that were made, and at most those that the samples still robust need."""
 
-    settings: Package
+    settings: AutoAttackSettings
     told: Told | None
     made: float = 0.0
 
@@ -171,10 +179,10 @@ class _Course:
         sure = part != self.settings.parts[0] or not later
         return lambda work: tell((self.made + min(work, whole)) / (self.made + whole + later), sure)
 
-    def over(self, part: str, work: float, standing: int) -> None:
-        """The part is over, after so many passes, and so many samples stand."""
+    def over(self, part: str, work: float, robust: int) -> None:
+        """The part is over, after so many passes, and so many samples are robust."""
         self.made += work
-        if self.told is not None and (left := standing * self._after(part)):
+        if self.told is not None and (left := robust * self._after(part)):
             self.told(self.made / (self.made + left), True)
 
     def _after(self, part: str) -> int:
@@ -195,47 +203,47 @@ class Shelf(Protocol):
 
 @dataclass
 class _Block:
-    """A block of N samples after some of the parts. fell: (N,), the number of the part that felled a sample, NATURAL
-    where it never stood, STANDS where it stands. done: (), how many parts have run."""
+    """A block of N samples after some of the parts. broken_by: (N,), the number of the part that broke a sample,
+    NATURAL where it was never right, ROBUST where none did. done: (), how many parts have run."""
 
     x_adv: Tensor
     logits: Tensor
     steps: Tensor
     forwards: Tensor
     backwards: Tensor
-    fell: Tensor
+    broken_by: Tensor
     done: Tensor
 
 
-NATURAL, STANDS = -1, -2
+NATURAL, ROBUST = -1, -2
 
 
 @torch.no_grad()
-def run_package(
+def run_autoattack(
     model: nn.Module,
     x: Tensor,
     y: Tensor,
     *,
     noise: Noise,
-    settings: Package,
+    settings: AutoAttackSettings,
     target: Tensor | None = None,
     clean_logits: Tensor | None = None,
     shelf: Shelf | None = None,
     told: Told | None = None,
 ) -> AttackResult:
-    """Attack one block: each part takes on the samples that stand, and a sample that fell keeps what felled it.
+    """Attack one block: each part takes on the robust samples, and a broken one keeps the images that broke it.
 
     x: (N, C, H, W) in [0, 1]; y: (N,) labels; clean_logits: (N, K) logits of x where they are known. shelf: keeps the
     block between the parts, so that one that fails or is interrupted costs its own work alone. told: hears
     which share of the block is done: within the first part, when nobody knows how few samples the others will have, the
-    least that it can be. ``broken_by`` of the result names the part a sample fell to, "natural" where it never stood,
-    "" where it stands.
+    least that it can be. ``broken_by`` of the result names the part that broke a sample, "natural" where it was never
+    right, "" where it is robust.
     """
     seen = FloatLogits(model)
     block = _put_down(shelf, x.device) or _begun(seen, x, y, clean_logits)
     course = _Course(settings, told)
     for number in range(int(block.done), len(settings.parts)):
-        rows = (block.fell == STANDS).nonzero().squeeze(1)
+        rows = (block.broken_by == ROBUST).nonzero().squeeze(1)
         if not len(rows):
             break
         with _told(settings.parts[number], kept=shelf is not None):
@@ -243,10 +251,10 @@ def run_package(
         block.done += 1
         if shelf is not None and block.done < len(settings.parts):
             shelf.save(vars(block))
-    names = {STANDS: "", NATURAL: "natural", **dict(enumerate(settings.parts))}
+    names = {ROBUST: "", NATURAL: "natural", **dict(enumerate(settings.parts))}
     return AttackResult(
         block.x_adv, block.steps, block.forwards, block.backwards, logits=block.logits,
-        broken_by=tuple(names[code] for code in block.fell.tolist()),
+        broken_by=tuple(names[code] for code in block.broken_by.tolist()),
     )  # fmt: skip
 
 
@@ -254,15 +262,18 @@ def _begun(model: nn.Module, x: Tensor, y: Tensor, clean_logits: Tensor | None) 
     """The block before the first part."""
     logits = (model(x) if clean_logits is None else clean_logits.clone()).float()
     none = torch.zeros(len(x), dtype=torch.int64, device=x.device)
-    fell = torch.where(logits.argmax(dim=1) == y, STANDS, NATURAL)
+    broken_by = torch.where(logits.argmax(dim=1) == y, ROBUST, NATURAL)
     forwards = none + int(clean_logits is None)
-    return _Block(x.clone(), logits, none, forwards, none.clone(), fell, torch.tensor(0))
+    return _Block(x.clone(), logits, none, forwards, none.clone(), broken_by, torch.tensor(0))
 
 
 def _put_down(shelf: Shelf | None, device: torch.device) -> _Block | None:
     """The block as an interrupted run has left it."""
     tensors = None if shelf is None else shelf.load()
-    return None if tensors is None else _Block(**{name: values.to(device) for name, values in tensors.items()})
+    if tensors is None:
+        return None
+    formerly = {"fell": "broken_by"}  # what an earlier version called it
+    return _Block(**{formerly.get(name, name): values.to(device) for name, values in tensors.items()})
 
 
 def _run_part(
@@ -270,13 +281,13 @@ def _run_part(
     x: Tensor,
     y: Tensor,
     noise: Noise,
-    settings: Package,
+    settings: AutoAttackSettings,
     number: int,
     block: _Block,
     rows: Tensor,
     course: _Course,
 ) -> None:
-    """One part on the samples at these rows, which stand: fills in those that fall."""
+    """One part on the samples at these rows, which are robust: fills in those that it breaks."""
     name, classes = settings.parts[number], block.logits.shape[1]
     seed = key(noise.seed, name, noise.indices[0])
     with PassCounter(model, course.of(name, len(rows))) as counter, random_state(seed):
@@ -284,9 +295,9 @@ def _run_part(
     candidates = candidates.clamp(0, 1)  # in L1 the package leaves them outside by rounding
     logits = model(candidates)
     hit = logits.argmax(dim=1) != y[rows]
-    fallen = rows[hit]
-    block.x_adv[fallen], block.logits[fallen], block.fell[fallen] = candidates[hit], logits[hit], number
-    course.over(name, counter.work, int((block.fell == STANDS).sum()))
+    broken = rows[hit]
+    block.x_adv[broken], block.logits[broken], block.broken_by[broken] = candidates[hit], logits[hit], number
+    course.over(name, counter.work, int((block.broken_by == ROBUST).sum()))
     seen, returned = counter.per_sample(len(rows))
     block.forwards[rows] += seen + 1
     block.backwards[rows] += returned

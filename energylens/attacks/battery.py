@@ -10,19 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from energylens.attacks.autoattack import GPU_BLOCK, Package, Shelf
-from energylens.attacks.diff_pgd import DiffPGD
-from energylens.attacks.foreign import Foreign, ForeignAttack, attack_at, foreign_name, foreign_settings, run_foreign
-from energylens.attacks.kernels import BF16, PLAIN, Sight
+from energylens.attacks.autoattack import Shelf
+from energylens.attacks.backends import BACKENDS, PLAIN, Networks
+from energylens.attacks.foreign import ForeignAttack, attack_at, foreign_name, foreign_settings, run_foreign
 from energylens.attacks.passes import PassCounter, Told
 from energylens.attacks.radius import write_radius
-from energylens.attacks.registry import ATTACKS, AttackRow
-from energylens.attacks.result import AttackResult, counts
-from energylens.attacks.settings import Settings, Still
+from energylens.attacks.registry import ATTACKS, NO_ATTACK, AttackRow
+from energylens.attacks.result import AttackResult
+from energylens.attacks.settings import BLOCK, Settings
 from energylens.attacks.spec import Attack, check_runnable
 from energylens.attacks.targets import check_target
 from energylens.diffusion.diffuser import Diffuser
-from energylens.diffusion.loading import default_diffuser, load_diffuser
 from energylens.errors import InputError
 from energylens.noise import Noise
 
@@ -33,7 +31,7 @@ class ConfiguredAttack:
 
     label names it among the attacks of one record. eps_text: the radius as the user wrote it ("8/255"). overrides:
     what was set beyond the row's defaults. target: None, a rule of targets.RULES or a class number. diffuser: what
-    Diff-PGD purifies with, see ``equip``. kernels: what it is to look through, a row of KERNELS, None for the record's.
+    Diff-PGD purifies with, see ``equip``. backend: what computes the network, a row of BACKENDS, None for the record's.
     """
 
     row: AttackRow
@@ -42,12 +40,17 @@ class ConfiguredAttack:
     target: str | None = None
     overrides: dict[str, Any] = field(default_factory=dict)
     diffuser: Diffuser | None = None
-    kernels: str | None = None
+    backend: str | None = None
 
     @property
     def reusable(self) -> bool:
-        """Whether rows on disk can be told to be this attack's: not for a callable, whose settings nobody knows."""
-        return not isinstance(self.settings, Foreign)
+        """Whether rows on disk can be known to be this attack's: not for a callable, whose settings nobody knows."""
+        return self.settings.reusable
+
+    @property
+    def rounded(self) -> bool:
+        """Whether it follows other gradients than those of float32."""
+        return BACKENDS[self.backend or PLAIN].rounded
 
     @property
     def name(self) -> str:
@@ -59,16 +62,16 @@ class ConfiguredAttack:
         """The same as a figure would title it."""
         return ", ".join([self.row.label, *(f"{k} {v}" for k, v in self.overrides.items())])
 
-    def looking(self, sight: Sight, asked: str, *, trace: bool = False) -> ConfiguredAttack:
-        """The attack with kernels that there are and that it bears: its own or those asked for. What looks through
-        bfloat16 says so in its name. trace: see ``Sight.quickest``."""
+    def running_on(self, networks: Networks, asked: str, *, trace: bool = False) -> ConfiguredAttack:
+        """The attack on a backend that there is and that it supports: its own or the one asked for. One that follows
+        rounded gradients says so in its name. trace: see ``Networks.backend_for``."""
         trace = trace and self.settings.traceable
-        kernels = sight.quickest(self.settings, self.kernels or asked, trace=trace)
-        if kernels == PLAIN and self.kernels is None:
+        backend = networks.backend_for(self.settings, self.backend or asked, trace=trace)
+        if backend == PLAIN and self.backend is None:
             return self
-        told = {"kernels": kernels} if kernels == BF16 else {}
-        own = {name: value for name, value in self.overrides.items() if name != "kernels"}
-        return replace(self, kernels=kernels, overrides=own | told)
+        told = {"backend": backend} if BACKENDS[backend].rounded else {}
+        own = {name: value for name, value in self.overrides.items() if name != "backend"}
+        return replace(self, backend=backend, overrides=own | told)
 
     def check_classes(self, classes: int) -> None:
         """Refuse to attack a model of so few classes, or to aim at one that is not there."""
@@ -90,23 +93,23 @@ class ConfiguredAttack:
         target: Tensor | None = None,
         clean_logits: Tensor | None = None,
         trace: bool = False,
-        sight: Sight | None = None,
+        networks: Networks | None = None,
         shelf: Shelf | None = None,
         told: Told | None = None,
     ) -> AttackResult:
-        """Attack one batch; see ``ascend`` for the arguments. trace: only where settings.traceable. sight: the model's
-        other kernels, where the attack is to look through them. shelf: see ``run_package``, for attacks in blocks.
-        told: hears which share of the batch is done, from the attacks that know."""
+        """Attack one batch; see ``ascend`` for the arguments. trace: only where settings.traceable. networks: the
+        model on its other backends, where the attack is to run on them. shelf: see ``run_autoattack``, for attacks in
+        blocks. told: hears which share of the batch is done, from the attacks that know."""
         more: dict[str, Any] = {"trace": True} if trace else {}
         if self.diffuser:
             more["diffuser"] = self.diffuser
-        if self.kernels == BF16:
+        if self.rounded:
             more["judge"] = model
         if self.settings.block:
             more["shelf"] = shelf
-        if told and self.settings.tells:
+        if told and self.settings.reports_progress:
             more["told"] = told
-        seen = model if sight is None else sight.networks[self.kernels or PLAIN]
+        seen = model if networks is None else networks.on[self.backend or PLAIN]
         with self._counted(seen, len(x), told):
             return self.row.run(
                 seen, x, y, noise=noise, settings=self.settings, target=target, clean_logits=clean_logits, **more
@@ -120,13 +123,7 @@ class ConfiguredAttack:
         return PassCounter(network, lambda work: told(min(1.0, work / whole), True))
 
 
-def _stand(model: nn.Module, x: Tensor, y: Tensor, *, clean_logits: Tensor | None, **_: Any) -> AttackResult:
-    """Leave the images as they are: the natural row of every record."""
-    return AttackResult(x, steps=counts(0, x), forwards=counts(1, x), backwards=counts(0, x), logits=clean_logits)
-
-
-_NATURAL_ROW = AttackRow("natural", "natural", _stand, Still(), "the images as they are", "", follows_gradient=False)
-NATURAL = ConfiguredAttack(_NATURAL_ROW, Still(), None)
+NATURAL = ConfiguredAttack(NO_ATTACK, NO_ATTACK.defaults, None)
 
 AttackSpec = str | Attack | ConfiguredAttack | ForeignAttack
 
@@ -167,18 +164,23 @@ def equip(
     diffusion: str | None,
     device: torch.device,
 ) -> ConfiguredAttack:
-    """The attack with what it needs here. Diff-PGD: the diffusion model of its own settings, else ``diffusion``, else
-    the data set's. AutoAttack and its parts: on a GPU, blocks that fill it, unless the user gave a size; a record tells
-    which. dataset: its name, None where it has none. Raises InputError where no diffusion model is known or fits."""
-    if isinstance(attack.settings, Package) and device.type != "cpu" and "block" not in attack.overrides:
-        return replace(attack, settings=replace(attack.settings, block=GPU_BLOCK))
-    if not isinstance(attack.settings, DiffPGD):
-        return attack
-    name = attack.settings.diffusion or diffusion or default_diffuser(dataset)
-    diffuser = load_diffuser(name, device)
-    diffuser.check_fit(tuple(image_shape))
-    diffuser.check_schedule(attack.settings.ddim_steps)
-    return replace(attack, diffuser=diffuser)
+    """The attack with what it needs here: its diffusion model, and on a GPU blocks that fill it, unless the user gave a
+    size; a record tells which.
+
+    Args:
+        attack: as the user configured it.
+        dataset: the name of the data, None where it has none.
+        image_shape: (C, H, W).
+        diffusion: the diffusion model of the call, for attacks that name none themselves.
+        device: where the attack runs.
+
+    Raises:
+        InputError: where no diffusion model is known or fits.
+    """
+    settings = attack.settings
+    if settings.gpu_block and device.type != "cpu" and BLOCK not in attack.overrides:
+        settings = replace(settings, **{BLOCK: settings.gpu_block})
+    return replace(attack, settings=settings, diffuser=settings.diffuser(diffusion, dataset, image_shape, device))
 
 
 def _configured(spec: AttackSpec, **battery: Any) -> ConfiguredAttack:
@@ -226,4 +228,4 @@ def configure(
         shown["target"] = target
     radius = shown.get("eps", eps)
     text = write_radius(radius) if radius is not None and row.defaults.bounded else None
-    return ConfiguredAttack(row, settings, text, shown.get("target"), shown, kernels=shown.get("kernels"))
+    return ConfiguredAttack(row, settings, text, shown.get("target"), shown, backend=shown.get("backend"))

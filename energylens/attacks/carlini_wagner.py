@@ -14,55 +14,46 @@ succeeded is kept. A sample on which none did comes back as it was, and so does 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import ClassVar
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from energylens.attacks.kernels import FUSED
 from energylens.attacks.losses import Aim
 from energylens.attacks.minimum_norm import Descent, Smallest, smallest_perturbation
 from energylens.attacks.norms import l2_size
 from energylens.attacks.result import AttackResult, counts
-from energylens.attacks.settings import check_norm, check_numbers, setting
+from energylens.attacks.settings import Settings, setting
 from energylens.noise import Noise
 
 CHECKS = 10  # how often in a run a sample asks whether its objective still falls
 
 
 @dataclass(frozen=True)
-class CarliniWagner:
+class CarliniWagner(Settings):
     """Settings of Carlini and Wagner's L2 attack (arXiv 1608.04644)."""
 
-    c: float = setting(1.0, "weight of the margin, the first one tried where c is searched")
+    c: float = setting(1.0, "weight of the margin, the first one tried where c is searched", above=0)
     kappa: float = setting(0.0, "margin to reach, in logits")
-    steps: int = setting(50, "Adam iterations of a run")
-    lr: float = setting(0.01, "Adam's learning rate")
+    steps: int = setting(50, "Adam iterations of a run", above=0, amount=True)
+    lr: float = setting(0.01, "Adam's learning rate", above=0)
     search_steps: int = setting(0, "binary search steps over c, 0 for a fixed c")
     stop_ratio: float = setting(
-        1.0, "a sample stops when its objective exceeds this share of what it was a tenth of the run ago"
+        1.0, "a sample stops when its objective exceeds this share of what it was a tenth of the run ago", above=0
     )
     norm: str = "l2"
 
-    recipe: ClassVar[frozenset[str]] = frozenset({"norm"})
-    bounded: ClassVar[bool] = False
-    traceable: ClassVar[bool] = False
-    quickest: ClassVar[str] = FUSED
-    targetable: ClassVar[bool] = True
-    tells: ClassVar[bool] = False
-    min_classes: ClassVar[int] = 2
-    block: ClassVar[None] = None
+    targetable = True
 
     @property
     def passes(self) -> int:
         """Forward-backward passes a sample makes at most."""
         return self.steps * max(self.search_steps, 1)
 
-    def check(self) -> None:
-        """Refuse settings that cannot be run."""
-        check_norm(self.norm, ["l2"])
-        check_numbers(asdict(self), positive=("c", "steps", "lr", "stop_ratio"))
+    @property
+    def fixed(self) -> frozenset[str]:
+        """A fixed c is one attack, a search over c another."""
+        return frozenset() if self.search_steps else frozenset({"search_steps"})
 
 
 @torch.no_grad()

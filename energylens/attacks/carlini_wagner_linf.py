@@ -9,7 +9,7 @@ it has not for ``patience`` steps, its c grows tenfold. Either way it goes on fr
 (tau, c) to its end and the whole batch abreast; a tau and a c that move on at once, a sample each, need a fraction of
 the passes for perturbations of the same size.
 
-``cw-linf``         50 steps from c = 1, which stands for that long: the Linf brother of the energy papers' ``cw``;
+``cw-linf``         50 steps from c = 1, which stays for that long: the Linf form of the energy papers' ``cw``;
 ``cw-linf-search``  as far as it goes from a small c.
 
 The largest c, 20, and the shrink of ``cw-linf``, .9, are those of Carlini's code (li_attack.py, which begins at c 1e-5,
@@ -21,19 +21,17 @@ A sample leaves once c has passed LARGEST_C; the smallest perturbation that succ
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from energylens.attacks.kernels import FUSED
 from energylens.attacks.losses import Aim
 from energylens.attacks.minimum_norm import Descent, Smallest, smallest_perturbation
 from energylens.attacks.norms import linf_size
 from energylens.attacks.result import AttackResult, counts
-from energylens.attacks.settings import check_norm, check_numbers, setting
+from energylens.attacks.settings import Settings, setting
 from energylens.errors import InputError
 from energylens.noise import Noise
 
@@ -42,25 +40,18 @@ LARGEST_C = 20.0
 
 
 @dataclass(frozen=True)
-class CarliniWagnerLinf:
+class CarliniWagnerLinf(Settings):
     """Settings of Carlini and Wagner's Linf attack (arXiv 1608.04644)."""
 
-    c: float = setting(1.0, "weight of the margin, the first one tried")
+    c: float = setting(1.0, "weight of the margin, the first one tried", above=0)
     kappa: float = setting(0.0, "margin to reach, in logits")
-    steps: int = setting(50, "Adam iterations at most")
-    lr: float = setting(0.01, "Adam's learning rate")
-    patience: int = setting(50, "iterations without a smaller success after which c grows")
-    shrink: float = setting(0.9, "tau after a success as a share of its size, below 1")
+    steps: int = setting(50, "Adam iterations at most", above=0, amount=True)
+    lr: float = setting(0.01, "Adam's learning rate", above=0)
+    patience: int = setting(50, "iterations without a smaller success after which c grows", above=0)
+    shrink: float = setting(0.9, "tau after a success as a share of its size, below 1", above=0)
     norm: str = "linf"
 
-    recipe: ClassVar[frozenset[str]] = frozenset({"norm"})
-    bounded: ClassVar[bool] = False
-    traceable: ClassVar[bool] = False
-    quickest: ClassVar[str] = FUSED
-    targetable: ClassVar[bool] = True
-    tells: ClassVar[bool] = False
-    min_classes: ClassVar[int] = 2
-    block: ClassVar[None] = None
+    targetable = True
 
     @property
     def passes(self) -> int:
@@ -69,8 +60,7 @@ class CarliniWagnerLinf:
 
     def check(self) -> None:
         """Refuse settings that cannot be run."""
-        check_norm(self.norm, ["linf"])
-        check_numbers(asdict(self), positive=("c", "steps", "lr", "patience", "shrink"))
+        super().check()
         if self.shrink >= 1:
             raise InputError(f"shrink={self.shrink:g} never lowers tau: give a share below 1, such as 0.9")
 

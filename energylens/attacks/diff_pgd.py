@@ -13,78 +13,68 @@ our reconstruction: the same with the data set's usual eps and a quarter of it a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import count
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from energylens.attacks.ascent import Ascent, ascend
-from energylens.attacks.kernels import FUSED
+from energylens.attacks.norms import NORMS
 from energylens.attacks.result import AttackResult
-from energylens.attacks.settings import check_numbers, setting
+from energylens.attacks.settings import Length, NormName, Settings, norm_of, radius, setting
 from energylens.diffusion.diffuser import Diffuser
+from energylens.diffusion.loading import default_diffuser, load_diffuser
 from energylens.diffusion.purifier import purify
 from energylens.errors import InputError
 from energylens.noise import NoiseSource
 
 
-class _Unboxed(Ascent):
-    """The loop whose images may leave [0, 1] on the way."""
-
-    boxed: ClassVar[bool] = False
-
-
 @dataclass(frozen=True)
 class Form:
-    """One row. loop, start: of the ascent. straight: the gradient passes R as if it were the identity."""
+    """One row. start: of the ascent. straight: the gradient passes R as if it were the identity. boxed: in [0, 1] at
+    every step, not at the end alone."""
 
-    loop: type[Ascent]
     start: str
     straight: bool
+    boxed: bool
 
 
 FORMS = {
-    "fast": Form(_Unboxed, "zero", straight=True),
-    "full": Form(Ascent, "uniform", straight=False),
+    "fast": Form("zero", straight=True, boxed=False),
+    "full": Form("uniform", straight=False, boxed=True),
 }
 LABELS = ("predicted", "true")
 
 
 @dataclass(frozen=True)
-class DiffPGD:
+class DiffPGD(Settings):
     """Settings. eps and step_size are in units of [0, 1]; ``step_size`` None means relative_step * eps.
 
-    labels: the authors flee the prediction. diffusion: what ``load_diffuser`` knows, None for the data set's own.
+    labels: the authors flee the prediction. diffusion: what ``load_diffuser`` knows, None for the data set's own. Its
+    steps count for no amount: it asks for images that look natural besides a wrong label. It is not traceable: its loop
+    sees the energies of R(x'), not of x'.
     """
 
-    eps: float
-    norm: str = "linf"
-    steps: int = setting(10, "gradient steps")
+    eps: Length = radius()
+    norm: NormName = norm_of(NORMS)
+    steps: int = setting(10, "gradient steps", above=0)
     relative_step: float = 0.25
-    step_size: float | None = setting(None, "length of a step")
-    form: str = setting("fast", f"how the gradient passes the purifier: {', '.join(FORMS)}")
+    step_size: Length | None = setting(None, "length of a step", above=0, standard=lambda s: f"{s.relative_step:g} eps")
+    form: str = setting("fast", "how the gradient passes the purifier", choices=FORMS)
     t: int = setting(3, "the purifier noises to index t of the timesteps respaced to ddim_steps")
-    ddim_steps: int = setting(50, "timesteps after respacing")
-    labels: str = setting("predicted", f"the class to flee: {', '.join(LABELS)}")
+    ddim_steps: int = setting(50, "timesteps after respacing", above=0)
+    labels: str = setting("predicted", "the class to flee", choices=LABELS)
     diffusion: str | None = setting(None, "name, folder or hub id of a diffusion model; the standard is the data set's")
 
-    recipe: ClassVar[frozenset[str]] = frozenset({"relative_step"})
-    bounded: ClassVar[bool] = True
-    traceable: ClassVar[bool] = False  # its loop sees the energies of R(x'), not of x'
-    quickest: ClassVar[str] = FUSED
-    targetable: ClassVar[bool] = True
-    tells: ClassVar[bool] = False
-    min_classes: ClassVar[int] = 2
-    block: ClassVar[None] = None
+    targetable = True
+    seeks_error = False
 
     @property
     def loop(self) -> Ascent:
         """The ascent it runs."""
-        form = FORMS[self.form]
-        return form.loop(self.eps, self.norm, self.steps, self.relative_step, self.step_size, form.start)
+        return Ascent(self.eps, self.norm, self.steps, self.relative_step, self.step_size, FORMS[self.form].start)
 
     @property
     def passes(self) -> int:
@@ -93,15 +83,21 @@ class DiffPGD:
 
     def check(self) -> None:
         """Refuse settings that cannot be run."""
-        for name, known in (("form", FORMS), ("labels", LABELS)):
-            if getattr(self, name) not in known:
-                raise InputError(f"unknown {name} {getattr(self, name)!r}: give one of {', '.join(known)}")
-        self.loop.check()
-        check_numbers(asdict(self), positive=("ddim_steps",))
+        super().check()
         if self.t >= self.ddim_steps:
             raise InputError(
                 f"t={self.t} needs more than {self.t} ddim_steps, {self.ddim_steps} came: lower t or raise ddim_steps"
             )
+
+    def diffuser(
+        self, asked: str | None, dataset: str | None, image_shape: Sequence[int], device: torch.device
+    ) -> Diffuser:
+        """The diffusion model of its own settings, else the one asked for, else the data set's. Raises InputError where
+        none is known or fits."""
+        diffuser = load_diffuser(self.diffusion or asked or default_diffuser(dataset), device)
+        diffuser.check_fit(tuple(image_shape))
+        diffuser.check_schedule(self.ddim_steps)
+        return diffuser
 
 
 @torch.no_grad()
@@ -126,7 +122,8 @@ def diff_pgd(
         y = (model(x) if clean_logits is None else clean_logits).argmax(dim=1)
     purifier = _Purifier(diffuser, noise, settings)
     seen = nn.Sequential(purifier, model)
-    result = ascend(seen, x, y, noise=noise, settings=settings.loop, target=target)
+    boxed = FORMS[settings.form].boxed
+    result = ascend(seen, x, y, noise=noise, settings=settings.loop, target=target, boxed=boxed)
     return replace(
         result, forwards=result.forwards + int(asks and clean_logits is None), purified=purifier.look(result.x_adv)
     )

@@ -12,10 +12,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from energylens.attacks.kernels import PLAIN
+from energylens.attacks.backends import PLAIN
 from energylens.attacks.passes import PassCounter
 from energylens.attacks.result import AttackResult, counts
-from energylens.attacks.settings import check_numbers
+from energylens.attacks.settings import Settings
 from energylens.errors import InputError, RunError
 from energylens.imports import current_directory_importable, object_at
 from energylens.isolation import random_state
@@ -28,7 +28,7 @@ ROUNDING = 1e-5  # how far outside [0, 1] float32 arithmetic may leave a pixel
 
 
 @dataclass(frozen=True)
-class Foreign:
+class Foreign(Settings):
     """A foreign attack's settings are its own business; ``kind`` says where it is defined. It may look at the whole
     batch and draw from the global random state, so it runs in fixed blocks."""
 
@@ -36,18 +36,9 @@ class Foreign:
     block: int = 50
     norm: str = "linf"
 
-    recipe: ClassVar[frozenset[str]] = frozenset({"kind"})
-    passes: ClassVar[int] = 20  # nobody knows; only the time left is reckoned with it
-    bounded: ClassVar[bool] = False
-    traceable: ClassVar[bool] = False
-    quickest: ClassVar[str] = PLAIN
-    targetable: ClassVar[bool] = False
-    tells: ClassVar[bool] = False
-    min_classes: ClassVar[int] = 2
-
-    def check(self) -> None:
-        """Refuse settings that cannot be run."""
-        check_numbers({"block": self.block}, positive=("block",))
+    reusable: ClassVar[bool] = False  # nobody knows its settings
+    quickest = PLAIN
+    passes = 20  # nobody knows
 
 
 def attack_at(address: str) -> ForeignAttack:

@@ -61,13 +61,16 @@ class Loss:
     """A per-sample loss ``of(logits, aim, reference, gamma) -> (N,)`` to ascend.
 
     ``reference`` are the clean logits, computed only where ``needs_reference``; losses without ``targeted`` look at
-    no label and cannot be turned towards a target.
+    no label and cannot be turned towards a target. ``seeks_error``: it asks for a wrong label and nothing else, so that
+    more steps do not do worse. ``weighted``: it has a use for gamma.
     """
 
     of: Callable[[Tensor, Aim, Tensor | None, float], Tensor]
     targeted: bool = True
     needs_reference: bool = False
     min_classes: int = 2
+    seeks_error: bool = True
+    weighted: bool = False
 
 
 def _kl(logits: Tensor, aim: Aim, reference: Tensor | None, gamma: float) -> Tensor:
@@ -79,8 +82,12 @@ LOSSES: dict[str, Loss] = {
     "ce": Loss(lambda logits, aim, reference, gamma: aim.away(cross_entropy, logits)),
     "margin": Loss(lambda logits, aim, reference, gamma: aim.away(lead_of_others, logits)),  # arXiv 1608.04644
     "dlr": Loss(lambda logits, aim, reference, gamma: aim.away(logit_ratio, logits), min_classes=3),
-    "kl": Loss(_kl, targeted=False, needs_reference=True),  # KL(p(.|x) || p(.|x')), arXiv 1901.08573
+    "kl": Loss(  # KL(p(.|x) || p(.|x')), arXiv 1901.08573
+        _kl, targeted=False, needs_reference=True, seeks_error=False
+    ),
     "high-energy": Loss(  # CE + gamma E(x'), arXiv 2304.04033
-        lambda logits, aim, reference, gamma: aim.away(cross_entropy, logits) + gamma * marginal_energy(logits)
+        lambda logits, aim, reference, gamma: aim.away(cross_entropy, logits) + gamma * marginal_energy(logits),
+        seeks_error=False,
+        weighted=True,
     ),
 }

@@ -89,7 +89,7 @@ class Descent:
         self.t = torch.zeros(len(x), *[1] * (x.dim() - 1), dtype=widest_float(x.device), device=x.device)
 
     def look(self, model: nn.Module, distance: Callable[[Tensor], Tensor], c: Tensor, kappa: float) -> Seen:
-        """Where the samples stand. distance: of perturbations (N, C, H, W) -> (N,); c: (N,)."""
+        """Where the samples are. distance: of perturbations (N, C, H, W) -> (N,); c: (N,)."""
         w = self.w.requires_grad_(True)
         with torch.enable_grad():
             x_adv = (torch.tanh(w) + 1) / 2

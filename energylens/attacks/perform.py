@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from energylens.attacks.backends import PLAIN, PROBED, check_backend, networks_of
 from energylens.attacks.battery import AttackSpec, ConfiguredAttack, configure_battery, equip
-from energylens.attacks.kernels import PLAIN, PROBED, check_kernels, sight_of
 from energylens.attacks.losses import Aim
 from energylens.attacks.radius import show_radius, usual_norm, usual_radius
 from energylens.attacks.registry import ATTACKS
@@ -39,7 +39,7 @@ def attack(
     norm: str | None = ...,
     target: str | int | Tensor | None = ...,
     seed: int = ...,
-    kernels: str = ...,
+    backend: str = ...,
     full: Literal[False] = ...,
     **settings: Any,
 ) -> Tensor: ...
@@ -56,7 +56,7 @@ def attack(
     norm: str | None = ...,
     target: str | int | Tensor | None = ...,
     seed: int = ...,
-    kernels: str = ...,
+    backend: str = ...,
     full: Literal[True],
     **settings: Any,
 ) -> AttackedBatch: ...
@@ -72,7 +72,7 @@ def attack(
     norm: str | None = None,
     target: str | int | Tensor | None = None,
     seed: int = 0,
-    kernels: str = PLAIN,
+    backend: str = PLAIN,
     full: bool = False,
     **settings: Any,
 ) -> Tensor | AttackedBatch:
@@ -93,7 +93,7 @@ def attack(
         norm: linf, l2 or, for the attacks that have it, l1; by default the model's own, else linf.
         target: a rule (``random``, ``least-likely``, ``second-best``), a class number, or (N,) classes of your choice.
         seed: of the noise; sample i of the batch draws that of index i.
-        kernels: how the network is computed during the attack, as in ``profile``.
+        backend: how the network is computed during the attack, as in ``profile``.
         full: return an ``el.AttackedBatch``: x_adv with success, steps, logits and energies.
         settings: the attack's own, as Python values.
 
@@ -109,6 +109,7 @@ def attack(
     card = (
         card if isinstance(card, ModelCard) else ModelCard(type(model).__name__, "module")
     )  # its digest is not needed
+    backend = settings.pop("kernels", backend)  # its earlier name
     spec = _with_settings(spec, settings)
     device = device_of(model)
     x, y, dataset = _batch(x, y, device)
@@ -127,11 +128,12 @@ def attack(
             check_labels(aims, len(x), clean.shape[1])
         elif chosen.target is not None:
             aims = choose_targets(chosen.target, clean, y, noise)
-        sight = sight_of(model, chosen.kernels or check_kernels(kernels), x[:PROBED])
-        if sight.note:
-            tell(sight.note)
-        chosen = chosen.looking(sight, kernels)
-        result = chosen(model, x, y, noise=noise, target=aims, sight=sight, clean_logits=clean if needed else None)
+        networks = networks_of(model, chosen.backend or check_backend(backend), x[:PROBED])
+        if networks.note:
+            tell(networks.note)
+        chosen = chosen.running_on(networks, backend)
+        known = clean if needed else None
+        result = chosen(model, x, y, noise=noise, target=aims, networks=networks, clean_logits=known)
         return _full(model, y, aims, clean, result) if full else result.x_adv
 
 

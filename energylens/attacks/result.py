@@ -14,7 +14,7 @@ class AttackResult:
 
     x_adv: (N, C, H, W) in [0, 1]. steps, forwards, backwards: (N,) int64, the iterations and the network passes each
     sample took part in. logits: the float32 logits of ``x_adv`` where the attack has computed them on its way, so
-    that nobody runs that forward again; otherwise None. broken_by: of an ensemble, the part each sample fell to.
+    that nobody runs that forward again; otherwise None. broken_by: of an ensemble, the part that broke each sample.
     purified: of Diff-PGD, R(x_adv), (N, C, H, W) in [0, 1]. trajectory: (N, steps, 2), E(x') and E(x', y) in nats of
     every iterate before its step, where it was asked for.
     """

@@ -6,82 +6,51 @@ Attack("pgd,steps=50,eps=8/255")            the command line's form of the same
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from numbers import Real
 from reprlib import repr as shortened
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
-from energylens.attacks.kernels import KERNELS, check_kernels
-from energylens.attacks.radius import RADII, parse_radius, write_radius
+from energylens.attacks.backends import BACKENDS
+from energylens.attacks.radius import parse_radius
 from energylens.attacks.registry import AttackRow, find_row
-from energylens.attacks.settings import Settings
+from energylens.attacks.settings import (
+    BALL,
+    LENGTH,
+    Declaration,
+    Kind,
+    Settings,
+    TargetRule,
+    check_declared,
+    declarations,
+    setting,
+)
 from energylens.attacks.targets import RULES, check_target
 from energylens.errors import InputError
 
 
 @dataclass(frozen=True)
-class Kind:
-    """A type of setting. words: what is expected. read: a text as its value. write: a Python value as text, which
-    reads as the same value; TypeError for a value of another type."""
+class Beside:
+    """What can be said with an attack's name beside the settings of its row."""
 
-    words: str
-    read: Callable[[str], Any]
-    write: Callable[[Any], str]
-
-
-def _write_number(value: Any) -> str:
-    """The shortest text that reads as the same number, as a person would write it: ``10`` for 10.0."""
-    return _short(number := _real(value)) or repr(number)
+    target: TargetRule | None = setting(None, f"{', '.join(RULES)} or a class number")
+    backend: str | None = setting(None, "how the network is computed during the attack", choices=BACKENDS)
+    version: str | None = setting(None, "which version of the attack")
 
 
-def _write_length(value: Any) -> str:
-    """Text as it came; numbers as a person would write them: ``0.5``, and ``8/255`` for 8 / 255."""
-    if isinstance(value, str):
-        return value
-    return _short(number := _real(value)) or write_radius(number)
+FORMERLY = {"kernels": "backend"}  # earlier spellings, still accepted
 
 
-def _short(number: float) -> str | None:
-    """The number in six digits, where these are all that it has."""
-    text = f"{number:g}"
-    return text if float(text) == number else None
-
-
-def _real(value: Any) -> float:
-    if not isinstance(value, Real):
-        raise TypeError
-    return float(value)
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError
-    return value
-
-
-WHOLE = Kind("a whole number", int, lambda value: str(operator.index(value)))
-NUMBER = Kind("a number", float, _write_number)
-LENGTH = Kind("a length such as 8/255", parse_radius, _write_length)
-TEXT = Kind("text", str, _text)
-NORM = Kind("a norm", str.lower, _text)
-TARGET = Kind("a rule or a class number", str, lambda value: value if isinstance(value, str) else WHOLE.write(value))
-_OF_TYPE = {int: WHOLE, float: NUMBER, str: TEXT}
-
-#: what can be said with an attack's name beside the settings of its row
-BESIDE = {"eps": LENGTH, "norm": NORM, "target": TARGET, "kernels": TEXT, "version": TEXT}
+def declared(row: AttackRow) -> dict[str, tuple[Kind, Declaration]]:
+    """All that the row's settings and ``Beside`` declare, by name."""
+    return {**declarations(type(row.defaults)), **declarations(Beside)}
 
 
 def kind_of(name: str, row: AttackRow) -> Kind:
     """The kind of a row's setting, by the type of its field."""
-    if name in BESIDE:
-        return BESIDE[name]
-    if name in RADII:
-        return LENGTH
-    hint = get_type_hints(type(row.defaults))[name]
-    return next(_OF_TYPE[kind] for kind in (get_args(hint) or (hint,)) if kind in _OF_TYPE)
+    kind, _ = declared(row)[name]
+    return kind
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -89,7 +58,7 @@ class Attack:
     """An attack and those of its settings that differ from the defaults, for ``profile`` and ``attack``.
 
     ``print(Attack("pgd"))`` lists every setting of PGD with its default. Besides those, an attack in a ball takes
-    ``eps`` and ``norm``, one that can be aimed ``target``, and each ``kernels``; what is not set here is taken from the
+    ``eps`` and ``norm``, one that can be aimed ``target``, and each ``backend``; what is not set here is taken from the
     call that runs it. ``Attack("pgd", steps=50)`` is the attack that the command line calls ``pgd,steps=50``: its rows
     have the same name and the same folder.
 
@@ -121,6 +90,7 @@ class Attack:
             given = [_assignment(part, row) for part in parts]
         else:
             raise InputError(f"an attack's name is text such as 'pgd', not of type {type(name).__name__}")
+        settings = {FORMERLY.get(key, key): value for key, value in settings.items()}
         for key in settings:
             _check_known(key, key, row)
         given += [(key, _written(key, value, row)) for key, value in settings.items() if value is not None]
@@ -144,12 +114,11 @@ class Attack:
         return {name: _read(name, text, self.row) for name, text in self.overrides}
 
     def settings(self, *, eps: str | float | None, norm: str = "linf", steps: int | None = None) -> Settings:
-        """All settings of the row, checked; eps, norm and steps stand where the attack has such a setting and it was
-        not set. Raises InputError."""
+        """All settings of the row, checked; eps, norm and steps are taken where the attack has such a setting and it
+        was not set. Raises InputError."""
         row, own = self.row, self.values
-        target = own.pop("target", None)
-        if "kernels" in own:
-            check_kernels(own.pop("kernels"))
+        beside = Beside(**{name: own.pop(name) for name in declarations(Beside) if name in own})
+        check_declared(beside)
         chosen: dict[str, Any] = {}
         if row.defaults.bounded:
             if eps is None and "eps" not in own:
@@ -162,7 +131,7 @@ class Attack:
         if steps is not None and "steps" in row.free_settings():
             chosen["steps"] = steps
         settings = replace(row.defaults, **chosen | own)
-        check_runnable(row, settings, target)
+        check_runnable(row, settings, beside.target)
         return settings
 
     def __repr__(self) -> str:
@@ -171,16 +140,9 @@ class Attack:
 
     def __str__(self) -> str:
         row, own = self.row, dict(self.overrides)
-        told = {f.name: f.metadata.get("help", "") for f in fields(row.defaults)}
-        told |= {
-            "eps": "radius, 8/255 or '8/255': else the model's own, else the data set's usual one",
-            "norm": ", ".join(row.norms),
-            "target": f"{', '.join(RULES)} or a class number",
-            "kernels": f"how the network is computed during the attack: {', '.join(KERNELS)}",
-            "version": ", ".join(row.versions),
-        }
-        defaults = row.free_settings()
-        known = _known(row)
+        told = {name: about.told for name, (_, about) in declared(row).items()}
+        told |= {"norm": ", ".join(row.norms), "version": ", ".join(row.versions)}
+        defaults, known = row.free_settings(), _known(row)
         if not row.defaults.targetable:
             known.remove("target")
         shown = {name: own.get(name, defaults.get(name, "")) for name in known}
@@ -232,7 +194,7 @@ def _version(row: AttackRow, version: str | None) -> AttackRow:
 
 def _known(row: AttackRow) -> list[str]:
     """The names of all that can be set."""
-    return [*row.free_settings(), *(("eps", "norm") if row.defaults.bounded else ()), "target", "kernels"]
+    return [*row.free_settings(), *(BALL if row.defaults.bounded else ()), "target", "backend"]
 
 
 def _check_known(name: str, came: str, row: AttackRow) -> None:
@@ -248,6 +210,7 @@ def _assignment(part: str, row: AttackRow) -> tuple[str, str]:
     """``"steps=50"`` as the name of a setting and its text."""
     name, equals, value = (piece.strip() for piece in part.partition("="))
     name = name.replace("-", "_")
+    name = FORMERLY.get(name, name)
     _check_known(name, part, row)
     if not equals or not value:
         raise InputError(f"{row.name}: {part!r} lacks a value: write {name}=...")
@@ -272,7 +235,7 @@ def _read(name: str, text: str, row: AttackRow) -> Any:
     """The text as the setting's value."""
     kind = kind_of(name, row)
     try:
-        return parse_radius(text, what=name) if kind is LENGTH else kind.read(text)
+        return kind.read(text, name)
     except InputError as error:
         raise InputError(f"{row.name}: {error}") from None
     except ValueError:

@@ -1,7 +1,7 @@
 """Which attack must not do worse than which: a partial order, as far as it follows from what the attacks do.
 
-- Any attack fells what no attack fells.
-- More of MORE, everything else alike, tries all that less of it tries.
+- Any attack breaks what no attack breaks.
+- More of an amount (``Settings.amounts``), everything else alike, tries all that less of it tries.
 - What a row ``outdoes``: one step against many of the same loss; a fixed c against a search over c.
 - A larger radius, everything else alike, holds the smaller one.
 """
@@ -12,14 +12,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from energylens.attacks.ascent import Ascent
-from energylens.attacks.autoattack import Package
-from energylens.attacks.battery import NATURAL
-from energylens.attacks.registry import AttackRow, find_row
-from energylens.attacks.settings import Settings
-
-MORE = frozenset({"steps", "restarts", "queries", "targets", "parts"})
-CROSSING = 2  # radii: where all steps together do not cross the ball, one step as long as the radius may do better
+from energylens.attacks.registry import NO_ATTACK, AttackRow, find_row
+from energylens.attacks.settings import BLOCK, Settings
 
 
 @dataclass(frozen=True)
@@ -36,21 +30,14 @@ class Contender:
         return self.row.follows_gradient
 
     @property
-    def crosses_ball(self) -> bool:
-        """Whether it is a run of the ascent loop whose steps can cross its ball."""
-        s = self.settings
-        return isinstance(s, Ascent) and s.clip and s.steps > 1 and s.steps * s.step >= CROSSING * s.eps
-
-    @property
     def single_step(self) -> bool:
-        """Whether it is a run of the ascent loop that takes one step and stays in its ball."""
-        s = self.settings
-        return isinstance(s, Ascent) and s.clip and s.steps == 1
+        """Whether it takes one step and stays in its ball."""
+        return self.settings.single_step
 
     @property
     def outdoes_noise(self) -> bool:
         """Whether it must not do worse than noise in its ball: PGD, untargeted."""
-        return self.crosses_ball and not self.row.wanders and self.target is None
+        return self.settings.crosses_ball and self.settings.seeks_error and self.target is None
 
     @property
     def eps(self) -> float | None:
@@ -58,20 +45,10 @@ class Contender:
         return getattr(self.settings, "eps", None)
 
     @property
-    def amounts(self) -> dict[str, Any]:
-        """How much of each of MORE it has; AutoAttack's standards as the numbers they are."""
-        s = self.settings
-        standards = (
-            {"restarts": s.runs, "targets": s.aims, "parts": frozenset(s.parts)} if isinstance(s, Package) else {}
-        )
-        names = MORE - {"steps"} if self.row.wanders else MORE
-        return {name: value for name, value in (asdict(s) | standards).items() if name in names}
-
-    @property
     def kind(self) -> dict[str, Any]:
         """What attacks have alike that differ in amounts, radius and the draw of a block alone."""
         alike = asdict(self.settings) | {"target": self.target}
-        return {name: value for name, value in alike.items() if name not in {*self.amounts, "eps", "block"}}
+        return {name: value for name, value in alike.items() if name not in {*self.settings.amounts, "eps", BLOCK}}
 
 
 def contender(identity: Mapping[str, Any]) -> Contender | None:
@@ -79,14 +56,14 @@ def contender(identity: Mapping[str, Any]) -> Contender | None:
     name, settings = identity["name"], identity["settings"]
     if "kind" in settings:
         return None
-    row = NATURAL.row if name == NATURAL.row.name else find_row(name)
+    row = NO_ATTACK if name == NO_ATTACK.name else find_row(name)
     return Contender(row, replace(row.defaults, **settings), identity["target"])
 
 
 def is_stronger(one: Contender, other: Contender) -> bool:
     """Whether the first must not do worse than the second, which is another attack at the same radius or none."""
-    if other.row is NATURAL.row:
-        return one.row is not NATURAL.row and one.target is None
+    if other.row is NO_ATTACK:
+        return one.row is not NO_ATTACK and one.target is None
     if one.eps != other.eps:
         return False
     return _follows(one, other) or (one.kind == other.kind and _has_more(one, other))
@@ -96,14 +73,14 @@ def is_larger(one: Contender, other: Contender) -> bool:
     """Whether the first is the second with a larger radius."""
     if one.eps is None or other.eps is None or one.eps <= other.eps:
         return False
-    return one.kind == other.kind and one.amounts == other.amounts
+    return one.kind == other.kind and one.settings.amounts == other.settings.amounts
 
 
 def _follows(one: Contender, other: Contender) -> bool:
     alike = all(one.kind.get(name) == other.kind.get(name) for name in ("norm", "target", "loss"))
-    return alike and other.row.name in one.row.outdoes and (one.crosses_ball or one.eps is None)
+    return alike and other.row.name in one.row.outdoes and (one.settings.crosses_ball or one.eps is None)
 
 
 def _has_more(one: Contender, other: Contender) -> bool:
-    mine, its = one.amounts, other.amounts
+    mine, its = one.settings.amounts, other.settings.amounts
     return mine != its and all(mine[name] >= its[name] for name in its)  # of parts: all of them and others

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from energylens.cli.options import given_options, loading, positive
+from energylens.cli.options import Renamed, given_options, loading, positive
 from energylens.cli.progress import progress
 from energylens.cli.tables import Column, show
 from energylens.files import shown
@@ -40,7 +40,10 @@ _SETTINGS = (
     click.option("--tolerance", type=float, metavar="T", help="Of the stop, in nats squared [default: 0.25]."),
     click.option("--seed", type=int, help="Of all noise [default: 0]."),
     click.option("--batch-size", type=int, callback=positive, metavar="B", help="Changes speed and memory only."),
-    click.option("--kernels", metavar="plain|fused", help="What chains look through: the model [default] or a copy."),
+    click.option(
+        "--backend", cls=Renamed, formerly="--kernels", metavar="plain|fused",
+        help="What computes the network: the model [default] or a copy that is quicker.",
+    ),
     click.option(
         "--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, metavar="DIR",
         help="Where images are kept.",

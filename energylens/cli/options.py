@@ -47,6 +47,21 @@ def positive(ctx: click.Context, option: click.Parameter, value: int | None) -> 
     return value
 
 
+class Renamed(click.Option):
+    """An option that still takes an earlier spelling, which its help does not show."""
+
+    def __init__(self, *args: Any, formerly: str, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._formerly = formerly
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
+        """Let the parser know both spellings."""
+        shown = self.opts
+        self.opts = [*shown, self._formerly]
+        super().add_to_parser(parser, ctx)
+        self.opts = shown
+
+
 _DATA = (  # whose, and where
     click.option("--dataset", "-d", metavar="NAME", help=f"Default: the model's own. One of {', '.join(DATA_SETS)}."),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps."),
@@ -105,8 +120,8 @@ _RECORD = (  # what to do with them
     click.option("--version", type=click.Choice(["standard", "plus", "rand"]), help="Of AutoAttack."),
     click.option("--batch-size", type=int, callback=positive, metavar="B", help="Changes speed and memory only."),
     click.option(
-        "--kernels", default="plain", show_default=True, metavar="plain|fused|bf16",
-        help="What attacks look through: the model; a fused float32 copy; that in bfloat16. Energies stay float32.",
+        "--backend", cls=Renamed, formerly="--kernels", default="plain", show_default=True, metavar="plain|fused|bf16",
+        help="What attacks run on: the model; a fused float32 copy; that in bfloat16. Energies stay float32.",
     ),
     click.option(
         "--diffusion", metavar="NAME|PATH",
@@ -116,7 +131,7 @@ _RECORD = (  # what to do with them
         "--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, metavar="DIR",
         help="Where records are kept.",
     ),
-    click.option("--trajectory", is_flag=True, help="Keep E(x') and E(x',y) of every step of the attacks that climb."),
+    click.option("--trajectory", is_flag=True, help="Keep E(x') and E(x',y) of every step, where attacks tell them."),
     click.option(
         "--save-images", is_flag=True,
         help="Keep the adversarial images, lossless, and what rounding them to 8 bits does; AutoAttack's always are.",

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from energylens.attacks.kernels import FUSED, PLAIN, PROBED, sight_of
+from energylens.attacks.backends import BACKENDS, PLAIN, PROBED, networks_of
 from energylens.attacks.passes import PassCounter
 from energylens.attacks.settings import check_numbers
 from energylens.data import Samples
@@ -38,7 +38,7 @@ from energylens.records.store import Memory, Store
 
 DEFAULT_MODEL = "digits-pgd"
 DEFAULT_NUMBER = 100
-CHAINS_BEAR = (PLAIN, FUSED)
+CHAINS_SUPPORT = tuple(name for name, backend in BACKENDS.items() if not backend.rounded)
 
 
 def generate(
@@ -53,7 +53,7 @@ def generate(
     data_root: str | Path | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
-    kernels: str = PLAIN,
+    backend: str = PLAIN,
     shard: str | None = None,
     listener: Listener | None = None,
     **options: Any,
@@ -64,21 +64,22 @@ def generate(
     a name, Samples or a pair (x, y); by default the model's own data set, whose train split is used. n: how many
     images; the i-th is of class i modulo the number of classes. classes: names or labels, all by default. seed: of all
     noise; an image depends on it and on its index, not on n or the batch size. out: where to keep them; images found
-    there are not made again. kernels: what the chains look through, ``plain`` or ``fused`` (``attacks/kernels.py``),
+    there are not made again. backend: what computes the network, ``plain`` or ``fused`` (``attacks/backends.py``),
     the same to rounding. shard: ``"ranks"``: every process of torchrun or accelerate launch makes a share, in one out,
     and returns all of them. listener: called after every batch, and now and then within one. options: the fields of
     ``GenerationSettings`` and what ``load_model`` takes.
 
     Raises InputError for a request that cannot be met, RunError where a chain runs into NaN, or disk or model fail.
     """
+    backend = options.pop("kernels", backend)  # its earlier name
     own = {field.name for field in fields(GenerationSettings)} & options.keys()
     settings = GenerationSettings(**{name: options.pop(name) for name in own})
     size = BATCH_SIZES["cpu"] if batch_size is None else batch_size
     check_numbers({"n": n, "batch size": size, "seed": seed}, positive=("n", "batch size"))
-    if kernels not in CHAINS_BEAR:
+    if backend not in CHAINS_SUPPORT:
         raise InputError(
-            f"kernels {kernels!r} are not for chains, whose energies are kept and must be float32: give one of "
-            f"{', '.join(CHAINS_BEAR)}"
+            f"backend {backend!r} is not for chains, whose energies are kept and must be float32: give one of "
+            f"{', '.join(CHAINS_SUPPORT)}"
         )
     module = the_module(model, data, device, options)
     if batch_size is None:
@@ -101,8 +102,8 @@ def generate(
             store = _store(out, card, settings, manifest, overwrite and ranks.rank == 0, witness)
         if isinstance(store, RunFolder):
             stack.enter_context(holding(store.path, str(ranks.shard) if ranks.rank else "whole"))
-        sight = sight_of(module, kernels, train.batch(0, PROBED)[0].to(device_of(module)))
-        network = list(sight.networks.values())[-1]
+        networks = networks_of(module, backend, train.batch(0, PROBED)[0].to(device_of(module)))
+        network = networks.on[networks.quickest]
         looks = settings.features != "pixels"  # else nothing that the model says of them is remembered
         material = Material(module, train, settings, witness.known_as if looks else None)
         maker = _Maker(material, network, labels, reference, seed)
@@ -127,7 +128,7 @@ def generate(
         tuple(reference.tolist()),
         folder=store.path if isinstance(store, RunFolder) else None,
         seconds=store.seconds(),
-        notes=tuple(filter(None, (sight.note, None if out is None else witness.note()))),
+        notes=tuple(filter(None, (networks.note, None if out is None else witness.note()))),
     )
 
 

@@ -13,7 +13,6 @@ from typing import Any
 from torch import nn
 
 from energylens.attacks.battery import ConfiguredAttack
-from energylens.attacks.kernels import BF16
 from energylens.data import Samples
 from energylens.models import ModelCard, module_digest
 from energylens.records.record import SCHEMA_VERSION
@@ -52,8 +51,8 @@ def manifest_of(
     if attack.diffuser:  # its weights, not where they lie
         settings["diffusion"] = attack.diffuser.digest
     own = {"name": attack.row.name, "revision": attack.row.revision, "settings": settings, "target": attack.target}
-    if attack.kernels == BF16:  # the other kernels are the same to rounding
-        own["kernels"] = attack.kernels
+    if attack.rounded:  # the other backends are the same to rounding; the name is that of earlier versions
+        own["kernels"] = attack.backend
     identity = {**common, "attack": own}
     if attack.settings.block:  # its rows depend on who else was chosen
         identity["selection"] = hashlib.sha256(samples.indices.numpy().tobytes()).hexdigest()

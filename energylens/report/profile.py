@@ -137,7 +137,7 @@ def attack_settings(record: Record) -> list[tuple[str, str]]:
 
 
 def _settings(attack: Mapping[str, Any]) -> str:
-    shown = {**attack["settings"], "target": attack["target"], "kernels": attack.get("kernels")}
+    shown = {**attack["settings"], "target": attack["target"], "backend": attack.get("kernels")}
     return ", ".join(
         f"{name.replace('_', '-')} {shown_setting(name, value)}" for name, value in shown.items() if value is not None
     )

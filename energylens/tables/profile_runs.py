@@ -13,8 +13,10 @@ from typing import Any
 import pandas as pd
 
 from energylens.attacks.battery import ConfiguredAttack
-from energylens.attacks.radius import RADII, write_radius
+from energylens.attacks.radius import write_radius
 from energylens.attacks.registry import ATTACKS, find_row
+from energylens.attacks.settings import LENGTH
+from energylens.attacks.spec import kind_of
 from energylens.errors import InputError, RunError
 from energylens.files import find, reading
 from energylens.models.card import DIGITS
@@ -142,9 +144,10 @@ class _Attacked:
         row = find_row(name)
         settings = {**self.attack["settings"], "diffusion": None}  # there it is the digest of its weights
         own = [key for key in row.free_settings() if key in settings and settings[key] != getattr(row.defaults, key)]
-        overrides = {key: write_radius(settings[key]) if key in RADII else settings[key] for key in own}
+        overrides = {key: write_radius(settings[key]) if kind_of(key, row) is LENGTH else settings[key] for key in own}
         overrides |= {key: value for key in told if (value := getattr(self, key))}
-        overrides |= {key: self.attack[key] for key in ("target", "kernels") if self.attack.get(key) is not None}
+        beside = {"target": self.attack.get("target"), "backend": self.attack.get("kernels")}  # its name on disk
+        overrides |= {key: value for key, value in beside.items() if value is not None}
         one = ConfiguredAttack(row, row.defaults, None, None, overrides)
         return one.name, one.label
 

@@ -96,8 +96,7 @@ class AscentAttacker:
         with _mode(self.network, self.settings.attack_mode == "train"), _weights_held(self.network, self.settings):
             x_adv = ascend(watched, x, y, noise=self.noise, settings=ascent).x_adv
         assert watched.first is not None
-        begins_at_x = full.start == "zero" or full.loss == "kl"  # a loss that compares passes x itself first
-        start, logits = (x, watched.first[1]) if begins_at_x else watched.first
+        start, logits = (x, watched.first[1]) if full.begins_at_x else watched.first
         return Adversarial(start, x_adv, logits)
 
     def after_backward(self, eps: float) -> None:

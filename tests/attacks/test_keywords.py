@@ -129,7 +129,7 @@ def test_what_was_set_is_listed_with_the_default_it_replaces():
         ("pgd", {"eps": 8, "norm": "linf"}, "did you mean 8/255"),
         ("pgd", {"loss": "foo"}, "pgd: unknown loss 'foo': give one of ce, margin, dlr"),
         ("pgd", {"norm": "l7"}, "pgd: unknown norm 'l7': give one of linf, l2"),
-        ("pgd", {"kernels": "odd"}, "kernels 'odd' are unknown"),
+        ("pgd", {"backend": "odd"}, "unknown backend 'odd': give one of plain, fused, bf16"),
         ("trades", {"target": 3}, "trades cannot aim at a class"),
         ("pgd,steps=3", {"steps": 4}, "pgd: steps is set twice"),
     ],

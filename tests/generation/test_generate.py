@@ -186,8 +186,8 @@ def test_a_model_of_another_image_size_is_refused(tmp_path):
 
 
 def test_fused_chains_are_the_plain_ones_to_rounding():
-    plain, fused = (el.generate(n=10, steps=5, kernels=kernels) for kernels in ("plain", "fused"))
+    plain, fused = (el.generate(n=10, steps=5, backend=backend) for backend in ("plain", "fused"))
     torch.testing.assert_close(fused.images, plain.images, atol=1e-4, rtol=0)
     assert fused.notes == ()
-    with pytest.raises(el.InputError, match="'bf16' are not for chains"):
-        el.generate(n=1, kernels="bf16")
+    with pytest.raises(el.InputError, match="backend 'bf16' is not for chains"):
+        el.generate(n=1, backend="bf16")

@@ -1,12 +1,12 @@
-"""Quicker kernels: the same network, rows of their own where gradients differ, energies always the model's."""
+"""Quicker backends: the same network, rows of their own where gradients differ, energies always the model's."""
 
 import pytest
 import torch
 from torch import nn
 
 import energylens as el
+from energylens.attacks.backends import BACKENDS, BF16, FUSED, PLAIN, Quick, networks_of
 from energylens.attacks.battery import configure
-from energylens.attacks.kernels import BF16, FUSED, KERNELS, PLAIN, Quick, sight_of
 from energylens.models.architectures import architecture
 from energylens.tables.profile_runs import find_runs, read_records
 
@@ -39,7 +39,7 @@ def norms(network):
 
 def test_every_batch_norm_behind_a_convolution_is_folded_and_the_logits_stay():
     network, x = residual(), torch.rand(4, 3, 32, 32)
-    fused = sight_of(network, FUSED, x).networks[FUSED]
+    fused = networks_of(network, FUSED, x).on[FUSED]
     assert (norms(network), norms(fused)) == (19, 0)
     torch.testing.assert_close(fused(x), network(x), atol=1e-4, rtol=1e-4)
     assert not any(part.requires_grad for part in fused.parameters())
@@ -47,9 +47,9 @@ def test_every_batch_norm_behind_a_convolution_is_folded_and_the_logits_stay():
 
 def test_bf16_is_close_and_float32_at_its_end():
     network, x = residual(), torch.rand(4, 3, 32, 32)
-    sight = sight_of(network, BF16, x)
-    assert list(sight.networks) == list(KERNELS)
-    logits = sight.networks[BF16](x)
+    networks = networks_of(network, BF16, x)
+    assert list(networks.on) == list(BACKENDS)
+    logits = networks.on[BF16](x)
     assert logits.dtype == torch.float32
     apart = (logits - network(x)).abs().max() / network(x).abs().max()
     assert 1e-5 < apart < 0.1
@@ -58,12 +58,12 @@ def test_bf16_is_close_and_float32_at_its_end():
 @pytest.mark.parametrize(
     ("spec", "quickest"), [("pgd", BF16), ("fgsm", BF16), ("trades", FUSED), ("cw", FUSED), ("apgd-ce", FUSED)]
 )
-def test_an_attack_looks_through_what_it_bears(robust, digits, spec, quickest):
-    sight, settings = sight_of(robust, BF16, digits.images[:2]), configure(spec, eps=0.2).settings
-    assert sight.quickest(settings, BF16) == quickest
-    assert sight.quickest(settings, BF16, trace=True) == FUSED
-    assert sight.quickest(settings, PLAIN) == PLAIN
-    assert sight_of(robust, PLAIN, digits.images[:2]).quickest(settings, BF16) == PLAIN
+def test_an_attack_runs_on_what_it_supports(robust, digits, spec, quickest):
+    networks, settings = networks_of(robust, BF16, digits.images[:2]), configure(spec, eps=0.2).settings
+    assert networks.backend_for(settings, BF16) == quickest
+    assert networks.backend_for(settings, BF16, trace=True) == FUSED
+    assert networks.backend_for(settings, PLAIN) == PLAIN
+    assert networks_of(robust, PLAIN, digits.images[:2]).backend_for(settings, BF16) == PLAIN
 
 
 def test_a_callable_is_given_the_model_itself(robust, digits):
@@ -73,12 +73,14 @@ def test_a_callable_is_given_the_model_itself(robust, digits):
         given.append(model)
         return x
 
-    el.profile(robust, digits, [still], kernels=BF16, ladder=False)
+    el.profile(robust, digits, [still], backend=BF16, ladder=False)
     assert given == [robust]
 
 
 def test_fused_rows_are_the_plain_ones(robust, digits):
-    plain, fused = (el.profile(robust, digits, ["pgd", "cw"], kernels=kernels, ladder=False) for kernels in KERNELS[:2])
+    plain, fused = (
+        el.profile(robust, digits, ["pgd", "cw"], backend=backend, ladder=False) for backend in (PLAIN, FUSED)
+    )
     for one, other in zip(plain.attacks, fused.attacks, strict=True):
         assert one.rows["pred_adv"].tolist() == other.rows["pred_adv"].tolist()
         assert one.rows["marginal_adv"].to_numpy() == pytest.approx(other.rows["marginal_adv"].to_numpy(), abs=1e-3)
@@ -86,41 +88,41 @@ def test_fused_rows_are_the_plain_ones(robust, digits):
 
 
 def test_the_energies_of_bf16_are_the_models_own(robust, digits):
-    record = el.profile(robust, digits, ["pgd", "pgd,restarts=3,steps=5"], kernels=BF16, save_images=True, ladder=False)
+    record = el.profile(robust, digits, ["pgd", "pgd,restarts=3,steps=5"], backend=BF16, save_images=True, ladder=False)
     for attack in record.attacks[1:]:
         with torch.no_grad():
             energies = el.marginal_energy(robust(attack.images()["x_adv"]))
         assert attack.rows["marginal_adv"].to_numpy() == pytest.approx(energies.numpy(), abs=1e-5)
-    names = ["pgd,kernels=bf16", "pgd,restarts=3,steps=5,kernels=bf16"]
+    names = ["pgd,backend=bf16", "pgd,restarts=3,steps=5,backend=bf16"]
     assert [attack.name for attack in record.attacks[1:]] == names
     assert record.notes == (f"Gradients in bfloat16, energies in float32: {', '.join(names)}.",)
 
 
 def test_an_attack_says_its_own(robust, digits, tmp_path):
-    battery = ["pgd", "pgd,kernels=bf16", "cw,kernels=bf16"]
+    battery = ["pgd", "pgd,backend=bf16", "cw,backend=bf16"]
     record = el.profile(robust, digits, battery, out=tmp_path, ladder=False)
-    assert [attack.name for attack in record.attacks[1:]] == ["pgd", "pgd,kernels=bf16", "cw"]
+    assert [attack.name for attack in record.attacks[1:]] == ["pgd", "pgd,backend=bf16", "cw"]
     (kept,) = read_records(find_runs([tmp_path])[0])
     read = {attack.name: attack for attack in kept.attacks}
-    assert read.keys() == {"natural", "pgd", "pgd,kernels=bf16", "cw"}
-    assert read["pgd,kernels=bf16"].rows.equals(record["pgd,kernels=bf16"].rows)
+    assert read.keys() == {"natural", "pgd", "pgd,backend=bf16", "cw"}
+    assert read["pgd,backend=bf16"].rows.equals(record["pgd,backend=bf16"].rows)
     with pytest.raises(el.InputError, match="pgd is named twice"):
-        el.profile(robust, digits, ["pgd", "pgd,kernels=fused"], ladder=False)
+        el.profile(robust, digits, ["pgd", "pgd,backend=fused"], ladder=False)
 
 
 def test_shares_of_bf16_come_together(robust, digits, tmp_path):
-    whole = el.profile(robust, digits, ["pgd"], kernels=BF16, ladder=False)
+    whole = el.profile(robust, digits, ["pgd"], backend=BF16, ladder=False)
     for share in ("1/2", "2/2"):
-        el.profile(robust, digits, ["pgd"], kernels=BF16, ladder=False, shard=share, out=tmp_path)
-    both = el.profile(robust, digits, ["pgd"], kernels=BF16, ladder=False, out=tmp_path)
+        el.profile(robust, digits, ["pgd"], backend=BF16, ladder=False, shard=share, out=tmp_path)
+    both = el.profile(robust, digits, ["pgd"], backend=BF16, ladder=False, out=tmp_path)
     ours, theirs = (record.attacks[1].rows["marginal_adv"].to_numpy() for record in (whole, both))
     assert ours == pytest.approx(theirs, abs=1e-2)
 
 
 def test_only_bf16_has_rows_of_its_own(robust, digits, tmp_path):
     folders = []
-    for kernels in KERNELS:
-        el.profile(robust, digits, ["pgd"], kernels=kernels, out=tmp_path, ladder=False)
+    for backend in BACKENDS:
+        el.profile(robust, digits, ["pgd"], backend=backend, out=tmp_path, ladder=False)
         folders.append(len(list(tmp_path.rglob("pgd-*"))))
     assert folders == [1, 1, 2]
 
@@ -145,23 +147,23 @@ class Uncopyable(Untraceable):
 
 def test_what_cannot_be_traced_is_only_laid_out_anew(digits):
     network = Untraceable().eval()
-    sight = sight_of(network, FUSED, digits.images[:2])
-    assert sight.note is None
-    assert torch.equal(sight.networks[FUSED](digits.images), network(digits.images))
+    networks = networks_of(network, FUSED, digits.images[:2])
+    assert networks.note is None
+    assert torch.equal(networks.on[FUSED](digits.images), network(digits.images))
 
 
 def test_what_cannot_be_copied_is_left_as_it_is_and_said_to_be(digits):
     network = Uncopyable().eval()
-    record = el.profile(network, digits, ["pgd"], eps=0.1, kernels=BF16, ladder=False)
+    record = el.profile(network, digits, ["pgd"], eps=0.1, backend=BF16, ladder=False)
     assert "one of a kind" in record.notes[0] or "control flow" in record.notes[0]
     assert "left as it is" in record.notes[0]
     assert "kernels" not in record["pgd"].manifest["identity"]["attack"]
 
 
-def test_unknown_kernels_are_refused(robust, digits):
-    for spec, kernels in (("pgd", "fp8"), ("pgd,kernels=fp8", PLAIN)):
-        with pytest.raises(el.InputError, match="kernels 'fp8' are unknown: give one of plain, fused, bf16"):
-            el.profile(robust, digits, [spec], kernels=kernels)
+def test_an_unknown_backend_is_refused(robust, digits):
+    for spec, backend in (("pgd", "fp8"), ("pgd,backend=fp8", PLAIN)):
+        with pytest.raises(el.InputError, match="unknown backend 'fp8': give one of plain, fused, bf16"):
+            el.profile(robust, digits, [spec], backend=backend)
 
 
 def test_a_device_without_bfloat16_makes_do_with_fused(robust, digits, monkeypatch):
@@ -173,14 +175,32 @@ def test_a_device_without_bfloat16_makes_do_with_fused(robust, digits, monkeypat
         return forward(self, x)
 
     monkeypatch.setattr(Quick, "forward", float32_only)
-    record = el.profile(robust, digits, ["pgd"], kernels=BF16, ladder=False)
+    record = el.profile(robust, digits, ["pgd"], backend=BF16, ladder=False)
     assert record.attacks[1].name == "pgd"
     assert "does not take bfloat16" in record.notes[0]
 
 
-def test_one_attack_alone_looks_through_them_too(robust, digits):
+def test_one_attack_alone_runs_on_them_too(robust, digits):
     x, y = digits.images, digits.labels
-    fused = el.attack("pgd", robust, x, y, eps=0.2, kernels=FUSED)
+    fused = el.attack("pgd", robust, x, y, eps=0.2, backend=FUSED)
     assert (fused == el.attack("pgd", robust, x, y, eps=0.2)).float().mean() > 0.99
     with pytest.warns(UserWarning, match="left as it is"):
-        el.attack("pgd", Uncopyable().eval(), x, y, eps=0.2, kernels=FUSED)
+        el.attack("pgd", Uncopyable().eval(), x, y, eps=0.2, backend=FUSED)
+
+
+def test_the_earlier_spelling_is_still_taken_and_manifests_keep_it(robust, digits, run):
+    assert el.Attack("pgd", kernels=BF16) == el.Attack("pgd,kernels=bf16") == el.Attack("pgd", backend=BF16)
+    record = el.profile(robust, digits, ["pgd", "pgd,kernels=bf16"], kernels=FUSED, ladder=False)
+    assert [attack.name for attack in record.attacks[1:]] == ["pgd", "pgd,backend=bf16"]
+    identities = [attack.manifest["identity"]["attack"] for attack in record.attacks]
+    assert [own.get("kernels") for own in identities] == [None, None, BF16]
+    x, y = digits.images, digits.labels
+    ours, theirs = (el.attack("pgd", robust, x, y, eps=0.2, **{name: BF16}) for name in ("backend", "kernels"))
+    assert torch.equal(ours, theirs)
+    with pytest.raises(el.InputError, match="backend 'bf16' is not for chains"):
+        el.generate(n=1, kernels=BF16)
+    for command in ("profile", "generate"):
+        _, out, _ = run(command, "--help")
+        assert "--backend" in out and "--kernels" not in out
+        status, _, err = run(command, "--kernels", "odd")
+        assert status != 0 and "backend 'odd'" in err
