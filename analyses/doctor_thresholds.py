@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from energylens.checks import examine
 from energylens.checks.examination import model_under_test
-from energylens.checks.model_under_test import Patient
+from energylens.checks.model_under_test import ModelUnderTest
 from energylens.checks.overfitted import ATTACKS, gap_between, one_step, right_under
 from energylens.checks.overfitting import CATASTROPHIC, ROBUST
 from energylens.isolation import frozen
@@ -157,9 +157,9 @@ def row_of(net: Net, root: Path | None, n: int) -> dict[str, Any]:
     model, began = net.load(), time.perf_counter()
     diagnosis = examine(model, net.data, data_root=root)
     seconds = time.perf_counter() - began
-    patient = model_under_test(model, net.data, n=n, data_root=root)
+    tested = model_under_test(model, net.data, n=n, data_root=root)
     with frozen(model):
-        counts = _counts(patient)
+        counts = _counts(tested)
     return {
         "net": net.name,
         "kind": net.kind,
@@ -174,7 +174,7 @@ def row_of(net: Net, root: Path | None, n: int) -> dict[str, Any]:
     }
 
 
-def _counts(test: Patient) -> dict[str, Any]:
+def _counts(test: ModelUnderTest) -> dict[str, Any]:
     """What both checks measure, on all images."""
     one = one_step(test)
     low, high = accuracy_interval(one.count, one.n)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,13 @@ from torch import Tensor, nn
 
 from energylens.data import DATA_SETS, Samples, data_set, load_data
 from energylens.data.own import Items, own_samples, with_classes
-from energylens.errors import InputError, RunError
+from energylens.errors import InputError
 from energylens.isolation import frozen
-from energylens.models import ModelCard, find_models, load_model
+from energylens.models import ModelCard, current_card, find_models, load_model
 from energylens.models.usable import check_logits, check_usable
-from energylens.models.usable import device_of as device_of  # taken from here by those above
+from energylens.models.usable import device_of as device_of  # both are taken from here by those above
+from energylens.models.usable import float_logits as float_logits
+from energylens.records.manifest import Subject
 from energylens.records.shards import launched_ranks
 
 DEFAULT_SAMPLES = 256
@@ -25,7 +27,7 @@ DEFAULT_SAMPLES = 256
 Data = str | Samples | tuple[Any, Any] | Items | None
 
 
-def the_module(model: str | Path | nn.Module, data: Data, device: str, options: dict[str, Any]) -> nn.Module:
+def the_module(model: str | Path | nn.Module, data: Data, device: str, options: Mapping[str, Any]) -> nn.Module:
     """The module itself, used where it lies, or the one of this name, loaded onto the device.
 
     device: ``auto`` or a torch device. options: of ``load_model``. Raises InputError.
@@ -35,7 +37,7 @@ def the_module(model: str | Path | nn.Module, data: Data, device: str, options: 
         # the data set tells which of a name's models is meant, where it is one that models are listed for
         known = {"dataset": benchmark} if benchmark in {row.dataset for row in find_models()} else {}
         check_reading(options)
-        return load_model(model, device=the_device(device), **known | options)
+        return load_model(model, device=the_device(device), **{**known, **options})
     if not isinstance(model, nn.Module):
         raise InputError(f"a model is a name or a torch.nn.Module, not a {type(model).__name__}")
     check_usable(model, f"the model ({type(model).__name__})")
@@ -46,7 +48,28 @@ def the_module(model: str | Path | nn.Module, data: Data, device: str, options: 
     return model
 
 
-def check_reading(options: dict[str, Any]) -> None:
+def subject_of(
+    model: str | Path | nn.Module, data: Data, device: str, options: Mapping[str, Any], *, seed: int, **choice: Any
+) -> Subject:
+    """The model and the samples of a request.
+
+    Args:
+        model: a name, path or module, as in ``the_module``.
+        data: as in ``the_samples``.
+        device: ``auto`` or a torch device.
+        options: of ``load_model``.
+        seed: of the noise and of the choice of samples.
+        **choice: n, choose, split and root of ``the_samples``.
+
+    Raises:
+        InputError: for a model or data that cannot be had.
+    """
+    module = the_module(model, data, device, options)
+    card = current_card(module)
+    return Subject(module, card, the_samples(data, card, module, seed=seed, **choice), seed)
+
+
+def check_reading(options: Mapping[str, Any]) -> None:
     """Refuse arguments that ``load_model`` does not have."""
     unknown = [name for name in options if name not in inspect.signature(load_model).parameters]
     if unknown:
@@ -186,22 +209,3 @@ def _logits_of(model: nn.Module, samples: Samples) -> Tensor:
             f"choose the data set it was trained on{convert}"
         ) from error
     return check_logits(logits, 1)
-
-
-@torch.no_grad()
-def float_logits(model: nn.Module, x: Tensor, indices: Sequence[int]) -> Tensor:
-    """Float32 logits (N, K) of images x; see ``checked_logits``."""
-    return checked_logits(model(x), indices)
-
-
-def checked_logits(logits: Tensor, indices: Sequence[int]) -> Tensor:
-    """The logits (N, K) as float32, refused where they are not finite: an energy would mean nothing.
-
-    indices: the samples' own, to name the first bad one in the RunError.
-    """
-    logits = logits.float()
-    bad = ~logits.isfinite().all(dim=1)
-    if bad.any():
-        sample = indices[int(bad.nonzero()[0])]
-        raise RunError(f"the model gives NaN or infinite logits for sample {sample}: check its weights and their scale")
-    return logits

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 FIRST, EVERY = 10.0, 60.0  # seconds before the first line, and between two, where there is no terminal
+WITHIN = 5.0  # seconds without a word, after which a batch that is under way says how far it is
 
 
 @dataclass
@@ -77,6 +78,83 @@ class Progress:
 
 
 Listener = Callable[[Progress], None]
+
+
+@dataclass
+class _Cost:
+    """What the rows of one attack cost.
+
+    rows: those that are missing. done, seconds: those that are finished, and their time. batch, share, elapsed: the
+    rows of the batch that is under way, how much of it is surely done, and its time so far.
+    """
+
+    rows: int
+    done: int = 0
+    seconds: float = 0.0
+    batch: int = 0
+    share: float = 0.0
+    elapsed: float = 0.0
+
+    @property
+    def known(self) -> bool:
+        """Whether anything was measured."""
+        return self.done + self.share > 0
+
+    @property
+    def left(self) -> float:
+        """Seconds until the missing rows are there."""
+        if not self.share:
+            row = self.seconds / self.done
+            return max(self.rows * row - self.elapsed, (self.rows - self.batch) * row)
+        begun = self.share * self.batch
+        return (self.rows - begun) * (self.seconds + self.elapsed) / (self.done + begun)
+
+    def over(self, rows: int, seconds: float) -> None:
+        """A batch is over."""
+        self.rows, self.done, self.seconds = self.rows - rows, self.done + rows, self.seconds + seconds
+        self.under_way(0, 0.0, 0.0)
+
+    def under_way(self, batch: int, share: float, elapsed: float) -> None:
+        """So much of a batch is surely done, after so many seconds."""
+        self.batch, self.share, self.elapsed = batch, share, elapsed
+
+
+class Tally:
+    """How far the attacks of a record are, told to a listener.
+
+    Args:
+        listener: hears of every batch that is over, and every WITHIN seconds of one that is under way.
+        missing: how many rows of each attack are missing.
+        passes: how many forward-backward passes a row of each attack takes at most.
+    """
+
+    def __init__(self, listener: Listener | None, missing: Mapping[str, int], passes: Mapping[str, int]) -> None:
+        self._listener, self._passes = listener, passes
+        self._costs = {name: _Cost(rows) for name, rows in missing.items()}
+        self._total, self._done = sum(rows * passes[name] for name, rows in missing.items()), 0
+        self._spoke = time.monotonic()
+
+    def over(self, attack: str, rows: int, seconds: float) -> None:
+        """A batch of so many rows is finished."""
+        self._done += rows * self._passes[attack]
+        self._costs[attack].over(rows, seconds)
+        self._say(attack, 0)
+
+    def under_way(self, attack: str, rows: int, began: float, share: float, sure: bool) -> None:
+        """This share of a batch is done. began: on ``time.perf_counter``. sure: or it is the least it can be."""
+        if time.monotonic() - self._spoke >= WITHIN:
+            self._costs[attack].under_way(rows, share if sure else 0.0, time.perf_counter() - began)
+            self._say(attack, int(share * rows * self._passes[attack]))
+
+    def _say(self, attack: str, more: int) -> None:
+        """Tell the listener. more: passes beyond those of the batches that are over."""
+        self._spoke = time.monotonic()
+        if self._listener is None:
+            return
+        known = [cost for cost in self._costs.values() if cost.known]
+        afterwards = tuple(name for name, cost in self._costs.items() if cost.rows and not cost.known)
+        left = sum(cost.left for cost in known) if known else None
+        self._listener(Progress(attack, self._done + more, self._total, left, afterwards))
 
 
 @dataclass

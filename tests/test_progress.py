@@ -9,13 +9,11 @@ import torch
 from torch import nn
 
 import energylens as el
-from energylens import profiling
 from energylens import progress as pace
 from energylens.attacks import autoattack
 from energylens.attacks.autoattack import AutoAttackSettings, run_autoattack
 from energylens.noise import Noise
-from energylens.profiling import Progress
-from energylens.progress import Course, NowAndThen, Pace
+from energylens.progress import Course, NowAndThen, Pace, Progress
 
 SECOND = 0.0004  # what a pass of one image takes on the clock of these tests
 
@@ -55,7 +53,7 @@ def clock(monkeypatch):
 @pytest.mark.parametrize("name", ["digits-standard", "digits-pgd"])
 def test_the_estimate_of_autoattack_does_not_swing(name, clock, monkeypatch):
     """Every estimate, within the first block too, is near what is then really left."""
-    monkeypatch.setattr(profiling, "WITHIN", 0.3)
+    monkeypatch.setattr(pace, "WITHIN", 0.3)
     heard = []
     model = Timed(el.load_model(name), clock)
     data = el.load_data("digits", n=60)
@@ -110,7 +108,7 @@ def test_a_block_tells_the_least_that_is_done_and_then_what_is(monkeypatch):
 
 
 def test_a_long_batch_says_how_far_it_is(clock, monkeypatch):
-    monkeypatch.setattr(profiling, "WITHIN", 0.2)
+    monkeypatch.setattr(pace, "WITHIN", 0.2)
     heard = []
     model = Timed(el.load_model("digits-pgd"), clock)
     el.profile(model, el.load_data("digits", n=40), ["pgd,steps=100"], eps=0.2, ladder=False, listener=heard.append)

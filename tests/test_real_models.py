@@ -34,6 +34,6 @@ def test_perturbations_are_what_was_asked(record):
     assert (record["pgd"].rows["forwards"] == 20).all()
 
 
-def test_the_sanity_ladder_holds_and_e_of_x_tells_pgd(record):
-    assert len(record.ladder) == 8 and all(rung.holds for rung in record.ladder)
+def test_the_consistency_checks_hold_and_e_of_x_tells_pgd(record):
+    assert len(record.checks) == 8 and all(check.holds for check in record.checks)
     assert {row["attack"]: row["auroc"] for row in record.as_numbers()}["pgd"] > 0.9

@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from energylens.checks.finding import Finding
-from energylens.checks.model_under_test import ROUNDING, Patient, apart
+from energylens.checks.model_under_test import ROUNDING, ModelUnderTest, apart
 from energylens.energy import marginal_energy
 from energylens.errors import InputError
 from energylens.inputs import check_fit, wanted_dtype
@@ -22,23 +22,23 @@ FULL_PRECISION = (torch.float32, torch.float64)
 COARSE = "logits of this precision are steps of up to 0.1 nats: energies and small gradients drown in rounding"
 
 
-def precision(patient: Patient) -> Finding:
+def precision(tested: ModelUnderTest) -> Finding:
     """Are weights, buffers and logits float32 or better?"""
-    tensors = (*patient.model.parameters(), *patient.model.buffers())
+    tensors = (*tested.model.parameters(), *tested.model.buffers())
     kinds = {tensor.dtype for tensor in tensors if tensor.is_floating_point()}
     coarse = kinds.difference(FULL_PRECISION)
     if coarse:
         return Finding("fail", f"{_names(coarse)} weights", COARSE, "convert the model with model.float()")
-    if kind := None if patient.logit_type else wanted_dtype(patient.model, patient.x[:1]):
+    if kind := None if tested.logit_type else wanted_dtype(tested.model, tested.x[:1]):
         return Finding(
             "fail",
             f"{kind} weights, which do not take float32 images",
             "every image here is float32: nothing can be asked of this model",
             "convert the model with model.float()",
         )
-    if patient.logit_type not in (None, *FULL_PRECISION):
+    if tested.logit_type not in (None, *FULL_PRECISION):
         return Finding(
-            "fail", f"{_names({patient.logit_type})} logits from float32 weights", COARSE,
+            "fail", f"{_names({tested.logit_type})} logits from float32 weights", COARSE,
             "take .half(), .bfloat16(), autocast and rounding out of the forward",
         )  # fmt: skip
     return Finding("ok", "float32 weights")
@@ -48,19 +48,19 @@ def _names(kinds: Iterable[torch.dtype | None]) -> str:
     return ", ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
 
 
-def fit(patient: Patient) -> Finding:
+def fit(tested: ModelUnderTest) -> Finding:
     """Does it take these images and give a logit a class?"""
     try:
-        check_fit(patient.model, patient.card, patient.samples)
+        check_fit(tested.model, tested.card, tested.samples)
     except InputError as error:
         mend = "do what the error says, or name the data set the model was trained on with --dataset"
         return Finding("fail", str(error), "model and data do not belong together", mend)
-    return Finding("ok", f"images {patient.samples.image_shape}, {len(patient.samples.classes)} classes")
+    return Finding("ok", f"images {tested.samples.image_shape}, {len(tested.samples.classes)} classes")
 
 
-def eval_mode(patient: Patient) -> Finding:
+def eval_mode(tested: ModelUnderTest) -> Finding:
     """Do dropout and batch norm behave as they do after training?"""
-    stuck = [name for name, module in patient.model.named_modules() if module.training and _acts_on_mode(module)]
+    stuck = [name for name, module in tested.model.named_modules() if module.training and _acts_on_mode(module)]
     if stuck:
         return Finding(
             "fail",
@@ -68,7 +68,7 @@ def eval_mode(patient: Patient) -> Finding:
             "dropout draws and batch norm looks at the other images: an energy is not that of the image alone",
             "mend the module whose train() does not pass the mode on",
         )
-    lost = [name for name, module in patient.model.named_modules() if _without_statistics(module)]
+    lost = [name for name, module in tested.model.named_modules() if _without_statistics(module)]
     if lost:
         return Finding(
             "fail",
@@ -76,10 +76,10 @@ def eval_mode(patient: Patient) -> Finding:
             "they take the batch's own, so that an energy depends on who else is in the batch",
             "build them with track_running_stats=True and load the statistics",
         )
-    if patient.in_train:
+    if tested.in_train:
         return Finding(
             "warn",
-            f"{len(patient.in_train)} modules came in train mode: {_some(patient.in_train)}",
+            f"{len(tested.in_train)} modules came in train mode: {_some(tested.in_train)}",
             "energylens turns that off while it works, other code will not",
             "call model.eval()",
         )
@@ -99,12 +99,12 @@ def _some(names: list[str] | tuple[str, ...]) -> str:
     return ", ".join(shown) + (", ..." if len(names) > len(shown) else "")
 
 
-def finite(patient: Patient) -> Finding:
+def finite(tested: ModelUnderTest) -> Finding:
     """Are all logits numbers?"""
-    bad = ~patient.logits.isfinite().all(dim=1)
+    bad = ~tested.logits.isfinite().all(dim=1)
     if not bad.any():
-        return Finding("ok", f"all logits finite, the largest {float(patient.logits.abs().max()):.3g}")
-    first = int(patient.samples.indices[int(bad.nonzero()[0])])
+        return Finding("ok", f"all logits finite, the largest {float(tested.logits.abs().max()):.3g}")
+    first = int(tested.samples.indices[int(bad.nonzero()[0])])
     return Finding(
         "fail",
         f"NaN or infinite logits for {int(bad.sum())} of {len(bad)} images, the first sample {first}",
@@ -113,9 +113,9 @@ def finite(patient: Patient) -> Finding:
     )
 
 
-def deterministic(patient: Patient) -> Finding:
+def deterministic(tested: ModelUnderTest) -> Finding:
     """Does it answer the same images twice with the same logits?"""
-    off = apart(patient.answer(patient.x), patient.logits)
+    off = apart(tested.answer(tested.x), tested.logits)
     if off <= ROUNDING:
         return Finding("ok", f"two forwards differ by {off:.1g} of the largest logit")
     return Finding(
@@ -127,12 +127,12 @@ def deterministic(patient: Patient) -> Finding:
     )
 
 
-def batch_invariant(patient: Patient) -> Finding:
+def batch_invariant(tested: ModelUnderTest) -> Finding:
     """Is an image's answer its own, alone, in the batch and in another order?"""
-    few = patient.x[:ALONE]
-    alone = torch.cat([patient.answer(image) for image in torch.split(few, 1)])
-    backwards = patient.answer(patient.x.flip(0)).flip(0)
-    off = max(apart(alone, patient.logits[:ALONE]), apart(backwards, patient.logits))
+    few = tested.x[:ALONE]
+    alone = torch.cat([tested.answer(image) for image in torch.split(few, 1)])
+    backwards = tested.answer(tested.x.flip(0)).flip(0)
+    off = max(apart(alone, tested.logits[:ALONE]), apart(backwards, tested.logits))
     if off <= ROUNDING:
         return Finding("ok", f"alone and in another order: {off:.1g} of the largest logit away")
     return Finding(
@@ -163,12 +163,12 @@ _OUTLETS = (
 )
 
 
-def real_logits(patient: Patient) -> Finding:
+def real_logits(tested: ModelUnderTest) -> Finding:
     """Are the outputs logits of some scale, not probabilities or their logarithms?"""
-    energies = marginal_energy(patient.logits)
+    energies = marginal_energy(tested.logits)
     spread = f"E(x) from {float(energies.min()):.3g} to {float(energies.max()):.3g}"
-    outlet = next((row.name for row in _OUTLETS if bool(row.gives_away(patient.logits).all())), None)
-    classes = patient.logits.shape[1]
+    outlet = next((row.name for row in _OUTLETS if bool(row.gives_away(tested.logits).all())), None)
+    classes = tested.logits.shape[1]
     if outlet is None and bool(((energies + math.log(classes)).abs() <= FLAT).all()):
         return Finding(
             "fail",

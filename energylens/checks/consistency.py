@@ -1,17 +1,17 @@
-"""The sanity ladder: what must hold among the accuracies of one record, whatever the model, if its attacks work.
+"""Consistency checks: what must hold among the accuracies of one record, whatever the model, if its attacks work.
 
-    stronger   an attack that must not do worse than another (``attacks/strength.py``) fells as many samples
-    eps        the same attack with a larger radius fells as many
-    huge-eps   PGD with a radius that spans the whole image range fells about all
-    noise      PGD fells as many as uniform noise in its ball
+    stronger   an attack that must not do worse than another (``strength.py``) breaks as many samples
+    eps        the same attack with a larger radius breaks as many
+    huge-eps   PGD with a radius that spans the whole image range breaks about all
+    noise      PGD breaks as many as uniform noise in its ball
 
-and what must not, if the model is to be as robust as its accuracies say (``overfitting.py``):
+And what must not hold, if the model is to be as robust as its accuracies say (``overfitting.py``):
 
     catastrophic overfitting   many samples are robust to a single step and broken by many steps
     robust overfitting         many more training images are robust than test images
 
-The first two and the last two are read off records. The others ask the model about its first PROBED samples.
-Accuracies are compared sample by sample: a rung is violated where an exact one-sided test says at LEVEL that the
+The first two and the last two need the records alone. The others ask the model about the first PROBED samples.
+Accuracies are compared sample by sample: a check is violated where an exact one-sided test says at LEVEL that the
 difference is not chance.
 """
 
@@ -31,7 +31,7 @@ from energylens.checks.overfitting import CATASTROPHIC, ROBUST, Failure, Gap, On
 from energylens.checks.strength import Contender, contender, is_larger, is_stronger
 from energylens.inputs import device_of
 from energylens.noise import Noise
-from energylens.records.record import AttackRecord, Record, Rung
+from energylens.records.record import AttackRecord, ConsistencyCheck, Record
 from energylens.statistics import LEVEL, binomial_tail, sign_test
 
 PROBED = 64
@@ -63,23 +63,28 @@ RULES = {
 _PAIRED: dict[str, Callable[[Contender, Contender], bool]] = {"stronger": is_stronger, "eps": is_larger}
 
 
-def climb(record: Record, model: nn.Module, batch_size: int) -> tuple[Rung, ...]:
-    """Every rung of a record of several attacks; those that ask the model where an attack follows gradients.
+def check_consistency(record: Record, model: nn.Module, batch_size: int) -> tuple[ConsistencyCheck, ...]:
+    """Every check of a record of several attacks.
 
-    They cost 21 forwards and 20 backwards of PROBED samples, and a forward more for each PGD. model: held in eval mode
-    (see ``frozen``). batch_size: changes speed and memory only.
+    Those that ask the model are made where an attack follows gradients. They cost 21 forwards and 20 backwards of
+    PROBED samples, and a forward more for each PGD.
+
+    Args:
+        record: of ``profile``.
+        model: held in eval mode (see ``isolation.frozen``).
+        batch_size: changes speed and memory only.
     """
     if len(record.attacks) < 3:  # natural and one attack
         return ()
-    rungs = ladder(record)
+    checks = check_rows(record)
     if any(one.follows_gradient for _, one in _contenders(record)):
         probe = _Probe(record, model, batch_size)
-        rungs += (probe.huge_eps(), *probe.noise())
-    return rungs
+        checks += (probe.huge_eps(), *probe.noise())
+    return checks
 
 
-def ladder(record: Record) -> tuple[Rung, ...]:
-    """The rungs that the record alone can tell, without a model."""
+def check_rows(record: Record) -> tuple[ConsistencyCheck, ...]:
+    """The checks that need the rows of the record alone, and no model."""
     paired = tuple(
         _paired(rule, weaker.name, stronger.name, _right(weaker), _right(stronger))
         for (weaker, less), (stronger, more) in permutations(_contenders(record), 2)
@@ -89,8 +94,8 @@ def ladder(record: Record) -> tuple[Rung, ...]:
     return (*paired, *_catastrophic(record))
 
 
-def _catastrophic(record: Record) -> tuple[Rung, ...]:
-    """The pair of a single-step and a many-step attack that tells most of catastrophic overfitting, if there is one."""
+def _catastrophic(record: Record) -> tuple[ConsistencyCheck, ...]:
+    """The strongest evidence for catastrophic overfitting among pairs of a single-step and a many-step attack."""
     found: list[tuple[OneStep, AttackRecord]] = []
     for attack, many in _contenders(record):
         under = {a.name: _right(a) for a, one in _contenders(record) if one.single_step and is_stronger(many, one)}
@@ -105,11 +110,15 @@ def _catastrophic(record: Record) -> tuple[Rung, ...]:
     right = _right(record.attacks[0])
     one, many_steps = (_share(_right(attack)[right]) for attack in (record[evidence.attack], stronger))
     names = (CATASTROPHIC.name, evidence.attack, stronger.name)
-    return (Rung(*names, one, many_steps, evidence.n, evidence.p, holds=not evidence.found, evidence=str(evidence)),)
+    return (
+        ConsistencyCheck(
+            *names, one, many_steps, evidence.n, evidence.p, holds=not evidence.found, evidence=str(evidence)
+        ),
+    )
 
 
-def robust_overfitting(test: Record, train: Record) -> tuple[Rung, ...]:
-    """The attack of many steps that tells most of robust overfitting, if both records hold one.
+def robust_overfitting(test: Record, train: Record) -> tuple[ConsistencyCheck, ...]:
+    """The strongest evidence for robust overfitting among attacks of many steps that both records hold.
 
     test, train: records of one model on the two splits of its data set.
     """
@@ -123,7 +132,7 @@ def robust_overfitting(test: Record, train: Record) -> tuple[Rung, ...]:
     gap, name = max(found, key=lambda pair: pair[0].value)
     (learnt, of), (new, n) = gap.train, gap.test
     names = (ROBUST.name, f"{name} on training images", f"{name} on test images")
-    return (Rung(*names, learnt / of, new / n, n, math.nan, holds=not gap.found, evidence=str(gap)),)
+    return (ConsistencyCheck(*names, learnt / of, new / n, n, math.nan, holds=not gap.found, evidence=str(gap)),)
 
 
 def _identity(attack: AttackRecord) -> object:
@@ -131,7 +140,7 @@ def _identity(attack: AttackRecord) -> object:
 
 
 def _count(attack: AttackRecord) -> tuple[int, int]:
-    """How many samples stand, and how many there are."""
+    """How many samples are right, and how many there are."""
     return int(_right(attack).sum()), len(attack.rows)
 
 
@@ -140,14 +149,14 @@ def _delta(attack: AttackRecord) -> float:
     return float((attack.rows["marginal_clean"] - attack.rows["marginal_adv"]).mean())
 
 
-def sentence(rung: Rung) -> str:
-    """A violated rung as a reader needs it."""
-    rule = RULES[rung.rule]
-    told = rung.evidence or (
-        f"{rung.stronger} leaves {100 * rung.accuracy_stronger:.1f} % right, {rung.weaker} "
-        f"{100 * rung.accuracy_weaker:.1f} % (n = {rung.n}, p = {rung.p:.1g})"
+def sentence(check: ConsistencyCheck) -> str:
+    """A violated check, in words."""
+    rule = RULES[check.rule]
+    told = check.evidence or (
+        f"{check.stronger} leaves {100 * check.accuracy_stronger:.1f} % right, {check.weaker} "
+        f"{100 * check.accuracy_weaker:.1f} % (n = {check.n}, p = {check.p:.1g})"
     )
-    return f"Sanity ladder, {rung.rule} VIOLATED: {told}: {rule.meaning}. {rule.remedy}"
+    return f"Consistency check {check.rule} VIOLATED: {told}: {rule.meaning}. {rule.remedy}"
 
 
 def _contenders(record: Record) -> Iterator[tuple[AttackRecord, Contender]]:
@@ -158,16 +167,16 @@ def _contenders(record: Record) -> Iterator[tuple[AttackRecord, Contender]]:
 
 
 def _right(attack: AttackRecord, n: int | None = None) -> Tensor:
-    """Mask of the (first n) samples that stand."""
+    """Mask of the (first n) samples that are right."""
     rows = attack.rows[:n]
     return torch.tensor((rows["pred_adv"] == rows["label"]).to_numpy())
 
 
-def _paired(rule: str, weaker: str, stronger: str, right_weaker: Tensor, right_stronger: Tensor) -> Rung:
-    """Do significantly more samples stand under the stronger alone than under the weaker alone?"""
+def _paired(rule: str, weaker: str, stronger: str, right_weaker: Tensor, right_stronger: Tensor) -> ConsistencyCheck:
+    """Are significantly more samples right under the stronger alone than under the weaker alone?"""
     p = sign_test(int((right_stronger & ~right_weaker).sum()), int((right_weaker & ~right_stronger).sum()))
     shares = _share(right_weaker), _share(right_stronger)
-    return Rung(rule, weaker, stronger, *shares, len(right_weaker), p, holds=p >= LEVEL)
+    return ConsistencyCheck(rule, weaker, stronger, *shares, len(right_weaker), p, holds=p >= LEVEL)
 
 
 def _share(right: Tensor) -> float:
@@ -187,15 +196,20 @@ class _Probe:
         self.x, self.y = (tensor.to(device_of(model)) for tensor in samples.batch(0, len(samples)))
         self.drawn = Noise(record.seed, tuple(indices))
 
-    def huge_eps(self) -> Rung:
-        """PGD anywhere in [0, 1], whatever the record's norm: a ball of any norm that spans the images holds all of
-        them, and the sign of the gradient climbs best there. It may leave half of what guessing would get right."""
+    def huge_eps(self) -> ConsistencyCheck:
+        """PGD anywhere in [0, 1], whatever the record's norm.
+
+        A ball of any norm that spans the images holds all of them, and steps along the sign of the gradient work best
+        there. It may leave half of what guessing would get right.
+        """
         right = self._right(lambda x, y, noise: ascend(self.model, x, y, noise=noise, settings=ANYWHERE).x_adv)
         allowed = 0.5 / self.classes
         p = binomial_tail(int(right.sum()), len(right), allowed)
-        return Rung("huge-eps", "half of chance", "pgd,eps=1", allowed, _share(right), len(right), p, holds=p >= LEVEL)
+        return ConsistencyCheck(
+            "huge-eps", "half of chance", "pgd,eps=1", allowed, _share(right), len(right), p, holds=p >= LEVEL
+        )
 
-    def noise(self) -> Iterator[Rung]:
+    def noise(self) -> Iterator[ConsistencyCheck]:
         """Each PGD of the record against uniform noise in its ball."""
         for attack, one in _contenders(self.record):
             if one.eps is not None and one.outdoes_noise:
@@ -203,6 +217,7 @@ class _Probe:
                 yield _paired("noise", f"noise of {one.eps:.3g}", attack.name, noisy, _right(attack, PROBED))
 
     def _right_under_noise(self, norm: str, eps: float) -> Tensor:
+        # "ladder" keys the noise: another key would be another draw, and other results
         return self._right(lambda x, y, noise: x + eps * NORMS[norm].uniform(noise, "ladder", x))
 
     @torch.no_grad()

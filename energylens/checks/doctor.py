@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from energylens.checks import answers, gradients, images, overfitted
 from energylens.checks.answers import SUM
 from energylens.checks.finding import Finding
-from energylens.checks.model_under_test import Patient
+from energylens.checks.model_under_test import ModelUnderTest
 from energylens.checks.overfitting import CATASTROPHIC, ROBUST
 from energylens.statistics import LEVEL
 
@@ -21,7 +21,7 @@ class Check:
     profile asks it and says in a line what it finds; None for a check that a profile leaves to the doctor."""
 
     name: str
-    look: Callable[[Patient], Finding]
+    look: Callable[[ModelUnderTest], Finding]
     after: tuple[str, ...] = ()
     explained_by: tuple[str, ...] = ()
     noted: Callable[[Seen], bool] | None = None

@@ -13,7 +13,7 @@ from torch import nn
 from energylens.attacks.radius import usual_radius
 from energylens.checks.doctor import CHECKS, LEAST_SAMPLES, Check, Seen
 from energylens.checks.finding import Diagnosis, Finding, first_line
-from energylens.checks.model_under_test import NO_TRAINING, Patient
+from energylens.checks.model_under_test import NO_TRAINING, ModelUnderTest
 from energylens.data import DATA_SETS, Samples, lies_here, load_data
 from energylens.errors import InputError, RunError
 from energylens.inputs import Data, device_of, the_module, the_samples
@@ -25,7 +25,7 @@ from energylens.records.record import Record
 
 DEFAULT_SAMPLES = 64
 FALLBACK_EPS = 8 / 255  # for images of which no usual radius is known
-GIVES_UP = "the model does not bear what this check and every attack ask of it"
+GIVES_UP = "the model does not support what this check and every attack ask of it"
 
 
 def examine(
@@ -43,19 +43,38 @@ def examine(
 ) -> Diagnosis:
     """Look for what would make a model's energies and accuracies worthless, before anyone trusts them.
 
-    model, data, choose, split, seed, device, data_root: as in ``profile``; the model is left as it was. n: how many
-    images of data given by name, 64 by default; fewer than 48 are refused, however they are given. Test images of a
-    data set by name are compared with as many of its training split, where that lies on the disk: nothing is downloaded
-    for it. listener: called after every check. Costs about 17 forwards, 14 forward-backward passes and at most 50
-    queries of Square an image, and for a training image 2 forwards and 10 forward-backward passes. Raises InputError
-    for a request that cannot be met.
+    Test images of a data set by name are compared with as many of its training split, where that lies on the disk:
+    nothing is downloaded for it. An image costs about 17 forwards, 14 forward-backward passes and at most 50 queries of
+    Square, a training image 2 forwards and 10 forward-backward passes.
+
+    Args:
+        model: as in ``profile``; it is left as it was.
+        data: as in ``profile``.
+        n: how many images of data given by name, 64 by default; fewer than 48 are refused, however they are given.
+        choose: as in ``profile``, like split, seed, device and data_root.
+        split: which part of the data set.
+        seed: of the noise and of the choice of images.
+        device: ``auto`` or a torch device.
+        data_root: where data sets lie.
+        listener: called after every check.
+        **model_options: of ``load_model``, for a model given by name.
+
+    Returns:
+        The finding of every check.
+
+    Raises:
+        InputError: for a request that cannot be met.
+
+    Example:
+        >>> examine("digits-standard").healthy
+        True
     """
-    patient = model_under_test(
+    tested = model_under_test(
         model, data, n=n, choose=choose, split=split, seed=seed, device=device, data_root=data_root, **model_options
     )
-    with frozen(patient.model, seed):
-        findings = _findings(patient, CHECKS, listener)
-    return Diagnosis(patient.card.name, patient.samples.title, len(patient.samples), patient.eps, findings)
+    with frozen(tested.model, seed):
+        findings = _findings(tested, CHECKS, listener)
+    return Diagnosis(tested.card.name, tested.samples.title, len(tested.samples), tested.eps, findings)
 
 
 def model_under_test(
@@ -69,9 +88,11 @@ def model_under_test(
     device: str = "auto",
     data_root: str | Path | None = None,
     **model_options: Any,
-) -> Patient:
-    """What ``examine`` looks at, and the training images beside it; the model is to be held in eval mode (``frozen``)
-    while it is asked. Raises InputError."""
+) -> ModelUnderTest:
+    """What ``examine`` looks at, and the training images beside it. Raises InputError.
+
+    Hold the model in eval mode (``isolation.frozen``) while it is asked.
+    """
     module = the_module(model, data, device, model_options)
     card = card_of(module)
     if n is None and not isinstance(data, Samples | tuple | list):
@@ -80,34 +101,38 @@ def model_under_test(
     samples = the_samples(data, card, module, n=n, choose=choose, split=split, seed=seed, root=data_root)
     if len(samples) < LEAST_SAMPLES:
         raise InputError(
-            f"{len(samples)} images came, at least {LEAST_SAMPLES} were expected: on fewer a sick model looks healthy; "
+            f"{len(samples)} images came, at least {LEAST_SAMPLES} were expected: on fewer a fault is overlooked; "
             f"give n (--n) of {LEAST_SAMPLES} or more, or as many images of your own"
         )
     in_train = tuple(name for name, part in module.named_modules() if part.training)
     eps = usual_radius(card, samples.name, "linf") or FALLBACK_EPS
     found = _training_images(samples, card, choose=choose, seed=seed, root=data_root)
-    training = found if isinstance(found, str) else _patient(module, card, found, in_train, eps, seed)
-    return _patient(module, card, samples, in_train, eps, seed, training)
+    training = found if isinstance(found, str) else _under_test(module, card, found, in_train, eps, seed)
+    return _under_test(module, card, samples, in_train, eps, seed, training)
 
 
 def remarks(module: nn.Module, card: ModelCard, record: Record) -> tuple[str, ...]:
-    """What the doctor would say of how a model reads a record's natural samples and their labels, a sentence each; none
-    where nothing is wrong.
+    """What the doctor would say of how a model reads a record's natural samples and their labels, a sentence each.
 
-    module: held in eval mode (see ``frozen``). Only the checks that may fail by what the rows say, of the first 64
-    samples, ask the model: 1 forward of these, and 4 more where some are wrong. What a model does not support is no
-    remark, nor what a violated rung of the record explains.
+    Only checks that may fail by what the rows of the first 64 samples say ask the model: 1 forward of these samples,
+    and 4 more where some are wrong. There is no remark on what a model does not support, nor on what a violated
+    consistency check of the record explains.
+
+    Args:
+        module: held in eval mode (see ``isolation.frozen``).
+        card: the model's.
+        record: of ``profile``, with its consistency checks.
     """
     assert record.samples is not None  # profile's records have them
     rows = record.attacks[0].rows[:DEFAULT_SAMPLES]
     right, energies = rows["pred_clean"] == rows["label"], rows["marginal_clean"]
     seen = Seen(len(rows), int(right.sum()), energies.min(), energies.max(), len(record.samples.classes))
-    said = {rung.rule for rung in record.ladder if not rung.holds}
+    said = {check.rule for check in record.checks if not check.holds}
     checks = [check for check in CHECKS if check.noted and check.noted(seen) and said.isdisjoint(check.explained_by)]
     if not checks:
         return ()
     at = torch.isin(record.samples.indices, torch.tensor(rows["index"].to_numpy())).nonzero().flatten()
-    findings = _findings(_patient(module, card, record.samples.subset(at), (), FALLBACK_EPS, record.seed), checks)
+    findings = _findings(_under_test(module, card, record.samples.subset(at), (), FALLBACK_EPS, record.seed), checks)
     return tuple(
         f"The doctor's check {finding.check!r} fails: {finding.measured}: {finding.meaning}. "
         f"What to do: {finding.remedy}."
@@ -116,17 +141,19 @@ def remarks(module: nn.Module, card: ModelCard, record: Record) -> tuple[str, ..
     )
 
 
-def _patient(
+def _under_test(
     module: nn.Module,
     card: ModelCard,
     samples: Samples,
     in_train: tuple[str, ...],
     eps: float,
     seed: int,
-    training: Patient | str = NO_TRAINING,
-) -> Patient:
+    training: ModelUnderTest | str = NO_TRAINING,
+) -> ModelUnderTest:
     x, y = (tensor.to(device_of(module)) for tensor in samples.batch(0, len(samples)))
-    return Patient(module, card, samples, x, y, in_train, eps, Noise(seed, tuple(samples.indices.tolist())), training)
+    return ModelUnderTest(
+        module, card, samples, x, y, in_train, eps, Noise(seed, tuple(samples.indices.tolist())), training
+    )
 
 
 def _training_images(samples: Samples, card: ModelCard, *, root: str | Path | None, **choice: Any) -> Samples | str:
@@ -150,25 +177,25 @@ def _training_images(samples: Samples, card: ModelCard, *, root: str | Path | No
         return f"{NO_TRAINING}: {first_line(error)}"
 
 
-def _findings(patient: Patient, checks: Sequence[Check], listener: Listener | None = None) -> tuple[Finding, ...]:
+def _findings(tested: ModelUnderTest, checks: Sequence[Check], listener: Listener | None = None) -> tuple[Finding, ...]:
     findings: list[Finding] = []
-    sick: dict[str, str] = {}  # a check without a result, and the check whose failure is to blame
+    blamed: dict[str, str] = {}  # a check without a result, and the check whose failure is to blame
     for check in checks:
-        blame = next((sick[name] for name in check.after if name in sick), None)
-        blame = blame or next((name for name in check.explained_by if sick.get(name) == name), None)
-        finding = _looked(check, patient) if blame is None else Finding("skipped", f"mend {blame} first")
+        blame = next((blamed[name] for name in check.after if name in blamed), None)
+        blame = blame or next((name for name in check.explained_by if blamed.get(name) == name), None)
+        finding = _looked(check, tested) if blame is None else Finding("skipped", f"mend {blame} first")
         if finding.verdict in ("fail", "skipped"):
-            sick[check.name] = blame or check.name
+            blamed[check.name] = blame or check.name
         findings.append(replace(finding, check=check.name))
         if listener:
             listener(Progress(check.name, len(findings), len(checks), unit="checks"))
     return tuple(findings)
 
 
-def _looked(check: Check, patient: Patient) -> Finding:
+def _looked(check: Check, tested: ModelUnderTest) -> Finding:
     """The check's finding; what it raises is one as well."""
     try:
-        return check.look(patient)
+        return check.look(tested)
     except Exception as error:  # whatever a user's network raises at images, batches and gradients
         return Finding(
             "fail",

@@ -10,7 +10,7 @@ from torch import Tensor
 from energylens.attacks.losses import margin
 from energylens.attacks.norms import NORMS, l2_size
 from energylens.checks.finding import Finding, first_line
-from energylens.checks.model_under_test import Patient
+from energylens.checks.model_under_test import ModelUnderTest
 from energylens.energy import cross_entropy
 from energylens.errors import InputError
 from energylens.statistics import LEVEL, sign_test
@@ -27,10 +27,10 @@ RIVALS = ("fgsm", "square,queries=50")
 SQUARE_ADVICE = "believe --attack autoattack rather than gradient attacks alone, and Square in it most"
 
 
-def attached(patient: Patient) -> Finding:
+def attached(tested: ModelUnderTest) -> Finding:
     """Does a gradient reach the image?"""
     try:
-        _ = patient.margin_gradient
+        _ = tested.margin_gradient
     except (InputError, RuntimeError) as error:
         return Finding(
             "fail", first_line(error),
@@ -40,9 +40,9 @@ def attached(patient: Patient) -> Finding:
     return Finding("ok", "a gradient reaches the image")
 
 
-def nonzero(patient: Patient) -> Finding:
+def nonzero(tested: ModelUnderTest) -> Finding:
     """Is the gradient of the margin a number, and not nothing?"""
-    gradient = patient.margin_gradient.flatten(1)
+    gradient = tested.margin_gradient.flatten(1)
     broken, zero = ~gradient.isfinite().all(dim=1), (gradient == 0).all(dim=1)
     measured = f"zero for {_share(zero)}, NaN or infinite for {_share(broken)} of the images"
     if not (broken | zero).any():
@@ -51,15 +51,15 @@ def nonzero(patient: Patient) -> Finding:
         "fail" if _mean(broken | zero) > TOLERATED else "warn",
         measured,
         "gradient attacks leave these images where they are (rounding, thresholds or quantisation before the network): "
-        "they stand for the wrong reason",
+        "they are robust for the wrong reason",
         SQUARE_ADVICE,
     )
 
 
-def unsaturated(patient: Patient) -> Finding:
+def unsaturated(tested: ModelUnderTest) -> Finding:
     """Does the cross-entropy have a gradient where the margin has one?"""
-    lost = _is_zero(patient.gradient(cross_entropy)) & ~_is_zero(patient.margin_gradient)
-    median = float(margin(patient.logits, patient.predicted).median())
+    lost = _is_zero(tested.gradient(cross_entropy)) & ~_is_zero(tested.margin_gradient)
+    median = float(margin(tested.logits, tested.predicted).median())
     measured = f"cross-entropy without gradient for {_share(lost)} of the images; median margin {median:.3g} nats"
     if not lost.any():
         return Finding("ok", measured)
@@ -71,7 +71,7 @@ def unsaturated(patient: Patient) -> Finding:
     )
 
 
-def true_gradient(patient: Patient) -> Finding:
+def true_gradient(tested: ModelUnderTest) -> Finding:
     """Does a small step change the margin as its gradient promises?
 
         m(clamp(x - STEP g / |g|)) - m(x)  against  <g, clamp(x - STEP g / |g|) - x>
@@ -80,12 +80,12 @@ def true_gradient(patient: Patient) -> Finding:
     right at one of them is that of the function, which has kinks nearer than the steps before; one that is wrong at all
     of them is not. An image whose promise drowns in rounding keeps the verdict of the step before.
     """
-    first = _Slope.at(STEPS[0], patient)
+    first = _Slope.at(STEPS[0], tested)
     if first.share <= TOLERATED:
         return Finding("ok", f"a small step does {first.median:.2f} of what its gradient promises (median); {first}")
     slope = first
     for step in STEPS[1:]:
-        slope = _Slope.at(step, patient, slope)
+        slope = _Slope.at(step, tested, slope)
         if slope.share <= TOLERATED:
             return Finding("ok", f"kinked, not wrong: {first} at a step of {first.step:g}, {slope} at {step:g}")
     return Finding(
@@ -108,15 +108,15 @@ class _Slope:
     off: Tensor
 
     @classmethod
-    def at(cls, step: float, patient: Patient, longer: _Slope | None = None) -> _Slope:
+    def at(cls, step: float, tested: ModelUnderTest, longer: _Slope | None = None) -> _Slope:
         """Measured in float32, or after a longer step in float64 where the model supports that."""
-        finer = None if longer is None else patient.in_double
-        answer, kind = (patient.answer, torch.float32) if finer is None else (finer, torch.float64)
-        x, gradient = patient.x.to(kind), patient.margin_gradient.to(kind)
+        finer = None if longer is None else tested.in_double
+        answer, kind = (tested.answer, torch.float32) if finer is None else (finer, torch.float64)
+        x, gradient = tested.x.to(kind), tested.margin_gradient.to(kind)
         stepped = (x - step * NORMS["l2"].steepest(gradient)).clamp(0, 1)
         promised = (gradient * (stepped - x)).flatten(1).sum(dim=1)
-        before = patient.logits if finer is None else answer(x)
-        kept = margin(answer(stepped), patient.predicted) - margin(before, patient.predicted)
+        before = tested.logits if finer is None else answer(x)
+        kept = margin(answer(stepped), tested.predicted) - margin(before, tested.predicted)
         off = ((kept / promised - 1).abs() > OFF) & (promised < 0)
         if longer is not None and finer is None:
             off = torch.where(-promised > RESOLVED * before.abs().max(), off, longer.off)
@@ -132,12 +132,12 @@ class _Slope:
         return f"off for {_share(self.off)}"
 
 
-def attacks_in_order(patient: Patient) -> Finding:
+def attacks_in_order(tested: ModelUnderTest) -> Finding:
     """Does PGD change more predictions than FGSM, random noise and a black-box attack?"""
-    pgd = patient.moved_by(PGD)
-    rivals = {"noise": _moved_by_noise(patient), **{spec: patient.moved_by(spec) for spec in RIVALS}}
+    pgd = tested.moved_by(PGD)
+    rivals = {"noise": _moved_by_noise(tested), **{spec: tested.moved_by(spec) for spec in RIVALS}}
     told = ", ".join(f"{name} {_share(moved)}" for name, moved in rivals.items())
-    measured = f"predictions changed within eps {patient.eps:.3g}: {PGD} {_share(pgd)}, {told}"
+    measured = f"predictions changed within eps {tested.eps:.3g}: {PGD} {_share(pgd)}, {told}"
     if all(sign_test(int((moved & ~pgd).sum()), int((pgd & ~moved).sum())) >= LEVEL for moved in rivals.values()):
         return Finding("ok", measured)
     return Finding(
@@ -148,9 +148,9 @@ def attacks_in_order(patient: Patient) -> Finding:
     )
 
 
-def _moved_by_noise(patient: Patient) -> Tensor:
-    noisy = patient.x + patient.eps * NORMS["linf"].uniform(patient.noise, "doctor", patient.x)
-    return patient.answer(noisy.clamp(0, 1)).argmax(dim=1) != patient.predicted
+def _moved_by_noise(tested: ModelUnderTest) -> Tensor:
+    noisy = tested.x + tested.eps * NORMS["linf"].uniform(tested.noise, "doctor", tested.x)
+    return tested.answer(noisy.clamp(0, 1)).argmax(dim=1) != tested.predicted
 
 
 def _is_zero(gradient: Tensor) -> Tensor:

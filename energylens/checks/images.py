@@ -6,28 +6,28 @@ import torch
 from torch import Tensor
 
 from energylens.checks.finding import Finding
-from energylens.checks.model_under_test import Patient
+from energylens.checks.model_under_test import ModelUnderTest
 from energylens.statistics import LEVEL, accuracy_interval, sign_test
 
 
-def right_range(patient: Patient) -> Finding:
+def right_range(tested: ModelUnderTest) -> Finding:
     """Is it better at images of another range?"""
-    return _best_reading(patient, "range")
+    return _best_reading(tested, "range")
 
 
-def right_normalisation(patient: Patient) -> Finding:
+def right_normalisation(tested: ModelUnderTest) -> Finding:
     """Is it better at images normalised once more or once less?"""
-    return _best_reading(patient, "normalisation")
+    return _best_reading(tested, "normalisation")
 
 
-def _best_reading(patient: Patient, check: str) -> Finding:
+def _best_reading(tested: ModelUnderTest, check: str) -> Finding:
     """Fail where the reading that the model is best at is one of this check's, better than by chance, and explains more
     than another order of the classes would: of a model that is never right any change makes some answers right."""
-    plain, masks = patient.plainly_correct, patient.correct_on
+    plain, masks = tested.plainly_correct, tested.correct_on
     told = [f"{_percent(mask)} on {row.name}" for row, mask in masks.items() if row.check == check]
     measured = f"accuracy {_percent(plain)} as given, {', '.join(told)}"
     best = max(masks, key=lambda row: int(masks[row].sum()))
-    explained = int(masks[best].sum()) > int(_reordered_correct(patient).sum())
+    explained = int(masks[best].sum()) > int(_reordered_correct(tested).sum())
     if best.check != check or not explained or _gain(plain, masks[best]) >= LEVEL:
         return Finding("ok", measured)
     return Finding("fail", measured, best.meaning, best.remedy)
@@ -42,9 +42,9 @@ def _percent(correct: Tensor) -> str:
     return f"{100 * float(correct.float().mean()):.1f} %"
 
 
-def right_labels(patient: Patient) -> Finding:
+def right_labels(tested: ModelUnderTest) -> Finding:
     """Is it better than guessing, and is the order of its classes that of the data?"""
-    plain, classes, reordered = patient.plainly_correct, len(patient.samples.classes), _reordered_correct(patient)
+    plain, classes, reordered = tested.plainly_correct, len(tested.samples.classes), _reordered_correct(tested)
     measured = f"accuracy {_percent(plain)}, {_percent(reordered)} with its classes in the order that fits best"
     if _gain(plain, reordered) < LEVEL:
         return Finding("fail", measured, "its classes stand in another order than the data's", "reorder its last layer")
@@ -56,14 +56,14 @@ def right_labels(patient: Patient) -> Finding:
     return Finding("ok", measured)
 
 
-def _reordered_correct(patient: Patient) -> Tensor:
+def _reordered_correct(tested: ModelUnderTest) -> Tensor:
     """Mask (n,) of the images that are right under the renaming of classes that fits best. Each half is renamed as the
     other half would have it: a renaming that learned its own samples by heart would mend any model."""
-    predicted, y = patient.predicted, patient.y
+    predicted, y = tested.predicted, tested.y
     even = torch.arange(len(y), device=y.device) % 2 == 0
     correct = torch.empty_like(even)
     for half in (even, ~even):
-        renamed = _renaming(predicted[~half], y[~half], len(patient.samples.classes))
+        renamed = _renaming(predicted[~half], y[~half], len(tested.samples.classes))
         correct[half] = renamed[predicted[half]] == y[half]
     return correct
 

@@ -26,7 +26,7 @@ LogitLoss = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Patient:
+class ModelUnderTest:
     """A model held in eval mode (see ``frozen``) and n labelled images on its device.
 
     x: (n, C, H, W) in [0, 1]; y: (n,). in_train: names of the submodules that were handed over in train mode. eps: Linf
@@ -41,7 +41,7 @@ class Patient:
     in_train: tuple[str, ...]
     eps: float
     noise: Noise
-    training: Patient | str = NO_TRAINING
+    training: ModelUnderTest | str = NO_TRAINING
     _attacked: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @cached_property

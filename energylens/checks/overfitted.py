@@ -6,7 +6,7 @@ from torch import Tensor
 
 from energylens.checks.finding import Finding
 from energylens.checks.gradients import PGD
-from energylens.checks.model_under_test import Patient
+from energylens.checks.model_under_test import ModelUnderTest
 from energylens.checks.overfitting import CATASTROPHIC, ROBUST, Gap, OneStep, one_step_only
 from energylens.energy import delta_energy, marginal_energy
 
@@ -14,47 +14,47 @@ SINGLE = ("fgsm", "rs-fgsm")
 ATTACKS = (*SINGLE, PGD)
 
 
-def catastrophic(patient: Patient) -> Finding:
-    """Does it withstand a single step and fall to many?"""
-    evidence = one_step(patient)
-    accuracies = ", ".join(f"{name} {100 * float(right_under(name, patient).float().mean()):.1f} %" for name in ATTACKS)
+def catastrophic(tested: ModelUnderTest) -> Finding:
+    """Is it robust to a single step and broken by many?"""
+    evidence = one_step(tested)
+    accuracies = ", ".join(f"{name} {100 * float(right_under(name, tested).float().mean()):.1f} %" for name in ATTACKS)
     measured = f"{evidence}; accuracy: {accuracies}"
     if not evidence.found:
         return Finding("ok", measured)
     return Finding("fail", measured, CATASTROPHIC.meaning, CATASTROPHIC.remedy)
 
 
-def robust(patient: Patient) -> Finding:
+def robust(tested: ModelUnderTest) -> Finding:
     """Is it as robust on the images that it was not trained on?"""
-    training = patient.training
+    training = tested.training
     if isinstance(training, str):
         return Finding("skipped", training)
-    gap = gap_between(training, patient)
+    gap = gap_between(training, tested)
     if not gap.found:
         return Finding("ok", str(gap))
     return Finding("fail", str(gap), ROBUST.meaning, ROBUST.remedy)
 
 
-def one_step(patient: Patient) -> OneStep:
+def one_step(tested: ModelUnderTest) -> OneStep:
     """The evidence for catastrophic overfitting on the images that the model gets right."""
-    single, many = ({name: right_under(name, patient) for name in names} for names in (SINGLE, (PGD,)))
-    right = patient.plainly_correct
+    single, many = ({name: right_under(name, tested) for name in names} for names in (SINGLE, (PGD,)))
+    right = tested.plainly_correct
     return one_step_only({name: robust[right] for name, robust in single.items()}, many[PGD][right])
 
 
-def right_under(spec: str, patient: Patient) -> Tensor:
+def right_under(spec: str, tested: ModelUnderTest) -> Tensor:
     """Mask (n,) of the images that the model gets right, and still does under the attack."""
-    return patient.plainly_correct & ~patient.moved_by(spec)
+    return tested.plainly_correct & ~tested.moved_by(spec)
 
 
-def gap_between(training: Patient, test: Patient) -> Gap:
+def gap_between(training: ModelUnderTest, test: ModelUnderTest) -> Gap:
     """Robust accuracy and dE(x) under PGD on training and on test images."""
     (train_count, delta_train), (test_count, delta_test) = map(_robustness, (training, test))
     return Gap(train_count, test_count, delta_train, delta_test)
 
 
-def _robustness(patient: Patient) -> tuple[tuple[int, int], float]:
+def _robustness(tested: ModelUnderTest) -> tuple[tuple[int, int], float]:
     """How many of its images the model gets right under PGD, how many there are, and the mean dE(x) in nats."""
-    right = right_under(PGD, patient)
-    energies = (marginal_energy(logits) for logits in (patient.logits, patient.attacked(PGD)))
+    right = right_under(PGD, tested)
+    energies = (marginal_energy(logits) for logits in (tested.logits, tested.attacked(PGD)))
     return (int(right.sum()), len(right)), float(delta_energy(*energies).mean())

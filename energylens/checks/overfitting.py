@@ -3,8 +3,8 @@
     CO    q = P(robust to one step, broken by many steps of the same radius | right without an attack)
     RO    g = P(robust | training image) - P(robust | test image)
 
-A model trained with a single-step attack may come to withstand that step alone (CO; arXiv 2001.03994, 2007.02617): q is
-then more than half, while a natural model falls to one step as well, and a robust one stands under many. A model that
+A model trained with a single-step attack may become robust to that step alone (CO; arXiv 2001.03994, 2007.02617): q is
+then more than half. A natural model is broken by one step as well, and a robust one is robust to many. A model that
 learnt its training images by heart is robust on them and on no others (RO; arXiv 2002.11569): g is large. Both limits
 are ours [R]: ``analyses/doctor_thresholds.py`` chose them on some models and judged them on others, see
 ``docs/doctor.md``.
@@ -35,7 +35,7 @@ class Failure:
 
 CATASTROPHIC = Failure(
     "catastrophic overfitting",
-    "the model withstands the single-step attack that it was trained with and falls to several small steps: its "
+    "the model is robust to the single-step attack that it was trained with and broken by several small steps: its "
     "accuracy under FGSM or RS-FGSM says nothing about its robustness",
     "judge it by pgd or autoattack; train it again with --reg der or --reg gradalign, or by --method pgd, and let "
     "--on-alarm stop or rollback end a training that collapses",

@@ -29,7 +29,15 @@ if TYPE_CHECKING:
     help="Default: digits-standard. Repeatable: JSON is then a list.",
 )
 @recording
-@click.option("--no-ladder", "ladder", is_flag=True, flag_value=False, default=True, help="Skip the sanity ladder.")
+@click.option(
+    "--no-checks",
+    "checks",
+    is_flag=True,
+    flag_value=False,
+    default=True,
+    help="Skip the consistency checks and the doctor's remarks.",
+)
+@click.option("--no-ladder", "checks", is_flag=True, flag_value=False, default=True, hidden=True)  # its earlier name
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the numbers as JSON, and nothing else, to standard output."
 )
@@ -72,7 +80,7 @@ def as_numbers(record: Record, options: dict[str, Any]) -> dict[str, Any]:
         "norm": record.norm,
         "seed": record.seed,
         "rows": record.as_numbers(),
-        "ladder": [asdict(rung) for rung in record.ladder],
+        "ladder": [asdict(check) for check in record.checks],  # the key that readers of earlier versions know
         "notes": list(record.notes),
         "published": beside_published(record),
     }
@@ -118,7 +126,7 @@ def _print(record: Record, options: dict[str, Any]) -> None:
     caption = [
         "Means over the samples; dE is natural minus adversarial.",
         *record.notes,
-        *_ladder(record),
+        *_checks(record),
         *_rounded(summary),
         *_purified(summary),
         *beside_published(record),
@@ -127,12 +135,12 @@ def _print(record: Record, options: dict[str, Any]) -> None:
     show(columns, rows, title=title, caption="\n".join(caption), all_of_it="--json")
 
 
-def _ladder(record: Record) -> list[str]:
-    """The rungs that are violated, a line each, or how many hold."""
+def _checks(record: Record) -> list[str]:
+    """The consistency checks that are violated, a line each, or how many hold."""
     from energylens.checks.consistency import sentence
 
-    violated = [sentence(rung) for rung in record.ladder if not rung.holds]
-    return violated or [f"Sanity ladder: {len(record.ladder)} rungs hold."] * bool(record.ladder)
+    violated = [sentence(check) for check in record.checks if not check.holds]
+    return violated or [f"Consistency checks: all {len(record.checks)} hold."] * bool(record.checks)
 
 
 def _rounded(summary: list[dict[str, Any]]) -> list[str]:

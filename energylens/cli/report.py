@@ -87,7 +87,7 @@ def _profile(record: Record, apart: str, training: Record | None, count: int, ro
         seed=record.seed,
         apart=apart,
         attacks=tables.attack_table(record),
-        rungs=tables.rung_table(record, training),
+        checks=tables.check_table(record, training),
         landscape=landscape(record),
         samples=tables.abnormal_samples(record, count, samples),
         missing=missing,

@@ -28,8 +28,8 @@ from energylens.inputs import Data, check_fit, device_of, the_module, whole_spli
 from energylens.isolation import frozen
 from energylens.models import ModelCard, current_card
 from energylens.noise import Noise
-from energylens.profiling import BATCH_SIZES, WITHIN
-from energylens.progress import Listener, Progress
+from energylens.profiling import BATCH_SIZES
+from energylens.progress import WITHIN, Listener, Progress
 from energylens.records.identity import Witness, checked, own_folder, own_identity, spread
 from energylens.records.manifest import shared_identity, software
 from energylens.records.run_folder import RunFolder, holding, open_run, run_path

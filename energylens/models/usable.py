@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from energylens.errors import InputError
+from energylens.errors import InputError, RunError
 
 _QUANTISERS = ("torchao", "bitsandbytes")  # packages whose tensors hold packed integers
 _QUANTISED = "it is quantised, so that no gradient reaches its input: give the float32 model that it was made of"
@@ -72,6 +72,25 @@ def check_logits(logits: Any, images: int) -> Tensor:
             f"the model gives {logits.shape[1]} logit{'s' * (logits.shape[1] != 1)}; a classifier has 2 or more: give "
             "two classes the logits (0, z), torch.cat([torch.zeros_like(z), z], dim=1)"
         )
+    return logits
+
+
+@torch.no_grad()
+def float_logits(model: nn.Module, x: Tensor, indices: Sequence[int]) -> Tensor:
+    """Float32 logits (N, K) of images x; see ``checked_logits``."""
+    return checked_logits(model(x), indices)
+
+
+def checked_logits(logits: Tensor, indices: Sequence[int]) -> Tensor:
+    """The logits (N, K) as float32, refused where they are not finite: an energy would mean nothing.
+
+    indices: the samples' own, to name the first bad one in the RunError.
+    """
+    logits = logits.float()
+    bad = ~logits.isfinite().all(dim=1)
+    if bad.any():
+        sample = indices[int(bad.nonzero()[0])]
+        raise RunError(f"the model gives NaN or infinite logits for sample {sample}: check its weights and their scale")
     return logits
 
 

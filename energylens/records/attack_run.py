@@ -1,10 +1,11 @@
-"""One attack's part of a profile: where its rows are kept, which are missing, and what becomes of them."""
+"""One attack's part of a profile: where its rows are kept, and which are missing."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,84 +15,145 @@ from energylens.attacks.battery import NATURAL, ConfiguredAttack
 from energylens.errors import RunError
 from energylens.models import ModelCard
 from energylens.records.identity import Witness, own_folder, own_identity
-from energylens.records.manifest import made_elsewhere
+from energylens.records.manifest import Subject, made_elsewhere, manifest_of, shared_identity
 from energylens.records.record import AttackRecord
 from energylens.records.run_folder import RunFolder, open_run, run_path
-from energylens.records.shards import Ranks
+from energylens.records.shards import Ranks, Shard
 from energylens.records.store import Images, Memory, Store
 
 IMAGES, TRAJECTORY = "images", "trajectory"  # what rows can hold beside the usual columns
 
 
-def also_kept(attack: ConfiguredAttack, *, trajectory: bool, images: bool) -> tuple[str, ...]:
-    """What the rows of this attack hold beside the usual columns."""
-    kept = {
-        IMAGES: attack is not NATURAL and (images or attack.row.keeps_images),
-        TRAJECTORY: trajectory and attack.settings.traceable,
-    }
-    return tuple(name for name, wanted in kept.items() if wanted)
+@dataclass(frozen=True)
+class Keeping:
+    """What is kept of a record, and where.
 
-
-def own_common(
-    battery: Sequence[ConfiguredAttack],
-    manifests: Callable[[Mapping[str, Any]], list[dict[str, Any]]],
-    common: Mapping[str, Any],
-    card: ModelCard,
-    witness: Witness,
-    out: Path,
-    overwrite: bool,
-) -> dict[str, Any]:
-    """What the manifests of a battery share, with the number of the model: see ``own_identity``.
-
-    manifests: one an attack, out of what they share.
+    out: the folder of all records; None keeps the rows in memory. overwrite: whether rows found there are computed
+    again. trajectory: whether the energies of every iterate are kept. images: whether the adversarial images are.
     """
 
-    def places(candidate: Mapping[str, Any]) -> list[Path]:
-        model = card.folder_name(candidate["model"])
+    out: Path | None = None
+    overwrite: bool = False
+    trajectory: bool = False
+    images: bool = False
+
+    def beside(self, attack: ConfiguredAttack) -> tuple[str, ...]:
+        """What the rows of this attack hold beside the usual columns."""
+        kept = {
+            IMAGES: attack is not NATURAL and (self.images or attack.row.keeps_images),
+            TRAJECTORY: self.trajectory and attack.settings.traceable,
+        }
+        return tuple(name for name, wanted in kept.items() if wanted)
+
+
+def open_runs(
+    battery: Sequence[ConfiguredAttack],
+    subject: Subject,
+    keeping: Keeping,
+    witness: Witness | None,
+    *,
+    ranks: Ranks,
+    share: Shard | None = None,
+) -> list[AttackRun]:
+    """The runs of a battery, with the rows that are there already.
+
+    Args:
+        battery: the attacks.
+        subject: the model and all samples of the request.
+        keeping: what is kept, and where.
+        witness: tells whose rows are there; None where they stay in memory.
+        ranks: the processes that open the same folders; the first makes, or empties, them.
+        share: the share of the samples that this process does alone, for rows that are never reused.
+
+    Raises:
+        RunError: where a folder cannot be read, or another model has just begun it.
+    """
+    beside = [keeping.beside(attack) for attack in battery]
+    reused = [attack.reusable and (witness is None or witness.steady) for attack in battery]
+
+    def manifests(common: Mapping[str, Any]) -> list[dict[str, Any]]:
         return [
-            run_path(out, model, attack.row.name, manifest, card.short_name)
-            for attack, manifest in zip(battery, manifests(candidate), strict=True)
+            manifest_of(attack, subject.card, subject.samples, common, also, None if same else share)
+            for attack, also, same in zip(battery, beside, reused, strict=True)
         ]
 
-    knows = witness.recognises if overwrite else witness.knows
-    return own_identity(common, witness.samples.former_digest, places, knows, overwrite=overwrite)
+    common = shared_identity(subject.model, subject.samples, subject.seed)
+    if keeping.out is None or witness is None:
+        stores = map(Memory, manifests(common))
+        return [AttackRun(*one) for one in zip(battery, stores, beside, strict=True)]
+    place = _Place(keeping.out, subject.card, witness)
+    with ranks.first_goes_first():
+        anew = keeping.overwrite and ranks.rank == 0
+        own = manifests(place.numbered(battery, manifests, common, overwrite=anew))
+        return [
+            place.run(attack, manifest, also, reused=same, overwrite=anew)
+            for attack, manifest, also, same in zip(battery, own, beside, reused, strict=True)
+        ]
 
 
-def open_attack_run(
-    attack: ConfiguredAttack,
-    card: ModelCard,
-    manifest: Mapping[str, Any],
-    also: tuple[str, ...],
-    out: str | Path | None,
-    overwrite: bool,
-    witness: Witness | None,
-) -> AttackRun:
-    """The run with the rows that are there. A callable's, and those of a model that is not steady, stay in memory
-    until they are whole: see ``settle``. Raises RunError where another model has just begun the same folder."""
-    if out is None or witness is None:
-        return AttackRun(attack, Memory(manifest), also)
-    manifest = {**manifest, **witness.told()}
-    if not (attack.reusable and witness.steady):
-        return AttackRun(attack, Memory(manifest), also, reusable=False)
-    folder = _open(attack, card, manifest, out, overwrite=overwrite)
-    return AttackRun(attack, own_folder(folder, witness), also)
+@dataclass(frozen=True)
+class _Place:
+    """Where the run folders of one model lie."""
 
+    out: Path
+    card: ModelCard
+    witness: Witness
 
-def _open(
-    attack: ConfiguredAttack, card: ModelCard, manifest: Mapping[str, Any], out: str | Path, *, overwrite: bool
-) -> RunFolder:
-    name = card.folder_name(manifest["identity"]["model"])
-    return open_run(Path(out), name, attack.row.name, manifest, overwrite=overwrite, formerly=card.short_name)
+    def numbered(
+        self,
+        battery: Sequence[ConfiguredAttack],
+        manifests: Callable[[Mapping[str, Any]], list[dict[str, Any]]],
+        common: Mapping[str, Any],
+        *,
+        overwrite: bool,
+    ) -> dict[str, Any]:
+        """What the manifests of a battery share, with the number of the model: see ``own_identity``.
+
+        manifests: one an attack, out of what they share.
+        """
+
+        def places(candidate: Mapping[str, Any]) -> list[Path]:
+            model = self.card.folder_name(candidate["model"])
+            return [
+                run_path(self.out, model, attack.row.name, manifest, self.card.short_name)
+                for attack, manifest in zip(battery, manifests(candidate), strict=True)
+            ]
+
+        knows = self.witness.recognises if overwrite else self.witness.knows
+        return own_identity(common, self.witness.samples.former_digest, places, knows, overwrite=overwrite)
+
+    def run(
+        self,
+        attack: ConfiguredAttack,
+        manifest: dict[str, Any],
+        also: tuple[str, ...],
+        *,
+        reused: bool,
+        overwrite: bool,
+    ) -> AttackRun:
+        """The attack's run. Rows that are never reused stay in memory until they are whole: see ``settle``."""
+        manifest |= self.witness.told()
+        if not reused:
+            return AttackRun(attack, Memory(manifest), also, partial(self._open, attack, manifest, overwrite=True))
+        return AttackRun(attack, own_folder(self._open(attack, manifest, overwrite=overwrite), self.witness), also)
+
+    def _open(self, attack: ConfiguredAttack, manifest: Mapping[str, Any], *, overwrite: bool) -> RunFolder:
+        name = self.card.folder_name(manifest["identity"]["model"])
+        return open_run(self.out, name, attack.row.name, manifest, overwrite=overwrite, formerly=self.card.short_name)
 
 
 @dataclass
 class AttackRun:
-    """One attack of the battery and the rows it has so far. reusable: whether rows on disk can be told to be its."""
+    """One attack of the battery and the rows it has so far.
+
+    also: what its rows hold beside the usual columns. final: opens the folder for rows that wait in memory until they
+    are whole, because nobody can tell whether rows on disk are this attack's; None for all others.
+    """
 
     attack: ConfiguredAttack
     store: Store
     also: tuple[str, ...]
-    reusable: bool = True
+    final: Callable[[], RunFolder] | None = None
     done: set[int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -123,17 +185,18 @@ class AttackRun:
         self.store.write(rows, seconds, images if IMAGES in self.also else None)
         self.done.update(rows["index"].tolist())
 
-    def settle(self, ranks: Ranks, card: ModelCard, out: str | Path | None) -> None:
-        """Bring rows that waited in memory until they were whole to where they are kept, in place of those of the last
-        run: of a callable nobody can tell whether it has changed, of a randomised model every run is another draw."""
-        if self.reusable or out is None:
+    def settle(self, ranks: Ranks) -> None:
+        """Write rows that waited in memory until they were whole, in place of those of the last run.
+
+        Nobody can tell whether a callable has changed, and every run of a randomised model is another draw.
+        """
+        if self.final is None:
             return
         self.store = Memory.joined(ranks.gather(self.store))
         if ranks.rank == 0:
             rows = self.store.rows()
             images = self.store.images(rows["index"].tolist()) if IMAGES in self.also else None
-            folder = _open(self.attack, card, self.store.manifest, out, overwrite=True)
-            folder.write(rows, self.store.seconds(), images)
+            self.final().write(rows, self.store.seconds(), images)
 
     def note(self) -> str | None:
         """What a reader should know of rows that were there already; None where there is nothing to say."""

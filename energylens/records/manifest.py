@@ -5,20 +5,37 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 
+import torch
 from torch import nn
 
 from energylens.attacks.battery import ConfiguredAttack
 from energylens.data import Samples
 from energylens.models import ModelCard, module_digest
+from energylens.models.usable import device_of
 from energylens.records.record import SCHEMA_VERSION
 from energylens.records.shards import Shard
 
 PACKAGES = ("energylens", "torch", "torchvision", "pyautoattack", "diffusers")  # whose versions are told
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What the rows of a record are of, whatever the attack: a model, the samples, and the seed of the noise."""
+
+    model: nn.Module
+    card: ModelCard
+    samples: Samples
+    seed: int
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lies."""
+        return device_of(self.model)
 
 
 def shared_identity(model: nn.Module, samples: Samples, seed: int) -> dict[str, Any]:

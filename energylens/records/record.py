@@ -51,7 +51,7 @@ PURIFIED_COLUMNS: dict[str, str] = {  # of Diff-PGD's: what the model makes of R
     "cross_entropy_purified": "float32",
     "success_purified": "bool",
 }
-BROKEN_BY_COLUMN = "broken_by"  # text, of AutoAttack's: the part that felled the sample, "natural", or "" if none did
+BROKEN_BY_COLUMN = "broken_by"  # text, of AutoAttack's: the part that broke the sample, "natural", or "" if none did
 
 
 #: what ``print(record)`` shows: heading, column of the summary, form
@@ -173,12 +173,13 @@ class AttackRecord:
 
 
 @dataclass(frozen=True)
-class Rung:
-    """One claim of the sanity ladder (``ladder.py``): ``stronger`` must not leave more samples right than ``weaker``.
+class ConsistencyCheck:
+    """One check among the accuracies of a record: ``stronger`` must not leave more samples right than ``weaker``.
 
-    rule: a row of ``ladder.RULES``. accuracy_weaker, accuracy_stronger: shares in [0, 1] of the same n samples; of
-    the rule huge-eps the share that may stand and the one that does. p: how likely chance alone is that far off; NaN
-    where an interval decides. evidence: what was counted instead, in words, where the two accuracies are not it.
+    rule: a row of ``checks.consistency.RULES``. accuracy_weaker, accuracy_stronger: shares in [0, 1] of the same n
+    samples; of the rule huge-eps the share that may be right and the one that is. p: how likely chance alone is that
+    far off; NaN where an interval decides. evidence: what was counted instead, in words, where the two accuracies do
+    not decide.
     """
 
     rule: str
@@ -198,8 +199,8 @@ class Record:
 
     model, dataset (``Samples.title``), eps (as text; None where none is known), norm and seed are the profile's own;
     folder is the model's in the runs, None where nothing was kept. samples: the natural images, read when they are
-    asked for. notes: what a reader should know of how the rows came about, a sentence each. ladder: the sanity ladder's
-    rungs, where it was climbed.
+    asked for. notes: what a reader should know of how the rows came about, a sentence each. checks: the consistency
+    checks, where they were made.
     """
 
     model: str
@@ -211,10 +212,15 @@ class Record:
     folder: Path | None = None
     samples: Samples | None = field(default=None, repr=False)
     notes: tuple[str, ...] = ()
-    ladder: tuple[Rung, ...] = ()
+    checks: tuple[ConsistencyCheck, ...] = ()
 
     def __len__(self) -> int:
         return len(self.attacks[0].rows)
+
+    @property
+    def ladder(self) -> tuple[ConsistencyCheck, ...]:
+        """An earlier name of ``checks``."""
+        return self.checks
 
     @property
     def model_title(self) -> str:

@@ -1,4 +1,4 @@
-"""The page: tables of runs -> HTML. What the tables hold is said where they are made, in ``analyses.report_*``."""
+"""The page: tables of runs -> HTML. The modules beside this one make the tables, and say what is in them."""
 
 from __future__ import annotations
 
@@ -41,9 +41,12 @@ class Repeat:
 
 @dataclass(frozen=True)
 class ProfileStory:
-    """One record. apart: what tells it from others of its model's name and data, or "". attacks, rungs, samples: tables
-    of ``report.profile``; landscape: of ``tables.attack_landscape``. missing: why images are not shown, or "".
-    published, notes: sentences."""
+    """One record.
+
+    apart: what tells it from others of its model's name and data, or "". attacks, checks, samples: tables of
+    ``report.profile``; landscape: of ``tables.attack_landscape``. missing: why images are not shown, or "". published,
+    notes: sentences.
+    """
 
     model: str
     dataset: str
@@ -52,7 +55,7 @@ class ProfileStory:
     seed: int
     apart: str
     attacks: pd.DataFrame
-    rungs: pd.DataFrame
+    checks: pd.DataFrame
     landscape: pd.DataFrame
     samples: pd.DataFrame
     missing: str
@@ -89,13 +92,13 @@ class ProfileStory:
 
     @property
     def violated(self) -> list[dict[str, Any]]:
-        """The rungs that do not hold."""
-        return [rung for rung in _rows(self.rungs) if not rung["holds"]]
+        """The consistency checks that do not hold."""
+        return [check for check in _rows(self.checks) if not check["holds"]]
 
     @property
     def overfitted(self) -> list[dict[str, Any]]:
-        """Those of them that tell of the training, not of the attacks."""
-        return [rung for rung in self.violated if rung["rule"] in FAILURES]
+        """Those of them that concern the training, not the attacks."""
+        return [check for check in self.violated if check["rule"] in FAILURES]
 
     @property
     def rows(self) -> list[dict[str, Any]]:

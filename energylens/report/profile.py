@@ -14,7 +14,7 @@ import torch
 
 from energylens.attacks.radius import shown_setting
 from energylens.attacks.registry import ATTACKS
-from energylens.checks.consistency import RULES, ladder, robust_overfitting
+from energylens.checks.consistency import RULES, check_rows, robust_overfitting
 from energylens.data import DATA_SETS, Samples, load_data
 from energylens.data.choice import CHOICES
 from energylens.errors import InputError, RunError
@@ -39,12 +39,18 @@ def attack_table(record: Record) -> pd.DataFrame:
     return table.join(pd.DataFrame(intervals, columns=["accuracy_low", "accuracy_high"]))
 
 
-def rung_table(record: Record, training: Record | None = None) -> pd.DataFrame:
-    """The rungs of the sanity ladder that the record alone can tell, a row a rung (``record.Rung``), and beside it
-    ``meaning``, what its violation usually means, and ``remedy``. training: the same model's record on its training
-    images, where there is one."""
-    rungs = ladder(record) + (() if training is None else robust_overfitting(record, training))
-    return pd.DataFrame([asdict(rung) | asdict(RULES[rung.rule]) for rung in rungs])
+def check_table(record: Record, training: Record | None = None) -> pd.DataFrame:
+    """The consistency checks that need no model, one a row.
+
+    Args:
+        record: on test images.
+        training: the same model's record on its training images, where there is one.
+
+    Returns:
+        The fields of ``ConsistencyCheck``, then ``meaning`` (what a violation usually means) and ``remedy``.
+    """
+    checks = check_rows(record) + (() if training is None else robust_overfitting(record, training))
+    return pd.DataFrame([asdict(check) | asdict(RULES[check.rule]) for check in checks])
 
 
 def training_twin(record: Record, others: Sequence[Record]) -> Record | None:

@@ -1,4 +1,4 @@
-"""The sanity ladder: it holds where attacks work, and each rung falls where it is sawn through."""
+"""Consistency checks hold where attacks work, and each is violated where its rows are wrong."""
 
 from dataclasses import replace
 from itertools import permutations
@@ -8,7 +8,7 @@ from torch import nn
 
 import energylens as el
 from energylens.attacks.battery import configure
-from energylens.checks.consistency import ladder, robust_overfitting, sentence
+from energylens.checks.consistency import check_rows, robust_overfitting, sentence
 from energylens.checks.strength import contender, is_larger, is_stronger
 from energylens.models import card_of
 from energylens.records.manifest import manifest_of, shared_identity
@@ -33,32 +33,34 @@ def record():
     return el.profile("digits-pgd", attacks=BATTERY, n=100)
 
 
-def rungs(record):
-    return {(rung.rule, rung.weaker, rung.stronger): rung for rung in record.ladder}
+def checks_of(record):
+    return {(check.rule, check.weaker, check.stronger): check for check in record.checks}
 
 
 @pytest.mark.parametrize("name", ["digits-standard", "digits-pgd"])
-def test_all_rungs_hold_where_attacks_work(name):
-    climbed = el.profile(name, attacks=BATTERY, n=100).ladder
-    assert all(rung.holds for rung in climbed)
-    assert {rung.rule for rung in climbed} == {"stronger", "eps", "huge-eps", "noise", "catastrophic overfitting"}
+def test_all_checks_hold_where_attacks_work(name):
+    made = el.profile(name, attacks=BATTERY, n=100).checks
+    assert all(check.holds for check in made)
+    assert {check.rule for check in made} == {"stronger", "eps", "huge-eps", "noise", "catastrophic overfitting"}
 
 
-def test_the_rungs_of_a_battery(record):
+def test_the_checks_of_a_battery(record):
     expected = {("stronger", "natural", name) for name in BATTERY}
     expected |= {("stronger", "fgsm", "pgd"), ("stronger", "fgsm", "pgd,steps=40"), ("stronger", "pgd", "pgd,steps=40")}
     expected |= {("eps", "pgd,eps=0.1", "pgd"), ("huge-eps", "half of chance", "pgd,eps=1")}
     expected |= {("noise", "noise of 0.2", "pgd"), ("noise", "noise of 0.2", "pgd,steps=40")}
     expected |= {("noise", "noise of 0.1", "pgd,eps=0.1")}
     expected |= {("catastrophic overfitting", "fgsm", "pgd")}
-    assert set(rungs(record)) == expected
-    rung = rungs(record)["stronger", "fgsm", "pgd"]
+    assert set(checks_of(record)) == expected
+    check = checks_of(record)["stronger", "fgsm", "pgd"]
     accuracy = {row["attack"]: row["accuracy"] for row in record.as_numbers()}
-    assert (rung.accuracy_weaker, rung.accuracy_stronger, rung.n) == (accuracy["fgsm"], accuracy["pgd"], 100)
+    assert (check.accuracy_weaker, check.accuracy_stronger, check.n) == (accuracy["fgsm"], accuracy["pgd"], 100)
 
 
-def test_a_masked_gradient_breaks_the_huge_eps_rung():
-    found = rungs(el.profile(Quantised(), "digits", ["fgsm", "pgd"], n=64))["huge-eps", "half of chance", "pgd,eps=1"]
+def test_a_masked_gradient_breaks_the_huge_eps_check():
+    found = checks_of(el.profile(Quantised(), "digits", ["fgsm", "pgd"], n=64))[
+        "huge-eps", "half of chance", "pgd,eps=1"
+    ]
     assert not found.holds and found.accuracy_stronger > 0.9
     assert "huge-eps" in sentence(found) and "masked" in sentence(found) and "energylens doctor" in sentence(found)
 
@@ -70,17 +72,17 @@ def swapped(record, one, other):
 
 
 @pytest.mark.parametrize(("rule", "one", "other"), [("stronger", "fgsm", "pgd"), ("eps", "pgd,eps=0.1", "pgd")])
-def test_exchanged_rows_break_their_rung(record, rule, one, other):
-    broken = {(rung.rule, rung.weaker, rung.stronger): rung for rung in ladder(swapped(record, one, other))}
+def test_exchanged_rows_break_their_check(record, rule, one, other):
+    broken = {(check.rule, check.weaker, check.stronger): check for check in check_rows(swapped(record, one, other))}
     assert not broken[rule, one, other].holds
     assert broken["stronger", "natural", other].holds
 
 
 def test_ties_and_few_samples_break_nothing(record):
-    assert all(rung.holds for rung in ladder(swapped(record, "pgd", "pgd,steps=40")))
+    assert all(check.holds for check in check_rows(swapped(record, "pgd", "pgd,steps=40")))
     few = swapped(record, "fgsm", "pgd")
     few = replace(few, attacks=tuple(replace(attack, rows=attack.rows[:5]) for attack in few.attacks))
-    assert all(rung.holds for rung in ladder(few))
+    assert all(check.holds for check in check_rows(few))
 
 
 def test_the_sign_test_is_the_binomial():
@@ -89,41 +91,41 @@ def test_the_sign_test_is_the_binomial():
     assert sign_test(3, 4) == pytest.approx(99 / 128)
 
 
-def test_it_is_climbed_only_where_there_are_rungs():
-    assert el.profile("digits-pgd", attacks="fgsm", n=5).ladder == ()
-    assert el.profile("digits-pgd", attacks=["fgsm", "pgd"], n=5, ladder=False).ladder == ()
-    unseen = el.profile("digits-pgd", attacks=["square,queries=5", lambda model, x, y: x], n=5).ladder
-    assert [(rung.weaker, rung.stronger) for rung in unseen] == [("natural", "square,queries=5")]
+def test_they_are_made_only_where_there_is_something_to_check():
+    assert el.profile("digits-pgd", attacks="fgsm", n=5).checks == ()
+    assert el.profile("digits-pgd", attacks=["fgsm", "pgd"], n=5, checks=False).checks == ()
+    unseen = el.profile("digits-pgd", attacks=["square,queries=5", lambda model, x, y: x], n=5).checks
+    assert [(check.weaker, check.stronger) for check in unseen] == [("natural", "square,queries=5")]
 
 
-def test_the_ladder_does_not_depend_on_the_batch(record):
-    assert el.profile("digits-pgd", attacks=BATTERY, n=100, batch_size=7).ladder == record.ladder
+def test_the_checks_do_not_depend_on_the_batch(record):
+    assert el.profile("digits-pgd", attacks=BATTERY, n=100, batch_size=7).checks == record.checks
 
 
 def test_a_healthy_model_holds_in_l2_too(mnist_root, shared_checkpoints):
     """Twenty steps along the L2 gradient leave 23 % of these 64 right, anywhere in the cube; signs leave none."""
     model = el.load_model(str(shared_checkpoints / "trades_mnist_smallcnn.pt"), arch="mnist-smallcnn")
-    climbed = el.profile(model, "mnist", ["fgsm", "pgd"], norm="l2", n=64, data_root=mnist_root).ladder
-    assert all(rung.holds for rung in climbed)
+    made = el.profile(model, "mnist", ["fgsm", "pgd"], norm="l2", n=64, data_root=mnist_root).checks
+    assert all(check.holds for check in made)
 
 
 def test_robustness_to_one_step_alone_is_catastrophic_overfitting(one_step_only):
     """Among the images that are right without an attack, counted from the rows."""
     record = el.profile(one_step_only, "digits", ["fgsm", "rs-fgsm", "pgd"], n=64)
-    (rung,) = (rung for rung in record.ladder if rung.rule == "catastrophic overfitting")
+    (check,) = (check for check in record.checks if check.rule == "catastrophic overfitting")
     right = {a.name: (a.rows["pred_adv"] == a.rows["label"]) for a in record.attacks}
     counts = {name: int((right["natural"] & right[name] & ~right["pgd"]).sum()) for name in ("fgsm", "rs-fgsm")}
-    assert (rung.weaker, rung.stronger, rung.n) == (max(counts, key=counts.get), "pgd", int(right["natural"].sum()))
-    assert not rung.holds and f"{100 * max(counts.values()) / rung.n:.1f} % (95 %" in rung.evidence
-    assert rung.evidence in sentence(rung) and "--reg der" in sentence(rung) and "doctor" not in sentence(rung)
-    assert all(other.holds for other in record.ladder if other is not rung)
-    assert all(rung.holds for rung in el.profile("digits-pgd", attacks=["fgsm", "trades"], n=64).ladder)
+    assert (check.weaker, check.stronger, check.n) == (max(counts, key=counts.get), "pgd", int(right["natural"].sum()))
+    assert not check.holds and f"{100 * max(counts.values()) / check.n:.1f} % (95 %" in check.evidence
+    assert check.evidence in sentence(check) and "--reg der" in sentence(check) and "doctor" not in sentence(check)
+    assert all(other.holds for other in record.checks if other is not check)
+    assert all(check.holds for check in el.profile("digits-pgd", attacks=["fgsm", "trades"], n=64).checks)
 
 
 def test_a_targeted_attack_and_one_of_another_radius_tell_nothing_of_it(one_step_only):
     specs = ["fgsm", "pgd,target=random", "pgd,eps=0.02", "n-fgsm"]
     record = el.profile(one_step_only, "digits", specs, n=64)
-    assert "catastrophic overfitting" not in {rung.rule for rung in record.ladder}
+    assert "catastrophic overfitting" not in {check.rule for check in record.checks}
 
 
 def test_training_images_beside_test_images_tell_robust_overfitting():

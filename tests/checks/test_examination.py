@@ -1,4 +1,4 @@
-"""Healthy models pass, and each planted disease is named by its own check and by no other."""
+"""Healthy models pass, and each planted fault is named by its own check and by no other."""
 
 import pytest
 import torch
@@ -68,7 +68,7 @@ def swapped(logits):
 MEAN, STD = 0.305, 0.376  # of the digits
 
 
-DISEASES = {
+FAULTS = {
     "half precision": ("precision", lambda: Around().half()),
     "half precision logits": ("precision", lambda: Around(after=lambda logits: logits.half())),
     "votes": ("precision", lambda: Around(after=lambda logits: logits.round().long())),
@@ -111,9 +111,9 @@ def test_the_shipped_models_are_healthy(name):
     assert [finding.check for finding in diagnosis.findings] == [check.name for check in CHECKS]
 
 
-@pytest.mark.parametrize("disease", DISEASES)
-def test_a_disease_is_named_by_its_own_check_alone(disease):
-    check, build = DISEASES[disease]
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_named_by_its_own_check_alone(fault):
+    check, build = FAULTS[fault]
     torch.manual_seed(0)
     diagnosis = examine(build().eval(), "digits", n=64)
     assert diagnosis.failed == (check,)
@@ -136,7 +136,7 @@ def test_train_mode_is_a_warning_and_is_given_back():
 
 def test_forty_eight_images_are_enough_and_fewer_are_refused():
     assert examine("digits-pgd", n=48).healthy
-    twice = DISEASES["normalised twice"][1]().eval()
+    twice = FAULTS["normalised twice"][1]().eval()
     assert not examine(twice, "digits", n=48).healthy
     message = r"^{} images came, at least 48 were expected: .* give n \(--n\) of 48 or more"
     for n in (3, 10, 47):

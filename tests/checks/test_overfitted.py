@@ -84,10 +84,10 @@ def test_nothing_is_downloaded_for_training_images(tmp_path, mnist_root):
 
 def test_an_attack_runs_once(monkeypatch):
     """Three checks ask for FGSM and PGD; the attacks run on test images and PGD on training images, each once."""
-    import energylens.checks.model_under_test as patient
+    import energylens.checks.model_under_test as tested
 
     made = []
-    configure = patient.configure
-    monkeypatch.setattr(patient, "configure", lambda spec, **own: made.append(spec) or configure(spec, **own))
+    configure = tested.configure
+    monkeypatch.setattr(tested, "configure", lambda spec, **own: made.append(spec) or configure(spec, **own))
     examine("digits-pgd")
     assert sorted(made) == ["fgsm", "pgd,steps=10", "pgd,steps=10", "rs-fgsm", "square,queries=50"]

@@ -44,7 +44,7 @@ def test_a_profile_says_in_one_line_what_the_doctor_would(model, said):
     torch.manual_seed(0)
     (note,) = notes(model().eval())
     assert said in note and note.startswith("The doctor's check") and "\n" not in note
-    assert notes(model().eval(), ladder=False) == ()
+    assert notes(model().eval(), checks=False) == ()
 
 
 def test_healthy_models_and_few_samples_are_no_remark():
@@ -57,9 +57,9 @@ def test_healthy_models_and_few_samples_are_no_remark():
 
 
 def test_a_collapsed_model_is_told_once(one_step_only):
-    """Its ladder says it; that it is better at other readings of the images only follows."""
+    """Its consistency check says it; that it is better at other readings of the images only follows."""
     record = el.profile(one_step_only, "digits", ["fgsm", "pgd"], n=64)
-    assert [rung.rule for rung in record.ladder if not rung.holds] == ["catastrophic overfitting"]
+    assert [check.rule for check in record.checks if not check.holds] == ["catastrophic overfitting"]
     assert record.notes == ()
 
 
