@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,8 @@ from torch import Tensor, nn
 from energylens.data import DATA_SETS, Samples, data_set, load_data
 from energylens.data.own import Items, own_samples, with_classes
 from energylens.errors import InputError
-from energylens.isolation import frozen
 from energylens.models import ModelCard, current_card, find_models, load_model
-from energylens.models.usable import check_logits, check_usable
+from energylens.models.usable import check_usable, logits_of
 from energylens.models.usable import device_of as device_of  # both are taken from here by those above
 from energylens.models.usable import float_logits as float_logits
 from energylens.records.manifest import Subject
@@ -121,7 +119,7 @@ def whole_split(
         return data
     if data is not None and not isinstance(data, str):
         samples = own_samples(data, limit=limit)
-        return with_classes(samples, _logits_of(model, samples).shape[1])
+        return with_classes(samples, _first_logits(model, samples).shape[1])
     name = data or card.dataset
     if name is None:
         raise InputError(f"model {card.name} does not say which data set it was trained on: name one with --dataset")
@@ -141,7 +139,7 @@ def check_fit(model: nn.Module, card: ModelCard, samples: Samples) -> None:
             f"{card.name} was made for {made_for.name}'s {made_for.image_shape[0]} channels, {samples.title} has "
             f"{samples.image_shape[0]}: choose the data set it was trained on"
         )
-    logits, classes = _logits_of(model, samples), len(samples.classes)
+    logits, classes = _first_logits(model, samples), len(samples.classes)
     if logits.shape[1] != classes:
         raise InputError(
             f"the model gives {logits.shape[1]} logits, {samples.title} has {classes} classes: "
@@ -149,63 +147,6 @@ def check_fit(model: nn.Module, card: ModelCard, samples: Samples) -> None:
         )
 
 
-def wanted_dtype(model: nn.Module, x: Tensor) -> str | None:
-    """The type of a model's weights, ``float64``, where it takes images of that type and not the float32 images x; None
-    where that is not what keeps them apart."""
-    x = x.to(device_of(model))
-    if _takes(model, x):
-        return None
-    return next((_named(kind) for kind in _kinds(model) if _takes(model, x.to(kind))), None)
-
-
-def _kinds(model: nn.Module) -> set[torch.dtype]:
-    """The types of its weights and buffers."""
-    return {tensor.dtype for tensor in (*model.parameters(), *model.buffers()) if tensor.is_floating_point()}
-
-
-def _named(kind: torch.dtype) -> str:
-    return str(kind).removeprefix("torch.")
-
-
-def _takes(model: nn.Module, x: Tensor) -> bool:
-    try:
-        with frozen(model), torch.no_grad():
-            model(x)
-    except Exception:  # whatever a user's network raises
-        return False
-    return True
-
-
-BUGS = (NameError, AttributeError, ImportError, KeyError)  # what no shape of an image explains
-
-
-def _place_of(error: BaseException) -> str:
-    """`` (my_models.py, line 12)``: the last line outside of torch that the error passed, if there is one."""
-    frames = [at for at in traceback.extract_tb(error.__traceback__) if "torch" not in Path(at.filename).parts]
-    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-
-
-def _logits_of(model: nn.Module, samples: Samples) -> Tensor:
-    """The logits of the first sample, (1, K); InputError where the model cannot give them."""
-    x, _ = samples.batch(0, 1)
-    try:
-        with frozen(model), torch.no_grad():
-            logits = model(x.to(device_of(model)))
-    except Exception as error:  # whatever a user's network raises at a shape it was not made for
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if kind := wanted_dtype(model, x):
-            raise InputError(
-                f"the model computes in {kind} and does not take float32 images ({reason}): convert it with "
-                "model.float()"
-            ) from error
-        if isinstance(error, BUGS):
-            raise InputError(
-                f"the model's own code fails: {type(error).__name__}: {reason}{_place_of(error)}"
-            ) from error
-        coarse = ", ".join(sorted(map(_named, _kinds(model) - {torch.float32})))
-        convert = f", or convert its {coarse} weights with model.float()" if coarse else ""
-        raise InputError(
-            f"the model does not take {samples.title}'s images of shape {samples.image_shape} ({reason}): "
-            f"choose the data set it was trained on{convert}"
-        ) from error
-    return check_logits(logits, 1)
+def _first_logits(model: nn.Module, samples: Samples) -> Tensor:
+    """The logits (1, K) of the first sample."""
+    return logits_of(model, samples.batch(0, 1)[0], samples.title)

@@ -15,7 +15,8 @@ from energylens.checks.finding import Finding
 from energylens.checks.model_under_test import ROUNDING, ModelUnderTest, apart
 from energylens.energy import marginal_energy
 from energylens.errors import InputError
-from energylens.inputs import check_fit, wanted_dtype
+from energylens.inputs import check_fit
+from energylens.models.usable import wanted_dtype
 
 ALONE = 8  # images that are asked one by one
 FULL_PRECISION = (torch.float32, torch.float64)

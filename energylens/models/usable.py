@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from energylens.errors import InputError, RunError
+from energylens.isolation import frozen
 
 _QUANTISERS = ("torchao", "bitsandbytes")  # packages whose tensors hold packed integers
 _QUANTISED = "it is quantised, so that no gradient reaches its input: give the float32 model that it was made of"
@@ -92,6 +95,76 @@ def checked_logits(logits: Tensor, indices: Sequence[int]) -> Tensor:
         sample = indices[int(bad.nonzero()[0])]
         raise RunError(f"the model gives NaN or infinite logits for sample {sample}: check its weights and their scale")
     return logits
+
+
+def wanted_dtype(model: nn.Module, x: Tensor) -> str | None:
+    """The type of a model's weights, ``float64``, where it takes images of that type and not the float32 images x; None
+    where that is not what keeps them apart."""
+    x = x.to(device_of(model))
+    if _takes(model, x):
+        return None
+    return next((_named(kind) for kind in _kinds(model) if _takes(model, x.to(kind))), None)
+
+
+def _kinds(model: nn.Module) -> set[torch.dtype]:
+    """The types of its weights and buffers."""
+    return {tensor.dtype for tensor in (*model.parameters(), *model.buffers()) if tensor.is_floating_point()}
+
+
+def _named(kind: torch.dtype) -> str:
+    return str(kind).removeprefix("torch.")
+
+
+def _takes(model: nn.Module, x: Tensor) -> bool:
+    try:
+        with frozen(model), torch.no_grad():
+            model(x)
+    except Exception:  # whatever a user's network raises
+        return False
+    return True
+
+
+BUGS = (NameError, AttributeError, ImportError, KeyError)  # what no shape of an image explains
+
+
+def _place_of(error: BaseException) -> str:
+    """`` (my_models.py, line 12)``: the last line outside of torch that the error passed, if there is one."""
+    frames = [at for at in traceback.extract_tb(error.__traceback__) if "torch" not in Path(at.filename).parts]
+    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+
+
+def logits_of(model: nn.Module, x: Tensor, title: str) -> Tensor:
+    """The logits of an image (1, C, H, W), (1, K).
+
+    Args:
+        model: any module; it is left as it was.
+        x: the image, on any device.
+        title: of the data set, for errors.
+
+    Raises:
+        InputError: where the model cannot give them, with what mends it.
+    """
+    try:
+        with frozen(model), torch.no_grad():
+            logits = model(x.to(device_of(model)))
+    except Exception as error:  # whatever a user's network raises at a shape it was not made for
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if kind := wanted_dtype(model, x):
+            raise InputError(
+                f"the model computes in {kind} and does not take float32 images ({reason}): convert it with "
+                "model.float()"
+            ) from error
+        if isinstance(error, BUGS):
+            raise InputError(
+                f"the model's own code fails: {type(error).__name__}: {reason}{_place_of(error)}"
+            ) from error
+        coarse = ", ".join(sorted(map(_named, _kinds(model) - {torch.float32})))
+        convert = f", or convert its {coarse} weights with model.float()" if coarse else ""
+        raise InputError(
+            f"the model does not take {title}'s images of shape {tuple(x.shape[1:])} ({reason}): "
+            f"choose the data set it was trained on{convert}"
+        ) from error
+    return check_logits(logits, 1)
 
 
 class FloatLogits(nn.Module):

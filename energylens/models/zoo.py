@@ -146,7 +146,7 @@ def _as_measured(row: ZooRow) -> ZooRow:
     if row.source != "energylens":
         return row
     about = description_beside(shipped_weights(row))
-    return replace(row, eps=about.eps, clean=about.clean, autoattack=about.autoattack)
+    return replace(row, eps=about.eps, **vars(about.measured))
 
 
 def _named(name: str, among: Iterable[ZooRow]) -> list[ZooRow]:
