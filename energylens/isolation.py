@@ -1,5 +1,5 @@
-"""Hold a model, and the world around it, still while it is attacked: mode, gradients, random states, and float32 that
-is float32, neither TF32 nor bfloat16 in convolutions and matrix products."""
+"""Keep a model and the global state unchanged while it is attacked: its mode, its gradients, the random states, and
+float32 that is float32, neither TF32 nor bfloat16 in convolutions and matrix products."""
 
 from __future__ import annotations
 
@@ -20,13 +20,20 @@ _ONE_THREAD = threading.RLock()  # random states and backend flags are the whole
 
 @contextmanager
 def frozen(model: nn.Module, seed: int = 0) -> Iterator[None]:
-    """Eval mode, no parameter gradients and full float32 inside; all of the caller's afterwards.
+    """Eval mode, no parameter gradients and full float32 inside; everything is as the caller had it afterwards, also
+    after an exception.
 
-    That is: the model's modes, its requires_grad flags and gradients, the global random states of torch (every
-    device), numpy and Python, and torch's precision flags. Inside, the random states start from ``seed``, so that a
-    model that draws numbers as it runs (random smoothing, say) gives the same record twice; autocast, TF32 and
-    inference mode are off, so that energies are float32; cuDNN and its ``benchmark`` and ``deterministic`` are as the
-    caller has them. All of this is the whole process's, so a second thread waits here until the first is out.
+    Inside, the random states start from ``seed``, so that a model that draws random numbers (random smoothing, say)
+    gives the same record twice. Autocast, TF32 and inference mode are off, so that energies are float32. cuDNN's
+    ``enabled``, ``benchmark`` and ``deterministic`` are as the caller has them.
+
+    Restored are the model's modes, its requires_grad flags and gradients, the global random states of torch (every
+    device), numpy and Python, and torch's precision flags. All of this belongs to the whole process, so a second thread
+    waits here until the first is out.
+
+    Args:
+        model: any module.
+        seed: where the random states start.
     """
     with ExitStack() as stack:
         stack.enter_context(_ONE_THREAD)  # before another thread's frozen model is looked at

@@ -119,6 +119,43 @@ def test_a_model_runs_in_float32_with_the_callers_other_flags_and_all_are_restor
     assert all(inside == before | full for inside in model.inside)
 
 
+DOORS = {
+    "attack": lambda model, x, y: el.attack("fgsm", model, x, y, eps=0.1),
+    "profile": lambda model, x, y: el.profile(model, (x, y), ["fgsm", "pgd,steps=2"], eps=0.1),  # and its checks
+    "examine": lambda model, x, y: el.examine(model, (x, y)),
+}
+
+
+@pytest.mark.parametrize("door", DOORS.values(), ids=DOORS)
+def test_cudnn_stays_on_and_tf32_is_off_behind_every_door(door, flags):
+    model, (x, y) = Witness(), (torch.rand(48, 1, 8, 8), torch.arange(48) % 10)
+    torch.backends.cudnn.allow_tf32 = True
+    torch.set_float32_matmul_precision("high")
+    before = seen()
+    assert before["enabled"] and before["cudnn tf32"] and before["matmul tf32"]
+    door(model, x, y)
+    off = {"cudnn tf32": False, "matmul tf32": False, "matmul precision": "highest"}
+    assert all({name: inside[name] for name in off} == off for inside in model.inside)
+    same = ("enabled", "benchmark", "deterministic", "algorithms")
+    assert all(inside[name] == before[name] for inside in model.inside for name in same)
+    assert seen() == before
+
+
+def test_the_flags_are_restored_where_the_models_own_forward_fails(flags):
+    class Failing(Witness):
+        def forward(self, x):
+            super().forward(x)
+            raise RuntimeError("its own fault")
+
+    model = Failing()
+    torch.backends.cudnn.allow_tf32 = True
+    before = seen()
+    with pytest.raises(el.InputError, match="its own fault"):
+        el.profile(model, (torch.rand(2, 1, 8, 8), torch.tensor([1, 2])), ["fgsm"], eps=0.1)
+    assert model.inside and not any(inside["cudnn tf32"] for inside in model.inside)
+    assert seen() == before
+
+
 @pytest.mark.skipif(not NEWER, reason="this torch has no fp32_precision")
 def test_what_was_inherited_is_inherited_afterwards(flags):
     """Not pinned to what it happened to be: the caller may change the generic setting later."""

@@ -16,9 +16,13 @@ from energylens.statistics import LEVEL
 
 @dataclass(frozen=True)
 class Check:
-    """One row. after: the checks without whose result this one could only echo a failure; it is skipped then, and where
-    a check of explained_by fails itself. noted: whether this check may fail by what a profile has seen, so that the
-    profile asks it and says in a line what it finds; None for a check that a profile leaves to the doctor."""
+    """One row.
+
+    after: checks that must have a result first; without one, this check could only repeat their failure, and is
+    skipped. explained_by: checks whose failure explains this one's; it is skipped then, too. noted: whether this check
+    may fail, judging by what a profile has seen; the profile then makes it, and reports a failure in one line. None for
+    a check that only the doctor makes.
+    """
 
     name: str
     look: Callable[[ModelUnderTest], Finding]

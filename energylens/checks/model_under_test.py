@@ -46,13 +46,12 @@ class ModelUnderTest:
 
     @cached_property
     def floated(self) -> nn.Module:
-        """The model with float32 logits: what all but the check of the precision ask."""
+        """The model with float32 logits: all checks but that of the precision use it."""
         return FloatLogits(self.model)
 
     @cached_property
     def logit_type(self) -> torch.dtype | None:
-        """The type of the logits as the model gives them; None for a model that gives none, which is another check's
-        business."""
+        """The type of the logits as the model gives them; None where it gives none, which another check reports."""
         try:
             with torch.no_grad():
                 dtype: torch.dtype = self.model(self.x[:1]).dtype
@@ -89,8 +88,8 @@ class ModelUnderTest:
 
     @cached_property
     def predicted(self) -> Tensor:
-        """The classes (n,) that it predicts: what the gradient checks take for labels, so that wrong labels are none of
-        their business."""
+        """The classes (n,) that it predicts: the gradient checks take these for labels, so that wrong labels do not
+        matter to them."""
         return self.logits.argmax(dim=1)
 
     @cached_property

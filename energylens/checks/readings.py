@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Reading:
-    """Another way to hand over the same images; ``check`` is whose business it is.
+    """Another way to hand over the same images. check: the name of the check that reports it.
 
     of: images (n, C, H, W) in [0, 1] -> what the model is given.
     """
@@ -23,8 +23,8 @@ class Reading:
 
 
 def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation a channel. Those of n images are the data set's usual ones to a few percent, and an
-    accuracy does not feel a few percent."""
+    """Mean and standard deviation a channel. Those of n images are within a few percent of the data set's usual ones,
+    which does not change an accuracy."""
     return x.mean(dim=(0, 2, 3), keepdim=True), x.std(dim=(0, 2, 3), keepdim=True).clamp_min(1 / 255)
 
 

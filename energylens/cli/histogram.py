@@ -52,7 +52,7 @@ def command(
         bins, limits = bins or PAPER_BINS["bins"], limits or PAPER_BINS["limits"]
         options["attacks"] = options["attacks"] or PAPER_NINE
     with progress(model) as listener:
-        record = profile(model, listener=listener, ladder=False, **record_options(options))
+        record = profile(model, listener=listener, checks=False, **record_options(options))
     if not launched_ranks().speaks:
         return
     table = landscape(record, bins=bins, limits=limits)

@@ -39,7 +39,7 @@ def command(models: tuple[str, ...], figure: Path | None, **options: Any) -> Non
     if len(models) > 1:
         raise InputError(f"the picture is of one model, {len(models)} were named: draw them one after another")
     model = models[0] if models else DEFAULT_MODEL
-    settings = {"attacks": DEFAULT_ATTACKS} | record_options(options) | {"trajectory": True, "ladder": False}
+    settings = {"attacks": DEFAULT_ATTACKS} | record_options(options) | {"trajectory": True, "checks": False}
     with progress(model) as listener:
         record = profile(model, listener=listener, **settings)
     if not launched_ranks().speaks:

@@ -45,7 +45,7 @@ class RunCache:
         from energylens.profiling import profile
 
         self.tell(f"profiling {model}")
-        usual: dict[str, Any] = {"ladder": False, "listener": self.listener(f"profiling {Path(model).name}")}
+        usual: dict[str, Any] = {"checks": False, "listener": self.listener(f"profiling {Path(model).name}")}
         record = profile(model, out=self.runs, data_root=self.root, **usual | settings)
         self.used.extend([] if record.folder is None else [record.folder])
         self.seeds.add(record.seed)

@@ -170,8 +170,8 @@ class AttackRun:
     def claimed(self, share: str, indices: Sequence[int]) -> Iterator[None]:
         """Hold the share against other processes while rows of these samples are missing.
 
-        The natural rows, which every profile of the model needs, are held together: two that meet there do a little
-        work twice.
+        The natural rows, which every profile of the model needs, may be held by several processes: two that meet there
+        do a little work twice.
         """
         if not self.missing(indices):
             yield

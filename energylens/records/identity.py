@@ -1,12 +1,12 @@
-"""Whose rows are these? A model is known by what it answers, not by its code alone.
+"""Whose rows are these? A model is recognised by its answers, not by its code alone.
 
 ``module_digest`` reads weights, attributes and a class's own source. It cannot read a closure, a global, a helper
 module or a hook, and no hash of code can be complete. So a manifest also keeps answers: the logits on a few fixed
-samples of the request and on one image of keyed noise, and of every image two numbers of the gradient that attacks
-follow. Before rows on disk are reused the model is asked again. Of two models that share a digest and answer
+samples of the request and on one image of keyed noise, and for every image two numbers of the gradient that attacks
+follow. The model is asked again before rows on disk are reused. Where two models share a digest and answer
 differently, the second has a number in ``identity["model"]``, and so a folder of its own.
 
-What this cannot see is told in docs/identity.md.
+docs/identity.md lists what this cannot see.
 """
 
 from __future__ import annotations
@@ -224,9 +224,9 @@ def checked(folder: RunFolder) -> int:
 def ask(model: nn.Module, x: Tensor, indices: tuple[int, ...]) -> Answers:
     """The model's answers to images x, (P, C, H, W), and to one of noise: two forwards and a backward.
 
-    The first forward is of the images alone, the second with the noise among them, so that whoever draws numbers or
-    looks at the whole batch contradicts himself; he is asked once more, and what he does not repeat is NaN. All draw
-    from random states that start at SEED, so that a randomised model is known again too.
+    The first forward is of the images alone, the second with the noise among them. A model that draws random numbers or
+    looks at the whole batch then contradicts itself; it is asked once more, and what it does not repeat is NaN. All
+    forwards draw from random states that start at SEED, so that a randomised model is recognised too.
     """
     x, rounding = x.to(device_of(model)), _rounding(model)
     alone, logits, gradients = _asked_once(model, x)
@@ -319,10 +319,15 @@ def own_identity(
 ) -> dict[str, Any]:
     """What all rows of a request share, with the number under which no folder holds another model's rows.
 
-    common: the identity without a number; former_digest: of the data, by which earlier versions named a record, which
-    is gone on with where there is one. places: every folder of the request, out of what they share. knows: whether a
-    folder's rows are this model's. overwrite: whether a folder that cannot be read is made anew anyway. Raises RunError
-    for one that cannot be read.
+    Args:
+        common: the identity without a number.
+        former_digest: of the data, by which earlier versions named a record; such a record is continued.
+        places: every folder of the request, made from what they share.
+        knows: whether a folder's rows are this model's.
+        overwrite: whether a folder that cannot be read is made anew anyway.
+
+    Raises:
+        RunError: for a folder that cannot be read.
     """
 
     def there(candidate: Mapping[str, Any]) -> list[Path]:

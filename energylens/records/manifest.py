@@ -1,4 +1,4 @@
-"""What a record says of itself: everything its rows depend on, and what else a reader would ask."""
+"""The manifest of a record: everything that its rows depend on, and what made them."""
 
 from __future__ import annotations
 
@@ -59,10 +59,16 @@ def manifest_of(
     also: Sequence[str] = (),
     share: Shard | None = None,
 ) -> dict[str, Any]:
-    """What the rows of one attack are of; its ``identity`` is all that they depend on.
+    """The manifest of one attack's rows. Its ``identity`` is everything that they depend on.
 
-    also: what they hold beside the usual columns, "images" or "trajectory". share: of rows that are never reused, the
-    share that a process of its own is doing: they must not replace another share's.
+    Args:
+        attack: with all its settings.
+        card: the model's.
+        samples: all samples of the request.
+        common: what all attacks share, see ``shared_identity``.
+        also: what the rows hold beside the usual columns, "images" or "trajectory".
+        share: for rows that are never reused, the share that this process does alone: they must not replace those of
+            another share.
     """
     settings = asdict(attack.settings)
     if attack.diffuser:  # its weights, not where they lie

@@ -83,7 +83,7 @@ def judge_ends(
         if same is None:
             record = profile(
                 folder / name, samples, attack, eps=settings.eps, norm=settings.norm, seed=settings.seed,
-                device=device, data_root=root, out=folder / JUDGED / which, ladder=False,
+                device=device, data_root=root, out=folder / JUDGED / which, checks=False,
                 shard=RANKS if launched_ranks().size > 1 else None,
                 listener=listener and partial(listener, which),
             )  # fmt: skip

@@ -1,5 +1,6 @@
 """Consistency checks hold where attacks work, and each is violated where its rows are wrong."""
 
+import json
 from dataclasses import replace
 from itertools import permutations
 
@@ -96,6 +97,22 @@ def test_they_are_made_only_where_there_is_something_to_check():
     assert el.profile("digits-pgd", attacks=["fgsm", "pgd"], n=5, checks=False).checks == ()
     unseen = el.profile("digits-pgd", attacks=["square,queries=5", lambda model, x, y: x], n=5).checks
     assert [(check.weaker, check.stronger) for check in unseen] == [("natural", "square,queries=5")]
+
+
+@pytest.mark.parametrize("option", ["--no-checks", "--no-ladder"])
+def test_they_are_skipped_under_both_names(option, run):
+    """``ladder`` is what earlier versions called them, and what their readers of the JSON look for."""
+    words = ("profile", "--model", "digits-pgd", "--attack", "fgsm", "--attack", "pgd", "--n", "5")
+    assert "Consistency checks: all 6 hold." in run(*words)[1]
+    assert "onsistency" not in run(*words, option)[1]
+    assert json.loads(run(*words, option, "--json")[1])["ladder"] == []
+    assert len(json.loads(run(*words, "--json")[1])["ladder"]) == 6
+
+
+def test_the_earlier_names_still_work():
+    record = el.profile("digits-pgd", attacks=["fgsm", "pgd"], n=5)
+    assert record.ladder == record.checks and len(record.checks) == 6
+    assert el.profile("digits-pgd", attacks=["fgsm", "pgd"], n=5, ladder=False).checks == ()
 
 
 def test_the_checks_do_not_depend_on_the_batch(record):

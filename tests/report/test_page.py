@@ -310,7 +310,7 @@ def test_overfitting_is_told_in_the_doctors_words(one_step_only, report, tmp_pat
     """Of the training, not of the attacks: these are not to be distrusted for it."""
     el.profile(one_step_only, "digits", ["fgsm", "pgd"], n=64, out=tmp_path / "runs")
     text = read(report(tmp_path / "runs")[1]).text
-    assert "Catastrophic overfitting. The model withstands the single-step attack" in text
+    assert "Catastrophic overfitting. The model is robust to the single-step attack" in text
     assert "are robust to fgsm and broken by many steps" in text and "--reg der" in text
     assert "do not trust these attacks" not in text
 
