@@ -188,13 +188,26 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Job:
-    """A request whose names are resolved.
+class Share:
+    """The samples that this process does.
 
-    eps: the radius as text, None where none is known. battery: the natural row first. positions: of the samples that
-    this process does. share: the share that it does alone, whose rows its record holds; None where its record holds
-    all. part: the share as a claim names it.
+    ranks: the processes that share the work. alone: the share that was asked for by its number, and that the record
+    then holds; None where it holds all samples. positions: of the samples.
     """
+
+    ranks: Ranks
+    alone: Shard | None
+    positions: range
+
+    @property
+    def name(self) -> str:
+        """What other processes know it by."""
+        return str(self.alone or (self.ranks.shard if self.ranks.size > 1 else "whole"))
+
+
+@dataclass(frozen=True)
+class Job:
+    """A request whose names are resolved. eps: the radius as text, None where none is known. battery: natural first."""
 
     request: Request
     subject: Subject
@@ -202,15 +215,13 @@ class Job:
     norm: str
     battery: tuple[ConfiguredAttack, ...]
     batch_size: int
-    ranks: Ranks
-    share: Shard | None
-    part: Shard | None
-    positions: range
+    share: Share
 
     @property
     def indices(self) -> list[int]:
         """The samples that this process does, by their positions in the whole split."""
-        indices: list[int] = self.subject.samples.indices[self.positions.start : self.positions.stop].tolist()
+        share = self.share.positions
+        indices: list[int] = self.subject.samples.indices[share.start : share.stop].tolist()
         return indices
 
 
@@ -226,33 +237,20 @@ class Plan:
 
 def resolve(request: Request) -> Job:
     """Names and options -> model, samples, attacks and share. Raises InputError for a request that cannot be met."""
-    sampling, out = request.sampling, request.keeping.out
+    which = request.sampling
     subject = subject_of(
         request.model, request.data, request.device, request.model_options,
-        n=sampling.n, choose=sampling.choose, split=sampling.split, seed=sampling.seed, root=sampling.data_root,
+        n=which.n, choose=which.choose, split=which.split, seed=which.seed, root=which.data_root,
     )  # fmt: skip
     eps, norm = _radius(request.threat, subject)
-    if not 0 <= sampling.seed < 2**63:
-        raise InputError(f"seed {sampling.seed} is not one: a whole number from 0 to 2^63 - 1 was expected")
+    if not 0 <= which.seed < 2**63:
+        raise InputError(f"seed {which.seed} is not one: a whole number from 0 to 2^63 - 1 was expected")
     battery = _battery(request, subject, eps, norm)
-    size = (
-        BATCH_SIZES.get(subject.device.type, BATCH_SIZES["cpu"]) if request.batch_size is None else request.batch_size
-    )
-    check_numbers({"batch size": size}, positive=("batch size",))
+    usual = BATCH_SIZES.get(subject.device.type, BATCH_SIZES["cpu"])
+    batch_size = usual if request.batch_size is None else request.batch_size
+    check_numbers({"batch size": batch_size}, positive=("batch size",))
     _check_used(battery, request)
-    ranks = joined_ranks() if sampling.shard == RANKS else Ranks()
-    share = parse_shard(sampling.shard) if sampling.shard and sampling.shard != RANKS else None
-    if request.keeping.overwrite and share:
-        raise InputError("--overwrite with --shard would delete the other shares' rows: give a fresh --out instead")
-    if ranks.size > 1 and out is None:
-        raise InputError("the processes of a launcher share their rows through a folder: give out (--out)")
-    part = share or (ranks.shard if ranks.size > 1 else None)
-    positions = _positions(part, battery, len(subject.samples))
-    if share and not positions:
-        raise InputError(
-            f"share {share} is empty: {len(subject.samples)} samples have too few blocks; take fewer shares"
-        )
-    return Job(request, subject, eps, norm, battery, size, ranks, share, part, positions)
+    return Job(request, subject, eps, norm, battery, batch_size, _share(request, battery, len(subject.samples)))
 
 
 def _radius(threat: Threat, subject: Subject) -> tuple[str | None, str]:
@@ -286,11 +284,20 @@ def _check_used(battery: Sequence[ConfiguredAttack], request: Request) -> None:
         raise InputError("no attack here looks through a diffusion model: take diff-pgd, or leave --diffusion out")
 
 
-def _positions(part: Shard | None, battery: Sequence[ConfiguredAttack], n: int) -> range:
-    """The positions of this share out of n, cut where the blocks of every attack end."""
-    if part is None:
-        return range(n)
-    return part.positions(n, math.lcm(*(attack.settings.block or 1 for attack in battery)))
+def _share(request: Request, battery: Sequence[ConfiguredAttack], n: int) -> Share:
+    """This process's share of n samples, cut where the blocks of every attack end."""
+    asked, keeping = request.sampling.shard, request.keeping
+    ranks = joined_ranks() if asked == RANKS else Ranks()
+    alone = parse_shard(asked) if asked and asked != RANKS else None
+    if keeping.overwrite and alone:
+        raise InputError("--overwrite with --shard would delete the other shares' rows: give a fresh --out instead")
+    if ranks.size > 1 and keeping.out is None:
+        raise InputError("the processes of a launcher share their rows through a folder: give out (--out)")
+    block = math.lcm(*(attack.settings.block or 1 for attack in battery))
+    positions = (alone or ranks.shard).positions(n, block)  # of one rank: all
+    if alone and not positions:
+        raise InputError(f"share {alone} is empty: {n} samples have too few blocks; take fewer shares")
+    return Share(ranks, alone, positions)
 
 
 def plan(job: Job) -> Plan:
@@ -306,7 +313,7 @@ def plan(job: Job) -> Plan:
     witness = None
     if keeping.out is not None:
         witness = Witness(subject.model, subject.samples, subject.samples.digest)
-    runs = open_runs(battery, subject, keeping, witness, ranks=job.ranks, share=job.share)
+    runs = open_runs(battery, subject, keeping, witness, ranks=job.share.ranks, share=job.share.alone)
     return Plan(job, networks, runs, witness)
 
 
@@ -315,20 +322,20 @@ def compute(plan: Plan) -> None:
     job = plan.job
     with ExitStack() as claims:
         for run in plan.runs:
-            claims.enter_context(run.claimed(str(job.part or "whole"), job.indices))
-        if job.positions:
-            mine = replace(job.subject, samples=job.subject.samples.subset(job.positions))
+            claims.enter_context(run.claimed(job.share.name, job.indices))
+        if job.share.positions:
+            mine = replace(job.subject, samples=job.subject.samples.subset(job.share.positions))
             fill(plan.runs, mine, plan.networks, job.batch_size, job.request.listener)
 
 
 def collect(plan: Plan) -> Record:
     """The rows of all samples, or of the share that this process does alone, as a record."""
     job, subject, out = plan.job, plan.job.subject, plan.job.request.keeping.out
-    job.ranks.wait()  # until everybody's rows are there
+    job.share.ranks.wait()  # until everybody's rows are there
     for run in plan.runs:
-        run.settle(job.ranks)
+        run.settle(job.share.ranks)
     told = None if plan.witness is None else plan.witness.note()
-    wanted = subject.samples.indices.tolist() if job.share is None else job.indices
+    wanted = subject.samples.indices.tolist() if job.share.alone is None else job.indices
     model = plan.runs[0].store.manifest["identity"]["model"]
     return Record(
         subject.card.name,
