@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from energylens.cli.options import record_options, recording
+from energylens.cli.options import Renamed, record_options, recording
 from energylens.cli.progress import progress
 from energylens.cli.tables import Column, show
 from energylens.files import shown
@@ -30,14 +30,9 @@ if TYPE_CHECKING:
 )
 @recording
 @click.option(
-    "--no-checks",
-    "checks",
-    is_flag=True,
-    flag_value=False,
-    default=True,
+    "--no-checks", "checks", cls=Renamed, formerly="--no-ladder", is_flag=True, flag_value=False, default=True,
     help="Skip the consistency checks and the doctor's remarks.",
-)
-@click.option("--no-ladder", "checks", is_flag=True, flag_value=False, default=True, hidden=True)  # its earlier name
+)  # fmt: skip
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the numbers as JSON, and nothing else, to standard output."
 )

@@ -40,7 +40,7 @@ class Keeping:
     def beside(self, attack: ConfiguredAttack) -> tuple[str, ...]:
         """What the rows of this attack hold beside the usual columns."""
         kept = {
-            IMAGES: attack is not NATURAL and (self.images or attack.row.keeps_images),
+            IMAGES: attack.row is not NATURAL.row and (self.images or attack.row.keeps_images),
             TRAJECTORY: self.trajectory and attack.settings.traceable,
         }
         return tuple(name for name, wanted in kept.items() if wanted)
@@ -176,7 +176,7 @@ class AttackRun:
         if not self.missing(indices):
             yield
             return
-        with self.store.claimed(share, alone=self.attack is not NATURAL):
+        with self.store.claimed(share, alone=self.attack.row is not NATURAL.row):
             self._look()  # what another process has finished before it let go
             yield
 
