@@ -110,11 +110,16 @@ def test_a_row_is_the_same_for_every_batch_size_and_selection(robust):
     digits = el.load_data("digits", n=40)
     reference = el.profile(robust, digits, BATTERY, batch_size=64).frame()
     for size in (1, 7):
-        other = el.profile(robust, digits, BATTERY, batch_size=size).frame()
-        pd.testing.assert_frame_equal(reference, other, rtol=1e-5, atol=1e-5)
+        same_to_rounding(reference, el.profile(robust, digits, BATTERY, batch_size=size).frame(), 1e-5)
     some = el.profile(robust, digits.subset([39, 3, 17]), BATTERY).frame()
-    expected = reference[reference["index"].isin([3, 17, 39])].reset_index(drop=True)
-    pd.testing.assert_frame_equal(expected, some, rtol=1e-4, atol=1e-5)
+    same_to_rounding(reference[reference["index"].isin([3, 17, 39])].reset_index(drop=True), some, 1e-4)
+
+
+def same_to_rounding(one, other, rtol):
+    """TRADES' more loosely: right beside x its gradient is mostly rounding, whose signs its first steps follow."""
+    kl = one["attack"] == "trades"
+    pd.testing.assert_frame_equal(one[~kl], other[~kl], rtol=rtol, atol=1e-5)
+    pd.testing.assert_frame_equal(one[kl], other[kl], rtol=0.01, atol=0.01)
 
 
 def test_a_row_does_not_depend_on_the_order(robust, digits):
