@@ -49,7 +49,7 @@ def some_step(x_start=None, **own) -> Step:
     x, x_adv = (2 * torch.randn(12, 5, generator=generator) for _ in range(2))
     y = torch.randint(5, (12,), generator=generator)
     start = x if x_start is None else x_start
-    return Step(nn.Identity(), x, start, x_adv, y, tiny(**own), BatchNoise(generator), 0.1, 1.0, None)
+    return Step(nn.Identity(), x, start, x_adv, y, tiny(**own).terms, BatchNoise(generator), 0.1, 1.0, None)
 
 
 def by_hand(step: Step) -> dict[str, float]:
