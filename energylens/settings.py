@@ -106,9 +106,13 @@ def setting(
     return field(default=default, metadata=told)
 
 
-@cache
 def declared(kind: type) -> tuple[Setting, ...]:
     """The settings of a dataclass, in the order of its fields."""
+    return _declared(kind)  # type: ignore[arg-type]  # mypy takes a class for unhashable
+
+
+@cache
+def _declared(kind: type) -> tuple[Setting, ...]:
     hints = get_type_hints(kind)
     return tuple(Setting(one.name, *_kind(hints[one.name]), one.default, **one.metadata) for one in fields(kind))
 
@@ -190,7 +194,7 @@ def as_markdown(kind: type) -> str:
         default = ",".join(map(str, one.default)) if one.many and one.default else one.default
         usual = "-" if default in (None, ()) else ("yes" if default else "no") if one.kind is bool else default
         words = [word for word in one.choices if ":" not in word]
-        allowed = ", ".join(words) or _range(one)
+        allowed = ", ".join(words) or _range(one) or "-"
         lines.append(f"| `{one.option}` | {usual} | {allowed} | {one.text()} |")
     return "\n".join(lines)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +84,8 @@ def settings_options(kind: type, *, defaults: bool = False) -> Callable[[Command
 class LateHelp(click.Option):
     """An option whose help is made when it is shown."""
 
-    def __init__(self, *names: str, text: Callable[[], str], **rest: Any) -> None:
-        super().__init__(*names, **rest)
+    def __init__(self, names: Sequence[str], text: Callable[[], str], **rest: Any) -> None:
+        super().__init__(names, **rest)
         self._text = text
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:

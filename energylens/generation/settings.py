@@ -79,6 +79,18 @@ class GenerationSettings:
         return {name: value for name, value in asdict(self).items() if name not in idle}
 
     @property
+    def of_chains(self) -> dict[str, Any]:
+        """What ``sampler.sample`` takes of them."""
+        taken = ("loss", "steps", "step_size", "momentum", "guidance", "stop", "tolerance")
+        return {"noise_std": self.noise, **{name: getattr(self, name) for name in taken}}
+
+    @property
+    def of_starts(self) -> dict[str, Any]:
+        """What ``starts.Material`` takes of them."""
+        taken = ("spread", "retained", "neighbours", "features")
+        return {name: getattr(self, name) for name in taken}
+
+    @property
     def retained(self) -> float | int:
         """The retained variance as ``principal_components`` takes it: a share, or an int for so many components."""
         return int(self.retained_variance) if self.retained_variance > 1 else self.retained_variance

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from energylens.attacks.radius import parse_radius, write_radius
 from energylens.data import data_set
@@ -17,6 +17,7 @@ from energylens.settings import Setting, check_ranges, check_words, declared, ma
 from energylens.training.schedules import SCHEDULES
 
 if TYPE_CHECKING:
+    from energylens.training.der import DerTerms
     from energylens.training.methods import Method
     from energylens.training.step import Terms
 
@@ -218,23 +219,25 @@ class TrainSettings:
         eps = [str(self.eps).replace("/", "-")] if self.row.adversarial else []
         return "-".join([*parts, *eps, f"s{self.seed}"])
 
+    @property
+    def pixels(self) -> int:
+        """How many numbers an image has."""
+        return math.prod(data_set(self.dataset).image_shape)
+
+    @property
+    def der(self) -> DerTerms:
+        """DER's own settings."""
+        from energylens.training.der import DerTerms
+
+        own = {one.name.removeprefix("der_"): getattr(self, one.name) for one in _of_der()}
+        return DerTerms(**own | {"gamma": self.der_gamma or 0.0})
+
     @cached_property
     def terms(self) -> Terms:
-        """What the losses and regularisers take of these settings."""
-        from energylens.training.der import DerTerms
+        """What losses and regularisers take of resolved settings, field by field."""
         from energylens.training.step import Terms
 
-        der = {one.name.removeprefix("der_"): getattr(self, one.name) for one in _of_der()}
-        return Terms(
-            method=self.method,
-            radius=self.radius,
-            norm=self.norm,
-            pixels=math.prod(data_set(self.dataset).image_shape),
-            attack_mode=self.attack_mode or self.row.attack_mode,
-            perturbed=self.awp > 0,
-            beta=self.beta,
-            der=DerTerms(**der | {"gamma": self.der_gamma or 0.0}),
-        )
+        return Terms(**{one.name: getattr(self, one.name) for one in fields(Terms)})
 
     def resolved(self) -> TrainSettings:
         """The same run with nothing left to defaults. Raises InputError for what cannot be run."""
@@ -289,16 +292,16 @@ class TrainSettings:
         for it follows from eps."""
         return options_of(self, without={"step_size"} if self.step_size == self.usual_step_size else ())
 
-    @staticmethod
-    def from_manifest(found: dict[str, Any]) -> TrainSettings:
+    @classmethod
+    def from_manifest(cls, found: dict[str, Any]) -> Self:
         """The settings that ``manifest`` wrote. Raises InputError for fields of another version."""
-        later = {one.name for one in declared(TrainSettings) if one.later}
+        later = {one.name for one in declared(cls) if one.later}
         if (former := found.get("der_form")) is not None and "der" in found["reg"]:
             raise InputError(f"the run is of a version before --reg der was its author's formula: {advice(former)}")
-        if strange := sorted((found.keys() | later) ^ {one.name for one in declared(TrainSettings)}):
+        if strange := sorted((found.keys() | later) ^ {one.name for one in declared(cls)}):
             raise InputError(f"the manifest is of another version: it differs in {strange[0]!r}; train anew")
         values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in found.items()}
-        return TrainSettings(**values)
+        return cls(**values)
 
 
 #: what earlier versions called forms of DER, and what is left of them

@@ -14,7 +14,7 @@ from energylens.training.der import DerTerms
 
 @dataclass(frozen=True)
 class Terms:
-    """What the losses and regularisers of a run depend on besides a step's images.
+    """What the losses and regularisers of a run depend on besides a step's images: settings of these names.
 
     Attributes:
         method: the name of the method.
@@ -22,7 +22,7 @@ class Terms:
         norm: "linf" or "l2".
         pixels: how many numbers an image has.
         attack_mode: of batch norm inside the attack, "train" or "eval".
-        perturbed: whether a step moves the weights before its loss, as AWP does.
+        awp: gamma of the weight perturbation before the loss, 0 for none.
         beta: weight of the KL term, None where the method has none.
         der: the choices that DER leaves open.
     """
@@ -32,7 +32,7 @@ class Terms:
     norm: str
     pixels: int
     attack_mode: str
-    perturbed: bool
+    awp: float
     beta: float | None
     der: DerTerms
 
@@ -85,7 +85,7 @@ class Step:
     def start_seen(self) -> Tensor | None:
         """Logits of x_start that the attack saw, without a graph, where they can be compared with those of x_adv: batch
         norm in another mode, or other weights, are another function."""
-        same = self.terms.attack_mode == "train" and not self.terms.perturbed
+        same = self.terms.attack_mode == "train" and not self.terms.awp
         return self.first_logits if same else None
 
     @property
