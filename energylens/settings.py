@@ -147,7 +147,7 @@ def check_words(settings: Any, spelled: Callable[[str], str] = option_of) -> Non
     """Raise InputError for a word that is not among its choices. spelled: a setting's name as the error has it."""
     for one in declared(type(settings)):
         given = getattr(settings, one.name)
-        for word in (given or ()) if one.many else (given,):
+        for word in given if one.choices and one.many else (given,):
             if one.choices and word is not None and word not in (known := one.words(_table)):
                 raise InputError(f"{spelled(one.name)} {word!r} is unknown: give one of {', '.join(known)}")
 
