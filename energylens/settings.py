@@ -57,6 +57,11 @@ class Setting:
         """``--step-size``."""
         return option_of(self.name)
 
+    @property
+    def plain(self) -> tuple[str, ...]:
+        """The choices where they are words and no tables, else ()."""
+        return () if any(":" in choice for choice in self.choices) else self.choices
+
     def words(self, table: Callable[[str], Iterable[str]]) -> list[str]:
         """The choices, those of each table as ``table`` reads them."""
         return [word for choice in self.choices for word in (table(choice) if ":" in choice else [choice])]
@@ -193,8 +198,7 @@ def as_markdown(kind: type) -> str:
     for one in declared(kind):
         default = ",".join(map(str, one.default)) if one.many and one.default else one.default
         usual = "-" if default in (None, ()) else ("yes" if default else "no") if one.kind is bool else default
-        words = [word for word in one.choices if ":" not in word]
-        allowed = ", ".join(words) or _range(one) or "-"
+        allowed = ", ".join(one.plain) or _range(one) or "-"
         lines.append(f"| `{one.option}` | {usual} | {allowed} | {one.text()} |")
     return "\n".join(lines)
 
@@ -222,10 +226,10 @@ def names_in(address: str) -> Iterable[str]:
     spec = None if module in sys.modules else find_spec(module)
     source = getattr(spec and spec.loader, "get_source", lambda _: None)(module) or ""
     for node in ast.parse(source).body:
-        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
-        if isinstance(target, ast.Name) and target.id == name:
-            value = getattr(node, "value", None)
-            parts = getattr(value, "keys", None) or getattr(value, "elts", [])
-            if parts and all(isinstance(part, ast.Constant) for part in parts):
-                return [part.value for part in parts]
+        match node:
+            case ast.Assign([ast.Name(found)], ast.Dict(parts) | ast.Tuple(parts)) | ast.AnnAssign(
+                ast.Name(found), _, ast.Dict(parts) | ast.Tuple(parts)
+            ) if found == name:
+                words = [part.value for part in parts if isinstance(part, ast.Constant)]
+                return words if len(words) == len(parts) else _table(address)
     return _table(address)

@@ -105,8 +105,11 @@ def _option(one: Setting, defaults: bool) -> Callable[[Command], Command]:
     elif one.many and not one.repeat:
         names, told["callback"] = one.option, listed(one.kind, one.example)
     else:
-        words = one.choices if one.choices and not any(":" in word for word in one.choices) else ()
-        names, told["type"], told["multiple"] = one.option, click.Choice(words) if words else one.kind, one.repeat
+        names, told["type"], told["multiple"] = (
+            one.option,
+            click.Choice(one.plain) if one.plain else one.kind,
+            one.repeat,
+        )
     return click.option(names, *filter(None, [one.short]), one.name, **told)
 
 

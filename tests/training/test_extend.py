@@ -1,5 +1,8 @@
 """What it takes to add a setting or a regulariser: the examples below are quoted in the docs, and run here."""
 
+import sys
+from importlib import import_module
+
 import click
 import pytest
 from click.testing import CliRunner
@@ -7,7 +10,8 @@ from click.testing import CliRunner
 from energylens.cli import root
 from energylens.cli.options import settings_options
 from energylens.errors import InputError
-from energylens.settings import as_markdown
+from energylens.generation.settings import GenerationSettings
+from energylens.settings import as_markdown, declared, names_in
 from energylens.training.loop import train
 from energylens.training.recipes import settings_of
 from energylens.training.regularizers import REGULARIZERS
@@ -85,6 +89,21 @@ def test_a_regulariser_is_a_function_and_a_row(added, tmp_path):
     assert "logit-pairing" in "".join(CliRunner().invoke(root, ["train", "--help"]).output.split())
     with pytest.raises(InputError, match=r"--reg 'x' is unknown: give one of der, .*, logit-pairing"):
         settings_of("digits", reg=("x",))
+
+
+#: those that need torch
+TABLES = {
+    choice for kind in (TrainSettings, GenerationSettings) for one in declared(kind) for choice in one.choices
+    if choice.startswith(("energylens.training.", "energylens.generation."))
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("address", sorted(TABLES))
+def test_help_reads_the_names_of_a_table_from_its_source(address, monkeypatch):
+    module, name = address.split(":")
+    known = list(getattr(import_module(module), name))
+    monkeypatch.delitem(sys.modules, module)
+    assert names_in(address) == known and module not in sys.modules
 
 
 def test_a_wrong_name_is_told_the_nearest():
