@@ -230,6 +230,6 @@ def names_in(address: str) -> Iterable[str]:
             case ast.Assign([ast.Name(found)], ast.Dict(parts) | ast.Tuple(parts)) | ast.AnnAssign(
                 ast.Name(found), _, ast.Dict(parts) | ast.Tuple(parts)
             ) if found == name:
-                words = [part.value for part in parts if isinstance(part, ast.Constant)]
+                words = [str(part.value) for part in parts if isinstance(part, ast.Constant)]
                 return words if len(words) == len(parts) else _table(address)
     return _table(address)
