@@ -7,7 +7,8 @@ measured. A few minutes on one CPU core.
 
 The shipped files were made by version 0.1, which had a second training loop for them: there a batch moved by one shift,
 not each image by its own, and noise, order and first weights came from other random states. So this makes models of the
-same settings, not the same bits.
+same settings, not the same bits. Seed 0, in % of the test images: digits-standard 99.4 clean (shipped 99.0), digits-pgd
+98.4 clean and 57.6 under PGD-50-10 (shipped 98.4 and 60.8).
 """
 
 from __future__ import annotations
