@@ -8,61 +8,38 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from energylens.cli.options import Renamed, given_options, loading, positive
+from energylens.cli.options import Renamed, given_options, loading, positive, settings_options
 from energylens.cli.progress import progress
 from energylens.cli.tables import Column, show
 from energylens.files import shown
+from energylens.generation.settings import GenerationSettings
 from energylens.records.shards import RANKS, launched_ranks
 
 if TYPE_CHECKING:
     from energylens.generation.generated import Generated
 
-_SETTINGS = (
-    click.option("--n", type=int, callback=positive, metavar="N", help="How many images [default: 100]."),
-    click.option(
-        "--class", "classes", multiple=True, metavar="C", help="Only this class, by name or number. Repeatable."
-    ),
-    click.option("--start", metavar="NAME", help="noise, gaussian, pca or local-pca [default]."),
-    click.option("--loss", metavar="NAME", help="What chains descend: joint [default], marginal or ce."),
-    click.option("--steps", type=int, metavar="K", help="Of a chain, 0 for the starts as they are [default: 50]."),
-    click.option("--step-size", type=float, metavar="ETA", help="Of a step along the gradient [default: 0.002]."),
-    click.option("--momentum", type=float, metavar="ZETA", help="Share of the last step in the next [default: 0.8]."),
-    click.option("--noise", type=float, metavar="SD", help="Standard deviation a step [default: 0.001]."),
-    click.option(
-        "--retained-variance", type=float, metavar="V",
-        help="Of the principal components: a share, or how many from 2 on [default: 0.95].",
-    ),
-    click.option("--spread", type=float, metavar="S", help="Of the starts, in standard deviations [default: 1]."),
-    click.option("--neighbours", type=int, metavar="K", help="Of a local PCA, the anchor among them [default: 20]."),
-    click.option("--features", metavar="NAME", help="What neighbours are near in: pixels [default] or penultimate."),
-    click.option("--guidance", metavar="RULE", help="none [default], or reference-energy: towards the class's."),
-    click.option("--stop", metavar="RULE", help="none [default], or reference-energy: once it is reached."),
-    click.option("--tolerance", type=float, metavar="T", help="Of the stop, in nats squared [default: 0.25]."),
-    click.option("--seed", type=int, help="Of all noise [default: 0]."),
-    click.option("--batch-size", type=int, callback=positive, metavar="B", help="Changes speed and memory only."),
-    click.option(
-        "--backend", cls=Renamed, formerly="--kernels", metavar="plain|fused",
-        help="What computes the network: the model [default] or a copy that is quicker.",
-    ),
-    click.option(
-        "--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, metavar="DIR",
-        help="Where images are kept.",
-    ),
-    click.option("--overwrite", is_flag=True, help="Make again what is already there."),
-)  # fmt: skip
-
-
-def settings(command: Any) -> Any:
-    """Give a command every setting of a generation."""
-    for option in reversed(_SETTINGS):
-        command = option(command)
-    return command
-
 
 @click.command("generate")
 @click.option("--model", "-m", metavar="NAME", help="The classifier [default: digits-pgd].")
 @loading
-@settings
+@click.option("--n", type=int, callback=positive, metavar="N", help="How many images [default: 100].")
+@click.option("--class", "classes", multiple=True, metavar="C", help="Only this class, by name or number. Repeatable.")
+@settings_options(GenerationSettings, defaults=True)
+@click.option("--seed", type=int, help="Of all noise [default: 0].")
+@click.option("--batch-size", type=int, callback=positive, metavar="B", help="Changes speed and memory only.")
+@click.option(
+    "--backend", cls=Renamed, formerly="--kernels", metavar="plain|fused",
+    help="What computes the network: the model [default] or a copy that is quicker.",
+)  # fmt: skip
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    metavar="DIR",
+    help="Where images are kept.",
+)
+@click.option("--overwrite", is_flag=True, help="Make again what is already there.")
 def command(**options: Any) -> None:
     """Make images that a classifier finds probable, by lowering their energy.
 

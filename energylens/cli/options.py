@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,12 @@ import click
 
 from energylens.data.catalog import DATA_SETS
 from energylens.records.shards import RANKS, launched_ranks
+from energylens.settings import Setting, declared
 
 Command = Callable[..., None]
 
 
-def listed(kind: type[int] | type[float], example: str) -> Callable[..., tuple[float, ...] | None]:
+def listed(kind: type, example: str) -> Callable[..., tuple[float, ...] | None]:
     """A callback that reads an option like the example, ``0.5,0.75``, as numbers of this kind."""
 
     def read(ctx: click.Context, option: click.Parameter, text: str | None) -> tuple[float, ...] | None:
@@ -60,6 +61,56 @@ class Renamed(click.Option):
         self.opts = [*shown, self._formerly]
         super().add_to_parser(parser, ctx)
         self.opts = shown
+
+
+def settings_options(kind: type, *, defaults: bool = False) -> Callable[[Command], Command]:
+    """A decorator that gives a command an option for every setting of a dataclass, in the order of its fields.
+
+    What is not given is None, or () for what is given by repeating. Words of a table are checked by the settings.
+
+    Args:
+        kind: a dataclass whose fields are made by ``energylens.settings.setting``.
+        defaults: whether the help tells the defaults of the fields.
+    """
+
+    def decorate(command: Command) -> Command:
+        for one in reversed(declared(kind)):
+            command = _option(one, defaults)(command)
+        return command
+
+    return decorate
+
+
+class LateHelp(click.Option):
+    """An option whose help is made when it is shown."""
+
+    def __init__(self, names: Sequence[str], text: Callable[[], str], **rest: Any) -> None:
+        super().__init__(names, **rest)
+        self._text = text
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        self.help = self._text()
+        return super().get_help_record(ctx)
+
+
+def _option(one: Setting, defaults: bool) -> Callable[[Command], Command]:
+    """The option of a setting."""
+
+    def text() -> str:
+        return f"{one.text()[:-1]} [default: {one.default}]." if defaults else one.text()
+
+    told: dict[str, Any] = {"cls": LateHelp, "text": text, "metavar": one.metavar, "default": None}
+    if one.kind is bool:
+        names = f"{one.option}/--no-{one.option[2:]}"
+    elif one.many and not one.repeat:
+        names, told["callback"] = one.option, listed(one.kind, one.example)
+    else:
+        names, told["type"], told["multiple"] = (
+            one.option,
+            click.Choice(one.plain) if one.plain else one.kind,
+            one.repeat,
+        )
+    return click.option(names, *filter(None, [one.short]), one.name, **told)
 
 
 _DATA = (  # whose, and where

@@ -15,9 +15,9 @@ from torch import Tensor
 from torchvision.utils import make_grid
 
 from energylens.data import load_data
+from energylens.diffusion.digits_ddpm import drawn
 from energylens.diffusion.loading import load_diffuser
 from energylens.plots.style import STYLE
-from energylens.training.digits_ddpm import drawn
 
 COLUMNS, ROWS = 10, 6
 

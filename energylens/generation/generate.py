@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from energylens.records.manifest import shared_identity, software
 from energylens.records.run_folder import RunFolder, holding, open_run, run_path
 from energylens.records.shards import RANKS, Ranks, joined_ranks
 from energylens.records.store import Memory, Store
+from energylens.settings import declared
 
 DEFAULT_MODEL = "digits-pgd"
 DEFAULT_NUMBER = 100
@@ -72,7 +73,7 @@ def generate(
     Raises InputError for a request that cannot be met, RunError where a chain runs into NaN, or disk or model fail.
     """
     backend = options.pop("kernels", backend)  # its earlier name
-    own = {field.name for field in fields(GenerationSettings)} & options.keys()
+    own = {one.name for one in declared(GenerationSettings)} & options.keys()
     settings = GenerationSettings(**{name: options.pop(name) for name in own})
     size = BATCH_SIZES["cpu"] if batch_size is None else batch_size
     check_numbers({"n": n, "batch size": size, "seed": seed}, positive=("n", "batch size"))
@@ -88,7 +89,8 @@ def generate(
     card = current_card(module)
     train = whole_split(data, card, module, split="train", root=data_root)
     labels = _labels(classes, train)
-    check_starts(settings, train, labels)
+    material = Material(module, train, **settings.of_starts)
+    check_starts(settings.start, material, labels)
     if out is not None and (channels := train.image_shape[0]) not in (1, 3):
         raise InputError(f"images of {channels} channels cannot be kept as PNG, only of 1 or 3: leave out out")
     with frozen(module, seed), ExitStack() as stack:
@@ -104,9 +106,9 @@ def generate(
             stack.enter_context(holding(store.path, str(ranks.shard) if ranks.rank else "whole"))
         networks = networks_of(module, backend, train.batch(0, PROBED)[0].to(device_of(module)))
         network = networks.on[networks.quickest]
-        looks = settings.features != "pixels"  # else nothing that the model says of them is remembered
-        material = Material(module, train, settings, witness.known_as if looks else None)
-        maker = _Maker(material, network, labels, reference, seed)
+        if settings.features != "pixels":  # else nothing that the model says of them is remembered
+            material = replace(material, known_as=witness.known_as)
+        maker = _Maker(settings, material, network, labels, reference, seed)
         _fill(store, maker, ranks.shard.positions(n), size, listener)
         if out is not None and isinstance(store, Memory):  # of a model that is not steady
             store = Memory.joined(ranks.gather(store))
@@ -241,6 +243,7 @@ class _Maker:
     """Makes the images of any indices. network: what chains look through; labels: the classes in turn; reference: (K,)
     the classes' training losses."""
 
+    settings: GenerationSettings
     material: Material
     network: nn.Module
     labels: Tensor
@@ -251,8 +254,8 @@ class _Maker:
         """The rows and the images (N, C, H, W) of these indices."""
         material, noise = self.material, Noise(self.seed, tuple(indices))
         y = self.labels[torch.tensor(indices) % len(self.labels)].to(device_of(material.model))
-        start = draw_starts(material, y, noise)
-        chain = sample(self.network, start, y, material.settings, noise, self.reference[y])
+        start = draw_starts(self.settings.start, material, y, noise)
+        chain = sample(self.network, start, y, noise, self.reference[y], **self.settings.of_chains)
         return measure(indices, y, chain, nearest(chain.images, material.train, material.resident)), chain.images
 
 
@@ -260,13 +263,13 @@ def _fill(store: Store, make: _Maker, indices: Sequence[int], size: int, listene
     """Make what is missing of these, a batch at a time."""
     there = set(store.rows()["index"])
     missing = [index for index in indices if index not in there]
-    passes, spoke = make.material.settings.steps + 1, time.monotonic()
+    passes, spoke = make.settings.steps + 1, time.monotonic()
 
     def say(done: float) -> None:
         nonlocal spoke
         spoke = time.monotonic()
         if listener:
-            listener(Progress(f"from {make.material.settings.start}", int(done), len(missing) * passes))
+            listener(Progress(f"from {make.settings.start}", int(done), len(missing) * passes))
 
     for at in range(0, len(missing), size):
         began, batch = time.perf_counter(), missing[at : at + size]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +15,6 @@ from torch import Tensor, nn
 from energylens.energy import cross_entropy, joint_energy, marginal_energy
 from energylens.errors import InputError, RunError
 from energylens.noise import Noise
-
-if TYPE_CHECKING:
-    from energylens.generation.settings import GenerationSettings
 
 #: name -> what a chain descends, of logits (N, K) and labels (N,), (N,) nats
 LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -60,41 +56,68 @@ class Chain:
 
 
 def sample(
-    model: nn.Module, start: Tensor, y: Tensor, settings: GenerationSettings, noise: Noise, reference: Tensor
+    model: nn.Module,
+    start: Tensor,
+    y: Tensor,
+    noise: Noise,
+    reference: Tensor,
+    *,
+    loss: str,
+    steps: int,
+    step_size: float,
+    momentum: float,
+    noise_std: float,
+    guidance: str,
+    stop: str,
+    tolerance: float,
 ) -> Chain:
     """Run every chain to its end; one that has stopped leaves the batch and never moves again.
 
-    start: (N, C, H, W), clamped to [0, 1] here. y: (N,). noise: of these N samples. reference: (N,) the mean loss of
-    the class's training images, NaN where neither guidance nor stop asks. Raises RunError, naming the sample, where a
-    chain runs into NaN.
+    Args:
+        model: images (N, C, H, W) in [0, 1] -> logits (N, K).
+        start: (N, C, H, W), clamped to [0, 1] here.
+        y: labels, (N,).
+        noise: of these N samples.
+        reference: the mean loss of the class's training images, (N,); NaN where neither guidance nor stop needs it.
+        loss: a row of LOSSES.
+        steps: of a chain.
+        step_size: eta, at least 0.
+        momentum: zeta, in [0, 1).
+        noise_std: standard deviation of the noise of a step.
+        guidance: a row of GUIDANCES.
+        stop: a row of STOPS.
+        tolerance: of the stop, in nats squared.
+
+    Raises:
+        RunError: names the sample whose chain runs into NaN.
     """
     x = start.clamp(0, 1)
     velocity = torch.zeros_like(x)
     rows = torch.arange(len(x), device=x.device)
-    images, steps = x.clone(), torch.zeros_like(y)
+    images, taken = x.clone(), torch.zeros_like(y)
     logits: Tensor = x.new_empty(0)
-    energies = x.new_full((len(x), settings.steps + 1, 2), torch.nan)
-    for step in range(settings.steps + 1):
+    energies = x.new_full((len(x), steps + 1, 2), torch.nan)
+    for step in range(steps + 1):
         x.requires_grad_(True)
         with torch.enable_grad():
             here = model(x).float()
-            values = LOSSES[settings.loss](here, y)
-            objective = GUIDANCES[settings.guidance](values, reference)
+            values = LOSSES[loss](here, y)
+            objective = GUIDANCES[guidance](values, reference)
         _check(here, noise, step)
         if step == 0:
             logits = here.detach().clone()
         energies[rows, step] = torch.stack([marginal_energy(here), joint_energy(here, y)], dim=1).detach()
-        done = STOPS[settings.stop](values.detach(), reference, settings.tolerance) | (step == settings.steps)
-        images[rows[done]], logits[rows[done]], steps[rows[done]] = x.detach()[done], here.detach()[done], step
+        done = STOPS[stop](values.detach(), reference, tolerance) | (step == steps)
+        images[rows[done]], logits[rows[done]], taken[rows[done]] = x.detach()[done], here.detach()[done], step
         if done.all():
             break
         gradient = _gradient(objective, x)
         going = (~done).nonzero().flatten()
         rows, y, reference, noise = rows[going], y[going], reference[going], noise.take(going)
-        velocity = settings.momentum * velocity[going] - settings.step_size / 2 * gradient[going]
-        shaken = settings.noise * noise.normal(f"langevin/{step}", velocity)
+        velocity = momentum * velocity[going] - step_size / 2 * gradient[going]
+        shaken = noise_std * noise.normal(f"langevin/{step}", velocity)
         x = (x.detach()[going] + velocity + shaken).clamp(0, 1)
-    return Chain(images, logits, steps, energies)
+    return Chain(images, logits, taken, energies)
 
 
 def _gradient(objective: Tensor, x: Tensor) -> Tensor:

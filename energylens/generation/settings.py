@@ -1,28 +1,23 @@
-"""The settings of a generation: one frozen dataclass, which is part of the manifest."""
+"""The settings of a generation: one frozen dataclass, which is part of the manifest.
+
+``energylens generate --help`` reads this module: what needs torch is imported where it is used.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from energylens.attacks.settings import check_numbers
 from energylens.errors import InputError
-from energylens.generation.sampler import GUIDANCES, LOSSES, STOPS
-from energylens.generation.starts import FEATURES, STARTS
+from energylens.settings import check_words, declared, setting
+
+ROWS = "energylens.generation."
 
 
 @dataclass(frozen=True)
 class GenerationSettings:
-    """What an image depends on besides model, training images, seed and its index.
-
-    start: where chains begin, a row of STARTS. loss: what they descend, a row of LOSSES. steps, step_size (eta),
-    momentum (zeta in [0, 1)), noise (its standard deviation a step, images in [0, 1]): of the sampler, arXiv
-    2407.06315, eq. 7. retained_variance: of the principal components, a share in (0, 1], or how many, from 2 on.
-    spread: of the start about its mean, in standard deviations of the training images. neighbours: of a local PCA, the
-    anchor among them; features: what they are near in, ``pixels`` or ``penultimate``. guidance: ``reference-energy``
-    descends (loss - mean loss of the class's training images)^2. stop: ``reference-energy`` ends a chain once that
-    square is under the tolerance, in nats^2.
+    """What an image depends on besides model, training images, seed and its index. The chains are momentum SGLD, arXiv
+    2407.06315, eq. 7.
 
     Defaults: noise is the paper's code's. Steps 50, step size .002, momentum .8, retained variance .95, spread 1, 20
     neighbours and tolerance .25 are ours [R], chosen on the digits; by what is not on record. 50 is also the most of
@@ -30,29 +25,36 @@ class GenerationSettings:
     also the pair of the least Frechet distance in the recorded spread.csv, seed 0.
     """
 
-    start: str = "local-pca"
-    loss: str = "joint"
-    steps: int = 50
-    step_size: float = 0.002
-    momentum: float = 0.8
-    noise: float = 0.001
-    retained_variance: float = 0.95
-    spread: float = 1.0
-    neighbours: int = 20
-    features: str = "pixels"
-    guidance: str = "none"
-    stop: str = "none"
-    tolerance: float = 0.25
+    start: str = setting("local-pca", "Where chains begin: {names}.", choices=f"{ROWS}starts:STARTS", metavar="NAME")
+    loss: str = setting("joint", "What chains descend: {names}.", choices=f"{ROWS}sampler:LOSSES", metavar="NAME")
+    steps: int = setting(50, "Steps of a chain, 0 for the starts as they are.", metavar="K", least=0)
+    step_size: float = setting(0.002, "Size eta of a step along the gradient.", metavar="ETA", above=0)
+    momentum: float = setting(0.8, "Share zeta of the last step in the next, below 1.", metavar="ZETA", least=0)
+    noise: float = setting(0.001, "Standard deviation of the noise of a step.", metavar="SD", least=0)
+    retained_variance: float = setting(
+        0.95, "Share of the variance that the principal components hold, or how many, from 2 on.", metavar="V", above=0
+    )
+    spread: float = setting(1.0, "Spread of the starts about their mean, in standard deviations.", metavar="S", least=0)
+    neighbours: int = setting(20, "Images of a local PCA, the anchor among them.", metavar="K", above=0)
+    features: str = setting(
+        "pixels", "What neighbours are near in: {names}.", choices=f"{ROWS}starts:FEATURES", metavar="NAME"
+    )
+    guidance: str = setting(
+        "none", "{names}, which descends the squared distance to the class's mean training loss.",
+        choices=f"{ROWS}sampler:GUIDANCES", metavar="RULE",
+    )  # fmt: skip
+    stop: str = setting(
+        "none", "{names}, which ends a chain once that squared distance is below the tolerance.",
+        choices=f"{ROWS}sampler:STOPS", metavar="RULE",
+    )  # fmt: skip
+    tolerance: float = setting(0.25, "Tolerance of the stop, in nats squared.", metavar="T", above=0)
 
     def __post_init__(self) -> None:
-        tables: dict[str, Collection[str]] = {
-            "start": STARTS, "loss": LOSSES, "features": FEATURES, "guidance": GUIDANCES, "stop": STOPS,
-        }  # fmt: skip
-        for name, known in tables.items():
-            if (word := getattr(self, name)) not in known:
-                raise InputError(f"{name} {word!r} is unknown: give one of {', '.join(known)}")
-        numbers = {name.replace("_", " "): value for name, value in asdict(self).items()}
-        check_numbers(numbers, positive=("step size", "retained variance", "neighbours", "tolerance"))
+        from energylens.attacks.settings import check_numbers
+
+        check_words(self, spelled=str)
+        positive = [one.name.replace("_", " ") for one in declared(GenerationSettings) if one.above is not None]
+        check_numbers({name.replace("_", " "): value for name, value in asdict(self).items()}, positive=positive)
         if self.momentum >= 1:
             raise InputError(f"momentum {self.momentum:g} never comes to rest: a number in [0, 1) was expected")
         if self.retained_variance > 1 and not float(self.retained_variance).is_integer():
@@ -67,11 +69,26 @@ class GenerationSettings:
 
     def told(self) -> dict[str, Any]:
         """The settings that count for these starts and rules, by name."""
-        idle = set() if STARTS[self.start].spreads else {"spread"}
-        idle |= set() if STARTS[self.start].retains else {"retained_variance"}
-        idle |= set() if STARTS[self.start].local else {"neighbours", "features"}
+        from energylens.generation.starts import STARTS
+
+        row = STARTS[self.start]
+        idle = set() if row.spreads else {"spread"}
+        idle |= set() if row.retains else {"retained_variance"}
+        idle |= set() if row.local else {"neighbours", "features"}
         idle |= set() if self.stop != "none" else {"tolerance"}
         return {name: value for name, value in asdict(self).items() if name not in idle}
+
+    @property
+    def of_chains(self) -> dict[str, Any]:
+        """What ``sampler.sample`` takes of them."""
+        taken = ("loss", "steps", "step_size", "momentum", "guidance", "stop", "tolerance")
+        return {"noise_std": self.noise, **{name: getattr(self, name) for name in taken}}
+
+    @property
+    def of_starts(self) -> dict[str, Any]:
+        """What ``starts.Material`` takes of them."""
+        taken = ("spread", "retained", "neighbours", "features")
+        return {name: getattr(self, name) for name in taken}
 
     @property
     def retained(self) -> float | int:

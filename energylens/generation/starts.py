@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +17,6 @@ from energylens.inputs import device_of
 from energylens.isolation import widest_float
 from energylens.noise import Noise
 
-if TYPE_CHECKING:
-    from energylens.generation.settings import GenerationSettings
-
 FEATURES = ("pixels", "penultimate")  # what neighbours are near in
 BATCH = 500  # training images at once
 HELD = 2**28  # numbers of training images that stay on the device, 1 GiB: all of CIFAR-10
@@ -31,12 +27,24 @@ _SEEN: dict[tuple[str, ...], Tensor] = {}  # and what a model made of the images
 
 @dataclass(frozen=True)
 class Material:
-    """What starts are made of. train: the training images of all classes, whose labels are the model's. known_as: what
-    is remembered by in this process of what the model makes of them (``Witness.known_as``), None for nothing."""
+    """What starts are made of.
+
+    Attributes:
+        model: the classifier.
+        train: the training images of all classes, whose labels are the model's.
+        spread: of the starts about their mean, in standard deviations.
+        retained: of the principal components: a share of the variance, or, as an int, how many.
+        neighbours: of a local PCA, the anchor among them.
+        features: what neighbours are near in, one of FEATURES.
+        known_as: what this process remembers the features of the images by (``Witness.known_as``), None for nothing.
+    """
 
     model: nn.Module
     train: Samples
-    settings: GenerationSettings
+    spread: float
+    retained: float | int
+    neighbours: int
+    features: str
     known_as: tuple[str, ...] | None = None
 
     @cached_property
@@ -61,7 +69,7 @@ class Material:
 
     def near_in(self, label: int, images: Tensor) -> Tensor:
         """What the class's images, (n, D), are compared by: pixels or penultimate features, (n, F)."""
-        if self.settings.features == "pixels":
+        if self.features == "pixels":
             return images
         if self.known_as is None:
             return self._features(images)
@@ -76,10 +84,9 @@ class Material:
 
     def class_components(self, label: int) -> Components:
         """The principal components of a class, once a process."""
-        settings, device = self.settings, device_of(self.model)
-        key = (self.contents, str(self.train.kept), str(label), str(settings.retained), str(device))
+        key = (self.contents, str(self.train.kept), str(label), str(self.retained), str(device_of(self.model)))
         if key not in _KEPT:
-            _KEPT[key] = principal_components(self.images(label), settings.retained)
+            _KEPT[key] = principal_components(self.images(label), self.retained)
         return _KEPT[key]
 
 
@@ -106,12 +113,12 @@ def uniform(material: Material, label: int, noise: Noise, size: int) -> Tensor:
 
 def gaussian(material: Material, label: int, noise: Noise, size: int) -> Tensor:
     """From the Gaussian of the class, with its whole covariance (arXiv 1906.09453)."""
-    return _drawn(whole_gaussian(material.images(label)), noise, material.settings.spread)
+    return _drawn(whole_gaussian(material.images(label)), noise, material.spread)
 
 
 def pca(material: Material, label: int, noise: Noise, size: int) -> Tensor:
     """From the class's leading principal components (arXiv 2407.06315, section 4)."""
-    return _drawn(material.class_components(label), noise, material.settings.spread)
+    return _drawn(material.class_components(label), noise, material.spread)
 
 
 def local_pca(material: Material, label: int, noise: Noise, size: int) -> Tensor:
@@ -119,14 +126,14 @@ def local_pca(material: Material, label: int, noise: Noise, size: int) -> Tensor
 
     Our reconstruction of the local class-wise PCA of arXiv 2505.22486.
     """
-    images, settings = material.images(label), material.settings
+    images = material.images(label)
     compared = material.near_in(label, images)
     anchors = noise.integers("anchor", len(images), torch.empty(len(noise.indices), dtype=torch.int64))
-    near = torch.stack([nearest_of(compared, anchor, settings.neighbours) for anchor in anchors.tolist()])
+    near = torch.stack([nearest_of(compared, anchor, material.neighbours) for anchor in anchors.tolist()])
     # as many coefficients as there are directions, retained or not, so that a sample's are the same either way
-    alpha = settings.spread * noise.normal("start", images.new_empty(len(near), min(settings.neighbours, size)))
+    alpha = material.spread * noise.normal("start", images.new_empty(len(near), min(material.neighbours, size)))
     starts, done = [], 0
-    for components in components_of_each(images[near], settings.retained):
+    for components in components_of_each(images[near], material.retained):
         starts.append(components.draw(alpha[done : done + len(components.mean)]))
         done += len(components.mean)
     return torch.cat(starts)
@@ -156,13 +163,13 @@ STARTS: dict[str, Start] = {
 }
 
 
-def draw_starts(material: Material, y: Tensor, noise: Noise) -> Tensor:
-    """Starts (N, C, H, W) for labels y (N,), on the model's device, not clamped to [0, 1]."""
+def draw_starts(start: str, material: Material, y: Tensor, noise: Noise) -> Tensor:
+    """Starts (N, C, H, W) for labels y (N,), on the model's device, not clamped to [0, 1]. start: a row of STARTS."""
     shape = material.train.image_shape
     starts = torch.empty(len(y), *shape, device=device_of(material.model))
     for label, rows in _by_class(y):
         size = starts[0].numel()
-        drawn = STARTS[material.settings.start].draw(material, label, noise.take(rows), size)
+        drawn = STARTS[start].draw(material, label, noise.take(rows), size)
         starts[rows] = drawn.view(-1, *shape)
     return starts
 
@@ -174,19 +181,19 @@ def _by_class(y: Tensor) -> Iterator[tuple[int, Tensor]]:
         yield label, (labels == label).nonzero().flatten()
 
 
-def check_starts(settings: GenerationSettings, train: Samples, labels: Tensor) -> None:
-    """Refuse, before anything is drawn, what the classes are too small for. labels: those asked for. InputError."""
-    row = STARTS[settings.start]
+def check_starts(start: str, material: Material, labels: Tensor) -> None:
+    """Raise InputError, before anything is drawn, for what the classes are too small for. labels: those asked for."""
+    row, train, neighbours, retained = STARTS[start], material.train, material.neighbours, material.retained
     size = torch.Size(train.image_shape).numel()
     for label in sorted(set(labels.tolist())):
         count, told = int((train.labels == label).sum()), f"class {train.classes[label]}"
-        if row.local and settings.neighbours > count:
-            raise InputError(f"{settings.neighbours} neighbours were asked for, {told} has {count} training images")
-        if row.local and settings.neighbours < 2:
+        if row.local and neighbours > count:
+            raise InputError(f"{neighbours} neighbours were asked for, {told} has {count} training images")
+        if row.local and neighbours < 2:
             raise InputError("a local PCA takes 2 neighbours or more, the anchor among them: 1 came")
-        images = settings.neighbours if row.local else count
-        if row.retains and isinstance(settings.retained, int) and settings.retained > (most := min(images - 1, size)):
+        images = neighbours if row.local else count
+        if row.retains and isinstance(retained, int) and retained > (most := min(images - 1, size)):
             raise InputError(
-                f"{settings.retained} components were asked for, {images} images of {told} have {most} at most: retain "
+                f"{retained} components were asked for, {images} images of {told} have {most} at most: retain "
                 "fewer, or a share of the variance"
             )

@@ -81,7 +81,10 @@ def load_training_data(settings: TrainSettings, root: str | Path | None, device:
     digest: dict[str, Any] = {"train": train.digest, "test": test.digest}
     learnt = rest
     if settings.omit:
-        left_out = omission(chosen, rest, settings, device)
+        left_out = omission(
+            chosen, rest, settings.omit, share=settings.omit_share or 0.0, by=settings.omit_by, seed=settings.seed,
+            device=device,
+        )  # fmt: skip
         learnt = rest[~torch.isin(rest, left_out.positions)]
         digest["left_out"] = left_out.told()
     if len(learnt) < settings.batch_size:

@@ -16,6 +16,7 @@ a validation split. ``analyses/overfitting.py`` holds the study that is to choos
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -25,15 +26,35 @@ from energylens.errors import InputError
 
 SAMPLES = ("abnormal", "all", "both")  # which the term is of
 MEANS = ("all", "selected")  # what the sum is divided by: the batch, or the samples that the term is of
-#: the unit of the differences and of gamma
-UNITS: dict[str, Callable[[Tensor], Tensor]] = {
-    "nats": lambda logits: logits.new_ones(()),
-    "spread": lambda logits: energy_spread(logits),
-}
+STARTS = ("clean", "start")  # what x is: the natural image, or the noised point where the attack began
+STOPS = ("none", "clean", "adv")  # which end hands no gradient back
 SMALLEST_SPREAD = 1e-3  # nats: a network that gives every image the same energies has none to divide by
 #: [R] of "both": the weight of the term on every sample beside that on the abnormal ones: the betas .3 and 100 of that
 #: first look
 NORMAL_SHARE = 0.003
+
+
+@dataclass(frozen=True)
+class DerTerms:
+    """The choices that DER leaves open, as the settings ``der_*`` name them.
+
+    Attributes:
+        gamma: the difference that costs nothing, in nats.
+        on: one of SAMPLES.
+        mean: one of MEANS.
+        unit: one of UNITS.
+        start: one of STARTS.
+        stop_gradient: one of STOPS.
+        warmup: epochs over which the weight grows from 0.
+    """
+
+    gamma: float = 0.0
+    on: str = "abnormal"
+    mean: str = "all"
+    unit: str = "nats"
+    start: str = "clean"
+    stop_gradient: str = "none"
+    warmup: float = 0.0
 
 
 def delta_energy_norm(logits: Tensor, logits_adv: Tensor, y: Tensor) -> Tensor:
@@ -75,6 +96,13 @@ def energy_spread(logits: Tensor) -> Tensor:
         tensor(1.)
     """
     return logits.var(dim=0).mean().clamp_min(SMALLEST_SPREAD**2).sqrt()
+
+
+#: the unit of the differences and of gamma
+UNITS: dict[str, Callable[[Tensor], Tensor]] = {
+    "nats": lambda logits: logits.new_ones(()),
+    "spread": energy_spread,
+}
 
 
 def delta_energy_regularizer(

@@ -149,7 +149,7 @@ def learn(run: Run, x: Tensor, y: Tensor, epoch: int, number: int) -> Tensor:
     images = run.attacker(x, y, eps := run.eps(progress))
     see = partial(
         Step, x=x, y=y, x_start=images.x_start, x_adv=images.x_adv, first_logits=images.first_logits,
-        settings=settings, noise=run.noise, eps=eps, progress=progress,
+        terms=settings.terms, noise=run.noise, eps=eps, progress=progress,
     )  # fmt: skip
     with perturbed_weights(run.network, partial(method_loss, see, run.network), settings.awp):
         step = see(run.model)
@@ -167,13 +167,13 @@ def learn(run: Run, x: Tensor, y: Tensor, epoch: int, number: int) -> Tensor:
 def method_loss(see: Callable[[nn.Module], Step], network: nn.Module) -> Tensor:
     """The method's loss alone, at the network's present weights."""
     step = see(network)
-    return METHODS[step.settings.method].loss(step)
+    return METHODS[step.terms.method].loss(step)
 
 
 def regularisation(run: Run, step: Step) -> Tensor:
     """Sum of weight * regulariser, zero without any; switches take the values in for the next step."""
     total = step.x.new_zeros(())
-    for name, weight in zip(step.settings.reg, step.settings.reg_weight, strict=True):
+    for name, weight in zip(run.settings.reg, run.settings.reg_weight, strict=True):
         value = REGULARIZERS[name].value(step)
         if (switch := run.switches.get(name)) is None:
             total = total + weight * value

@@ -88,8 +88,8 @@ def weat_weight(logits: Tensor) -> Tensor:
 
 
 def _pull(step: Step) -> Tensor:
-    assert step.settings.beta is not None
-    return step.settings.beta * kl_divergence(step.logits, step.logits_adv)
+    assert step.terms.beta is not None
+    return step.terms.beta * kl_divergence(step.logits, step.logits_adv)
 
 
 @dataclass(frozen=True)

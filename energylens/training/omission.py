@@ -25,7 +25,6 @@ from energylens.noise import key
 
 if TYPE_CHECKING:
     from energylens.data import Samples
-    from energylens.training.settings import TrainSettings
 
 BATCH = 500  # training images at once
 NEVER = -torch.inf
@@ -75,33 +74,44 @@ class Omission:
         }
 
 
-def omission(samples: Samples, learnt: Tensor, settings: TrainSettings, device: torch.device) -> Omission:
-    """Who of the samples at the positions ``learnt``, in any order, is left out: omit_share of them.
+def omission(
+    samples: Samples, learnt: Tensor, omit: str, *, share: float, by: str | None, seed: int, device: torch.device
+) -> Omission:
+    """Which of the training images are left out.
 
-    Raises InputError for a model of other classes, and where the rule finds too few.
+    Args:
+        samples: all training images.
+        learnt: positions of those to learn from, in any order.
+        omit: a row of RULES.
+        share: how many of those to learn from are left out.
+        by: the model that the rule asks, as ``load_model`` takes it.
+        seed: of the rule's chance.
+        device: where the model looks at the images.
+
+    Raises:
+        InputError: for a model of other classes, and where the rule finds too few.
     """
-    rule, positions = RULES[settings.omit or ""], learnt.sort().values
-    chance = torch.rand(len(positions), generator=Generator().manual_seed(key(settings.seed, "omission", 0)))
-    by, seen = None, Seen(torch.full_like(chance, torch.nan), torch.zeros_like(chance, dtype=torch.bool), chance)
+    rule, positions = RULES[omit], learnt.sort().values
+    chance = torch.rand(len(positions), generator=Generator().manual_seed(key(seed, "omission", 0)))
+    digest, seen = None, Seen(torch.full_like(chance, torch.nan), torch.zeros_like(chance, dtype=torch.bool), chance)
     if rule.judged:
         candidates = samples.subset(positions)
-        model = _reference(candidates, settings, device)
-        by, seen = module_digest(model), Seen(*_judged(model, candidates), chance)
+        model = _reference(candidates, by or "", device)
+        digest, seen = module_digest(model), Seen(*_judged(model, candidates), chance)
     scores = rule.score(seen)
-    wanted, found = round((settings.omit_share or 0.0) * len(positions)), int((scores > NEVER).sum())
+    wanted, found = round(share * len(positions)), int((scores > NEVER).sum())
     if found < wanted:
         raise InputError(
-            f"--omit {settings.omit}: {found} of {len(positions)} training images are {rule.whom} by "
-            f"{settings.omit_by}, --omit-share {settings.omit_share:g} asks for {wanted}: give a smaller share or "
+            f"--omit {omit}: {found} of {len(positions)} training images are {rule.whom} by "
+            f"{by}, --omit-share {share:g} asks for {wanted}: give a smaller share or "
             "another --omit-by"
         )
     first = scores.argsort(descending=True, stable=True)[:wanted]
-    return Omission(positions[first].sort().values, by)
+    return Omission(positions[first].sort().values, digest)
 
 
-def _reference(samples: Samples, settings: TrainSettings, device: torch.device) -> nn.Module:
+def _reference(samples: Samples, name: str, device: torch.device) -> nn.Module:
     """The model that is asked; InputError where it knows other classes than the samples are of."""
-    name = settings.omit_by or ""
     # a name of the zoo may stand for models of several data sets; any other model says itself what it is of
     dataset = samples.name if samples.name in {row.dataset for row in find_models(name)} else None
     model = load_model(name, dataset=dataset, device=device)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from energylens.errors import InputError
 from energylens.files import is_there
 from energylens.records.run_folder import MANIFEST, check_same, read_manifest
+from energylens.settings import check_names
 from energylens.training.checkpoint import load_state
 from energylens.training.schedules import SCHEDULES, Position
 from energylens.training.settings import TrainSettings
@@ -127,7 +128,5 @@ def _found(folder: Path) -> TrainSettings:
 def _with(settings: TrainSettings, recipe: str | None, own: dict[str, Any]) -> TrainSettings:
     if recipe is not None and recipe not in RECIPES:
         raise InputError(f"unknown recipe {recipe!r}: give one of {', '.join(RECIPES)}")
-    known = {field.name for field in fields(TrainSettings)}
-    if strange := sorted(own.keys() - known):
-        raise InputError(f"unknown setting {strange[0]!r}: one of {', '.join(sorted(known))}")
+    check_names(TrainSettings, own.keys())
     return replace(settings, **{**(RECIPES[recipe][1] if recipe else {}), **own})

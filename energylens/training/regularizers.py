@@ -5,44 +5,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from torch import Tensor
 
 from energylens.energy import delta_energy, marginal_energy
 from energylens.training import linearity
 from energylens.training.der import delta_energy_regularizer
-from energylens.training.step import Step
-
-if TYPE_CHECKING:
-    from energylens.training.settings import TrainSettings
+from energylens.training.step import Step, Terms
 
 Value = TypeVar("Value")
 
 CIFAR = 3 * 32 * 32  # numbers in an image
 
-#: what x of DER is: the natural image, or the noised point the attack began at
-STARTS: dict[str, Callable[[Step], Tensor]] = {
-    "clean": lambda step: step.logits,
-    "start": lambda step: step.logits_start,
-}
-STOPS = ("none", "clean", "adv")  # which end hands no gradient back
-
 
 def der(step: Step) -> Tensor:
-    """DER's term with the step's switches, times the warm-up's share (0 -> 1 over der_warmup epochs) [R]."""
-    settings = step.settings
-    logits, logits_adv = STARTS[settings.der_start](step), step.logits_adv
+    """DER's term with the run's choices, times the warm-up's share (0 -> 1 over ``warmup`` epochs) [R]."""
+    own = step.terms.der
+    logits, logits_adv = step.logits_start if own.start == "start" else step.logits, step.logits_adv
     term = delta_energy_regularizer(
-        logits.detach() if settings.der_stop_gradient == "clean" else logits,
-        logits_adv.detach() if settings.der_stop_gradient == "adv" else logits_adv,
+        logits.detach() if own.stop_gradient == "clean" else logits,
+        logits_adv.detach() if own.stop_gradient == "adv" else logits_adv,
         step.y,
-        gamma=settings.der_gamma or 0.0,
-        on=settings.der_on,
-        mean=settings.der_mean,
-        unit=settings.der_unit,
+        gamma=own.gamma,
+        on=own.on,
+        mean=own.mean,
+        unit=own.unit,
     )
-    return term * min(1.0, step.progress / settings.der_warmup) if settings.der_warmup else term
+    return term * min(1.0, step.progress / own.warmup) if own.warmup else term
 
 
 def delta_l2(step: Step) -> Tensor:
@@ -52,7 +42,7 @@ def delta_l2(step: Step) -> Tensor:
 
 def energy_linearity(step: Step) -> Tensor:
     """``linearity.energy_linearity`` of the step."""
-    return linearity.energy_linearity(step.model, step.x, step.y, step.eps, norm=step.settings.norm, noise=step.noise)
+    return linearity.energy_linearity(step.model, step.x, step.y, step.eps, norm=step.terms.norm, noise=step.noise)
 
 
 def gradalign(step: Step) -> Tensor:
@@ -62,13 +52,13 @@ def gradalign(step: Step) -> Tensor:
 
 def elle(step: Step) -> Tensor:
     """``linearity.elle`` of the step."""
-    return linearity.elle(step.model, step.x, step.y, step.eps, norm=step.settings.norm, noise=step.noise)
+    return linearity.elle(step.model, step.x, step.y, step.eps, norm=step.terms.norm, noise=step.noise)
 
 
 def aaer(step: Step) -> Tensor:
     """``linearity.aaer`` of the step, with its authors' weights for the method and eps."""
     before = step.logits_start if step.start_seen is None else step.start_seen
-    loss_weight, logit_weight = aaer_weights(step.settings)
+    loss_weight, logit_weight = aaer_weights(step.terms)
     return linearity.aaer(before, step.logits_adv, step.y, loss_weight=loss_weight, logit_weight=logit_weight)
 
 
@@ -79,39 +69,39 @@ AAER_WEIGHTS: dict[str, dict[int, tuple[float, float]]] = {
 }
 
 
-def aaer_weights(settings: TrainSettings) -> tuple[float, float]:
+def aaer_weights(terms: Terms) -> tuple[float, float]:
     """The pair for this method and the nearest eps; methods that the README lacks have RS-FGSM's [R]."""
-    return _nearest(AAER_WEIGHTS.get(settings.method, AAER_WEIGHTS["rs-fgsm"]), settings)
+    return _nearest(AAER_WEIGHTS.get(terms.method, AAER_WEIGHTS["rs-fgsm"]), terms)
 
 
 #: ELLE's constant weight by eps in units of 1/255: the ends of the three ranges that its authors give
 ELLE_WEIGHTS = {8: 1000.0, 10: 5000.0, 20: 5000.0, 22: 10000.0, 26: 10000.0}
 
 
-def _elle_weight(settings: TrainSettings) -> float:
+def _elle_weight(terms: Terms) -> float:
     """1000 up to 8/255, 5000 for 10 to 20, 10000 for 22 to 26; elsewhere that of the nearest eps [R]."""
-    return _nearest(ELLE_WEIGHTS, settings)
+    return _nearest(ELLE_WEIGHTS, terms)
 
 
-def _nearest(table: Mapping[int, Value], settings: TrainSettings) -> Value:
+def _nearest(table: Mapping[int, Value], terms: Terms) -> Value:
     """The value at the nearest eps of the table, in units of 1/255; at the smaller of two."""
     # rounded, so that 9/255, which is no number of floating point, lies as near to 8 as to 10
-    return table[min(table, key=lambda eps: (round(abs(settings.radius * 255 - eps), 6), eps))]
+    return table[min(table, key=lambda eps: (round(abs(terms.radius * 255 - eps), 6), eps))]
 
 
-def _usual_alignment(settings: TrainSettings) -> float:
+def _usual_alignment(terms: Terms) -> float:
     """The paper's rule .02 * 10^(eps * 255/8), which it gives up to 16/255; held there beyond [R]."""
-    return float(0.02 * 10 ** (min(settings.radius * 255, 16) / 8))
+    return float(0.02 * 10 ** (min(terms.radius * 255, 16) / 8))
 
 
-def _linearity_weight(settings: TrainSettings) -> float:
+def _linearity_weight(terms: Terms) -> float:
     """4000 for images of 3x32x32 numbers, otherwise in proportion to the square of how many there are [R].
 
     Where the energy bends along one direction h, <h, s>^2 of a sign vector s can be d times <h, u>^2 of a random u: a
     penalty loses a factor of d for each of the two random vectors that it looks along. 4,000 was chosen, of 400, 4,000
     and 40,000, by test images of co-small, seed 0 [R].
     """
-    return 4000.0 * (settings.pixels / CIFAR) ** 2
+    return 4000.0 * (terms.pixels / CIFAR) ** 2
 
 
 #: DER's beta [R], by the samples it is of: of a first look at test images, see ``der.py``
@@ -125,7 +115,7 @@ class Regularizer:
     off; double_backward: whether its gradient is one of a gradient."""
 
     value: Callable[[Step], Tensor]
-    weight: Callable[[TrainSettings], float]
+    weight: Callable[[Terms], float]
     source: str
     switched: bool = False
     double_backward: bool = False
@@ -134,14 +124,14 @@ class Regularizer:
 REGULARIZERS: dict[str, Regularizer] = {
     "der": Regularizer(
         der,
-        lambda settings: DER_WEIGHTS[settings.der_on],
+        lambda terms: DER_WEIGHTS[terms.der.on],
         "arXiv 2505.22486, as its first author's explainer states it; the weight is ours [R]",
     ),
     "gradalign": Regularizer(gradalign, _usual_alignment, "arXiv 2007.02617", double_backward=True),
-    "aaer": Regularizer(aaer, lambda settings: 1.0, "arXiv 2404.08154, our reading [R]"),
+    "aaer": Regularizer(aaer, lambda terms: 1.0, "arXiv 2404.08154, our reading [R]"),
     "elle": Regularizer(elle, _elle_weight, "arXiv 2401.11618"),
-    "elle-a": Regularizer(elle, lambda settings: 4000.0, "arXiv 2401.11618", switched=True),
+    "elle-a": Regularizer(elle, lambda terms: 4000.0, "arXiv 2401.11618", switched=True),
     "energy-linearity": Regularizer(energy_linearity, _linearity_weight, "ours [R], after arXiv 2401.11618"),
     # of 1 and 10, by test images of ro-small, seeds 0 to 2
-    "delta-l2": Regularizer(delta_l2, lambda settings: 10.0, "ours [R]"),
+    "delta-l2": Regularizer(delta_l2, lambda terms: 10.0, "ours [R]"),
 }

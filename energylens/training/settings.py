@@ -1,122 +1,203 @@
-"""The settings of a training run: one frozen dataclass, which is the manifest too."""
+"""The settings of a training run: one frozen dataclass, which is the manifest, the command line and the docs too.
+
+``energylens train --help`` reads this module: what needs torch, as the tables of rows do, is imported where it is used.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
 
-from energylens.attacks.norms import NORMS
 from energylens.attacks.radius import parse_radius, write_radius
-from energylens.attacks.settings import check_norm, check_radius
-from energylens.data import DATA_SETS, data_set
+from energylens.data import data_set
 from energylens.errors import InputError
-from energylens.models.architectures import architecture
-from energylens.training.augmentation import AUGMENTATIONS, usual_augmentation
-from energylens.training.der import MEANS, SAMPLES, UNITS
-from energylens.training.methods import METHODS
-from energylens.training.omission import RULES
-from energylens.training.optimizers import OPTIMIZERS
-from energylens.training.regularizers import DER_GAMMAS, REGULARIZERS, STARTS, STOPS
+from energylens.settings import Setting, check_ranges, check_words, declared, manifest_of, options_of, setting
 from energylens.training.schedules import SCHEDULES
 
-PRECISIONS = ("no", "bf16")
+if TYPE_CHECKING:
+    from energylens.training.der import DerTerms
+    from energylens.training.methods import Method
+    from energylens.training.step import Terms
+
 MODES = ("train", "eval")
-#: settings that earlier versions did not have: their runs were made as the defaults say
-LATER = frozenset({
-    "init", "extended", "eval_restarts", "eval_step", "eval_amp", "eval_train_every", "final_steps", "final_restarts",
-    "final_samples",
-})  # fmt: skip
+PRECISIONS = ("no", "bf16")
 OMIT_SHARE = 0.1  # ours [R], not tuned
-ON_ALARM = ("warn", "stop", "rollback")
 AUTO = "auto"  # DER on abnormal examples in single-step training, on all in multi-step training, as its author has it
+ROWS = "energylens.training."
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """Everything a run depends on. None stands for the method's or the data set's own; ``resolved`` fills it in.
+    """Everything a run depends on.
 
-    classes: labels kept and renumbered in this order, None for all; per_class: the first so many training images of
-    each. val_fraction: share of the training images held back to choose the best epoch. omit, omit_share, omit_by: a
-    rule of ``omission.py``, the share of the images to learn from that it leaves out, and the model, as ``load_model``
-    takes it, that it asks. normalize: put the training images' mean and std into the model, as a layer. attack_mode: of
-    the batch norm inside the attack. eps_ramp: epochs over which eps grows from 0. beta: weight of the KL term.
-    replays: of a batch, in free training. reg, reg_weight: regularisers and their weights, in pairs; no weights stand
-    for the regularisers' own. der_*: gamma, in der_unit, and the choices that DER's author leaves open, see ``der.py``;
-    der_warmup: epochs over which its weight grows from 0. awp: gamma of the weight perturbation, 0 for none. peak,
-    milestones: shares of the run, see ``schedules.py``. ema: decay of the averaged weights, 0 for none. eval_samples:
-    how many images of each split the epochs are judged by, 0 for all; eval_steps, eval_restarts, eval_step: of the PGD
-    that judges, whose step size is eps/4 by default; eval_amp: the precision of its attacks, the verdict is float32;
-    eval_every: epochs between two such judgements, the last epoch is always judged; eval_train_every: the same for the
-    training images, in epochs that are judged at all. final_steps: of the PGD that judges the best and the last weights
-    when the run is over, 0 for none; final_restarts: its restarts; final_samples: test images, 0 for all; its step size
-    is eval_step. measure_every: steps between measurements of a method whose steps do not see the clean images.
-    watch_every: measured steps between two hearings of the early warning, which is heard at an epoch's end too.
-    classwise: keep the probe's energies of every class. on_alarm: what the early warning does. init: a model, as
-    ``load_model`` takes it, whose weights the run starts from. extended: the epochs at which a run that was to end
-    there was made longer: up to each, the schedule is that of a run so long.
+    None stands for the method's or the data set's own value, which ``resolved`` fills in. ``docs/training.md`` lists
+    all settings as a table.
     """
 
-    dataset: str = "digits"
-    classes: tuple[int, ...] | None = None
-    per_class: int | None = None
-    val_fraction: float = 0.1
-    omit: str | None = None
-    omit_share: float | None = None
-    omit_by: str | None = None
-    augment: str | None = None
-    arch: str = "digits-cnn"
-    width: int | None = None
-    normalize: bool = False
-    method: str = "pgd"
-    eps: str | None = None
-    norm: str = "linf"
-    steps: int | None = None
-    step_size: str | None = None
-    attack_mode: str | None = None
-    eps_ramp: float = 0.0
-    beta: float | None = None
-    replays: int | None = None
-    reg: tuple[str, ...] = ()
-    reg_weight: tuple[float, ...] = ()
-    der_gamma: float | None = None
-    der_on: str = AUTO
-    der_mean: str = "all"
-    der_unit: str = "nats"
-    der_start: str = "clean"
-    der_stop_gradient: str = "none"
-    der_warmup: float = 0.0
-    awp: float = 0.0
-    optimizer: str = "adamw"
-    lr: float = 2e-3
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    schedule: str = "onecycle"
-    peak: float = 0.3
-    milestones: tuple[float, ...] = (0.5, 0.75)
-    epochs: int = 60
-    batch_size: int = 64
-    ema: float = 0.0
-    amp: str = "no"
-    channels_last: bool = False
-    compile: bool = False
-    eval_samples: int = 1000
-    eval_steps: int = 10
-    eval_restarts: int = 1
-    eval_step: str | None = None
-    eval_amp: str = "no"
-    eval_every: int = 1
-    eval_train_every: int = 1
-    final_steps: int = 0
-    final_restarts: int = 10
-    final_samples: int = 0
-    measure_every: int = 10
-    watch_every: int = 10  # a setting, as on_alarm is: where an alarm stops a run, it decides the weights
-    classwise: bool = False
-    on_alarm: str = "warn"
-    seed: int = 0
-    init: str | None = None
-    extended: tuple[int, ...] = ()
+    dataset: str = setting(
+        "digits", "Data set to train on.", choices="energylens.data.catalog:DATA_SETS", metavar="NAME", short="-d"
+    )
+    classes: tuple[int, ...] | None = setting(
+        None, "Only these labels, renumbered in this order.", metavar="K,K,...", example="0,1,6,7"
+    )
+    per_class: int | None = setting(
+        None, "Only the first N training images of each class.", metavar="N", least=1, most=1e9
+    )
+    val_fraction: float = setting(
+        0.1, "Share of the training images held back to pick the best epoch.", metavar="F", least=0, most=0.9
+    )
+    omit: str | None = setting(
+        None, "Leave out training images: {names}.", choices=f"{ROWS}omission:RULES", metavar="RULE"
+    )
+    omit_share: float | None = setting(
+        None,
+        f"Share of the images to learn from that --omit leaves out [default: {OMIT_SHARE}].",
+        metavar="F",
+        least=0.001,
+        most=0.9,
+    )
+    omit_by: str | None = setting(None, "Model that --omit asks, a name or a weights file.", metavar="MODEL")
+    augment: str | None = setting(
+        None,
+        "Random changes of the images: {names} [default: the data set's].",
+        choices=f"{ROWS}augmentation:AUGMENTATIONS",
+        metavar="NAME",
+    )
+    arch: str = setting("digits-cnn", "Architecture, as in `energylens profile --arch`.", metavar="NAME")
+    width: int | None = setting(
+        None, "Channels of the architecture's stem, where that is free.", metavar="W", least=1, most=1e6
+    )
+    normalize: bool = setting(False, "Put the training images' mean and std into the model, as a layer.")
+    method: str = setting("pgd", "How to train: {names}.", choices=f"{ROWS}methods:METHODS", metavar="NAME")
+    eps: str | None = setting(None, "Radius of the attack, as 8/255 or 0.03 [default: the data set's].", metavar="R")
+    norm: str = setting("linf", "Norm of the radius.", choices=("linf", "l2"))
+    steps: int | None = setting(
+        None, "Steps of the attack, where it takes several [default: the method's].", metavar="K", least=0, most=1e4
+    )
+    step_size: str | None = setting(
+        None, "Step size of the attack, as 2/255 [default: the method's share of eps].", metavar="R"
+    )
+    attack_mode: str | None = setting(
+        None, "Mode of batch norm inside the attack [default: the method's].", choices=MODES
+    )
+    eps_ramp: float = setting(0.0, "Epochs over which eps grows from 0.", metavar="E", least=0, most=1e6)
+    beta: float | None = setting(None, "Weight of the KL term [default: the method's].", least=0, most=1e6)
+    replays: int | None = setting(
+        None, "How often free training uses a batch [default: the method's].", metavar="M", least=1, most=1e3
+    )
+    reg: tuple[str, ...] = setting(
+        (),
+        "Regulariser: {names}, or none. Repeatable.",
+        choices=f"{ROWS}regularizers:REGULARIZERS",
+        metavar="NAME",
+        repeat=True,
+    )
+    reg_weight: tuple[float, ...] = setting(
+        (), "Weight of each --reg, in their order; DER's is beta. Left out: the authors', AAER's and ELLE's at the "
+        "nearest eps they give; ours for der, energy-linearity and delta-l2 [R].", metavar="W", repeat=True,
+    )  # fmt: skip
+    der_gamma: float | None = setting(
+        None, "DER: difference that costs nothing, in --der-unit [R: 0 with the mask, else .1].", metavar="G",
+        least=0, most=1e6,
+    )  # fmt: skip
+    der_on: str = setting(
+        AUTO, "DER: samples it is of: {names}; auto: abnormal in single-step training, else all.",
+        choices=(AUTO, f"{ROWS}der:SAMPLES"), metavar="WHICH",
+    )  # fmt: skip
+    der_mean: str = setting(
+        "all", "DER: divide by the number of samples: {names} [R].", choices=f"{ROWS}der:MEANS", metavar="M"
+    )
+    der_unit: str = setting(
+        "nats",
+        "DER: unit of dE and gamma: {names}, that of E over the batch [R].",
+        choices=f"{ROWS}der:UNITS",
+        metavar="U",
+    )
+    der_start: str = setting(
+        "clean", "DER: what x is: {names} of the attack [R].", choices=f"{ROWS}der:STARTS", metavar="NAME"
+    )
+    der_stop_gradient: str = setting(
+        "none", "DER: end without a gradient: {names} [R].", choices=f"{ROWS}der:STOPS", metavar="END"
+    )
+    der_warmup: float = setting(
+        0.0, "DER: epochs over which its weight grows from 0 [R].", metavar="E", least=0, most=1e6
+    )
+    awp: float = setting(
+        0.0, "Weight perturbation, 0 for none: .01, or .005 with TRADES.", metavar="GAMMA", least=0, most=1
+    )
+    optimizer: str = setting("adamw", "Optimiser: {names}.", choices=f"{ROWS}optimizers:OPTIMIZERS", metavar="NAME")
+    lr: float = setting(2e-3, "Largest learning rate.", least=1e-12, most=1e3)
+    momentum: float = setting(0.9, "Momentum; Adam's first beta, too.", least=0, most=0.9999)
+    weight_decay: float = setting(1e-4, "Weight decay.", least=0, most=1e3)
+    schedule: str = setting(
+        "onecycle", "Learning rate over the run: {names}.", choices=f"{ROWS}schedules:SCHEDULES", metavar="NAME"
+    )
+    peak: float = setting(
+        0.3, "Share of the run after which cyclic and onecycle are at their largest rate.", metavar="F",
+        least=0.001, most=0.999,
+    )  # fmt: skip
+    milestones: tuple[float, ...] = setting(
+        (0.5, 0.75), "Shares of the run after which piecewise drops to a tenth.", metavar="F,F", example="0.5,0.75"
+    )
+    epochs: int = setting(60, "Passes over the training images.", least=1, most=1e6)
+    batch_size: int = setting(64, "Images in a batch, of all processes together.", metavar="B", least=2, most=1e6)
+    ema: float = setting(
+        0.0, "Decay of an average of the weights, which is then judged; 0 for none.", metavar="D",
+        least=0, most=0.999999,
+    )  # fmt: skip
+    amp: str = setting("no", "Mixed precision.", choices=PRECISIONS)
+    channels_last: bool = setting(False, "Channels-last memory layout.")
+    compile: bool = setting(False, "Compile the network with torch.compile.")
+    eval_samples: int = setting(
+        1000, "Images of each split that judge an epoch; 0 for all.", metavar="N", least=0, most=1e9
+    )
+    eval_steps: int = setting(10, "Steps of the PGD that judges an epoch.", metavar="K", least=1, most=1e4)
+    eval_restarts: int = setting(1, "Restarts of that PGD.", metavar="K", least=1, most=1e4, later=True)
+    eval_step: str | None = setting(
+        None, "Step size of that PGD, as 2/255 [default: eps/4]; of the final one too.", metavar="R", later=True
+    )
+    eval_amp: str = setting(
+        "no", "Precision of the attacks that judge; the verdict is float32.", choices=PRECISIONS, later=True
+    )
+    eval_every: int = setting(
+        1, "Epochs between two judgements; the last epoch is always judged.", metavar="E", least=1, most=1e6
+    )
+    eval_train_every: int = setting(
+        1,
+        "The same for training images, counted in epochs that are judged.",
+        metavar="E",
+        least=1,
+        most=1e6,
+        later=True,
+    )
+    final_steps: int = setting(
+        0, "Steps of the PGD that judges best and last weights at the end; 0 for none.", metavar="K",
+        least=0, most=1e4, later=True,
+    )  # fmt: skip
+    final_restarts: int = setting(10, "Restarts of the final PGD.", metavar="K", least=1, most=1e4, later=True)
+    final_samples: int = setting(
+        0, "Test images that the final PGD judges by; 0 for all.", metavar="N", least=0, most=1e9, later=True
+    )
+    measure_every: int = setting(
+        10, "Steps between two looks at the clean images, where the steps do not see them.", metavar="K",
+        least=1, most=1e9,
+    )  # fmt: skip
+    # settings, as they decide the weights where an alarm stops a run
+    watch_every: int = setting(
+        10, "Measured steps between two looks of the early warning.", metavar="K", least=1, most=1e9
+    )
+    classwise: bool = setting(False, "Keep the probe's energies of every class.")
+    on_alarm: str = setting("warn", "What the early warning does.", choices=("warn", "stop", "rollback"))
+    seed: int = setting(0, "Seed of all random choices.", least=0, most=2**63 - 1)
+    init: str | None = setting(
+        None, "Start from the weights of this model, a name or a weights file.", metavar="MODEL", later=True
+    )
+    extended: tuple[int, ...] = setting(
+        (), "Repeat a run that was extended: until epoch E the schedule is that of a run so long.", metavar="E,E",
+        example="30,60", later=True,
+    )  # fmt: skip
 
     @property
     def radius(self) -> float:
@@ -124,24 +205,49 @@ class TrainSettings:
         return parse_radius(self.eps or "nan")
 
     @property
-    def pixels(self) -> int:
-        """How many numbers an image has."""
-        return math.prod(data_set(self.dataset).image_shape)
+    def row(self) -> Method:
+        """The method's row."""
+        from energylens.training.methods import METHODS
+
+        return METHODS[self.method]
 
     @property
     def name(self) -> str:
         """``cifar10-preactresnet18-fgsm-der-8-255-s0``: what a run is called before its fingerprint."""
         parts = [self.dataset, self.arch, self.method, *self.reg, *(["awp"] if self.awp else [])]
         parts += [f"without-{self.omit}"] if self.omit else []
-        eps = [str(self.eps).replace("/", "-")] if METHODS[self.method].adversarial else []
+        eps = [str(self.eps).replace("/", "-")] if self.row.adversarial else []
         return "-".join([*parts, *eps, f"s{self.seed}"])
+
+    @property
+    def pixels(self) -> int:
+        """How many numbers an image has."""
+        return math.prod(data_set(self.dataset).image_shape)
+
+    @property
+    def der(self) -> DerTerms:
+        """DER's own settings."""
+        from energylens.training.der import DerTerms
+
+        own = {one.name.removeprefix("der_"): getattr(self, one.name) for one in _of_der()}
+        return DerTerms(**own | {"gamma": self.der_gamma or 0.0})
+
+    @cached_property
+    def terms(self) -> Terms:
+        """What losses and regularisers take of resolved settings, field by field."""
+        from energylens.training.step import Terms
+
+        return Terms(**{one.name: getattr(self, one.name) for one in fields(Terms)})
 
     def resolved(self) -> TrainSettings:
         """The same run with nothing left to defaults. Raises InputError for what cannot be run."""
+        from energylens.training.augmentation import usual_augmentation
+        from energylens.training.regularizers import REGULARIZERS
+
         if self.reg == ("none",):
             return replace(self, reg=()).resolved()
-        _check_words(self)
-        method, row = METHODS[self.method], data_set(self.dataset)
+        _check_combinations(self)
+        method, row = self.row, data_set(self.dataset)
         usual: dict[str, Any] = {
             "eps": write_radius(row.default_eps[self.norm]),
             "augment": usual_augmentation(self.dataset),
@@ -156,7 +262,7 @@ class TrainSettings:
         if "der" in settings.reg:
             settings = _resolved_der(settings)
         _check_numbers(settings)
-        own = tuple(REGULARIZERS[name].weight(settings) for name in self.reg)
+        own = tuple(REGULARIZERS[name].weight(settings.terms) for name in self.reg)
         return replace(
             settings, reg_weight=self.reg_weight or own, step_size=self.step_size or settings.usual_step_size
         )
@@ -166,53 +272,36 @@ class TrainSettings:
         return next((end for end in self.extended if epoch < end), self.epochs)
 
     def extended_to(self, epochs: int) -> TrainSettings:
-        """The run, finished as it is, made longer. What it becomes is told as ``extended`` where it is not the same
-        that a run of so many epochs from the start would be."""
+        """The finished run made longer. ``extended`` tells what it becomes where that is not the run that so many
+        epochs from the start would be."""
         same = not SCHEDULES[self.schedule].by_length and self.epochs % self.eval_every == 0
         return replace(self, epochs=epochs, extended=self.extended if same else (*self.extended, self.epochs))
 
     @property
     def usual_step_size(self) -> str:
         """The method's share of eps, as resolved settings have it."""
-        return repr(METHODS[self.method].attack.relative_step * self.radius)
+        return repr(self.row.attack.relative_step * self.radius)
 
     def manifest(self) -> dict[str, Any]:
         """The settings as JSON holds them; of those that came after the first release only what is set, so that a run
         of an earlier version is still the same run."""
-        told = {name: value for name, value in asdict(self).items() if name not in LATER or value != _usual(name)}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in told.items()}
+        return manifest_of(self)
 
     def as_options(self) -> str:
         """The settings as ``energylens train`` takes them, in full; a step size that is the method's own is left out,
         for it follows from eps."""
-        words = []
-        for name, value in asdict(self).items():
-            option = name.replace("_", "-")
-            if (name == "step_size" and value == self.usual_step_size) or (name in LATER and value == _usual(name)):
-                continue
-            if isinstance(value, bool):
-                words.append(f"--{option}" if value else f"--no-{option}")
-            elif name in ("reg", "reg_weight"):
-                words.extend(f"--{option} {one}" for one in value)
-            elif value is not None:
-                words.append(f"--{option} {','.join(map(str, value)) if isinstance(value, tuple) else value}")
-        return " ".join(words)
+        return options_of(self, without={"step_size"} if self.step_size == self.usual_step_size else ())
 
-    @staticmethod
-    def from_manifest(found: dict[str, Any]) -> TrainSettings:
+    @classmethod
+    def from_manifest(cls, found: dict[str, Any]) -> Self:
         """The settings that ``manifest`` wrote. Raises InputError for fields of another version."""
-        known = {field.name for field in fields(TrainSettings)}
+        later = {one.name for one in declared(cls) if one.later}
         if (former := found.get("der_form")) is not None and "der" in found["reg"]:
             raise InputError(f"the run is of a version before --reg der was its author's formula: {advice(former)}")
-        if strange := sorted((found.keys() | LATER) ^ known):
+        if strange := sorted((found.keys() | later) ^ {one.name for one in declared(cls)}):
             raise InputError(f"the manifest is of another version: it differs in {strange[0]!r}; train anew")
         values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in found.items()}
-        return TrainSettings(**values)
-
-
-def _usual(name: str) -> Any:
-    """The default of this setting."""
-    return getattr(TrainSettings, name)
+        return cls(**values)
 
 
 #: what earlier versions called forms of DER, and what is left of them
@@ -235,32 +324,14 @@ def advice(form: str) -> str:
     return f"--der-form {form!r} is unknown: write --reg der, which takes no form"
 
 
-def _check_words(settings: TrainSettings) -> None:
-    """Every word out of its table; combinations that mean nothing."""
-    words: dict[str, tuple[Any, Any]] = {
-        "dataset": (settings.dataset, DATA_SETS),
-        "method": (settings.method, METHODS),
-        "omit": (settings.omit or "random", RULES),
-        "augment": (settings.augment or "none", AUGMENTATIONS),
-        "optimizer": (settings.optimizer, OPTIMIZERS),
-        "schedule": (settings.schedule, SCHEDULES),
-        "der-on": (settings.der_on, (AUTO, *SAMPLES)),
-        "der-mean": (settings.der_mean, MEANS),
-        "der-unit": (settings.der_unit, UNITS),
-        "der-start": (settings.der_start, STARTS),
-        "der-stop-gradient": (settings.der_stop_gradient, STOPS),
-        "attack-mode": (settings.attack_mode or "train", MODES),
-        "amp": (settings.amp, PRECISIONS),
-        "eval-amp": (settings.eval_amp, PRECISIONS),
-        "on-alarm": (settings.on_alarm, ON_ALARM),
-    }
-    words |= {f"reg {name}": (name, REGULARIZERS) for name in settings.reg}
-    for option, (given, known) in words.items():
-        if given not in known:
-            raise InputError(f"--{option.split()[0]} {given!r} is unknown: give one of {', '.join(known)}")
+def _check_combinations(settings: TrainSettings) -> None:
+    """Refuse words that are not in their tables, and combinations that mean nothing."""
+    from energylens.models.architectures import architecture
+    from energylens.training.regularizers import REGULARIZERS
+
+    check_words(settings)
     architecture(settings.arch)
-    check_norm(settings.norm, list(NORMS))
-    method = METHODS[settings.method]
+    method = settings.row
     meaningless = {
         "--reg": settings.reg and not method.adversarial,
         "--awp": settings.awp and not method.adversarial,
@@ -288,6 +359,8 @@ def _check_words(settings: TrainSettings) -> None:
 
 def _resolved_der(settings: TrainSettings) -> TrainSettings:
     """DER's samples by the method's steps, and gamma by the samples. Raises InputError for a mean that is no choice."""
+    from energylens.training.regularizers import DER_GAMMAS
+
     on = ("abnormal" if settings.steps == 1 else "all") if settings.der_on == AUTO else settings.der_on
     if on == "all" and settings.der_mean == "selected":
         raise InputError(
@@ -300,14 +373,20 @@ def _check_der(settings: TrainSettings) -> None:
     """DER's switches come with DER."""
     if "der" in settings.reg:
         return
-    usual = TrainSettings()
-    for name in (field.name for field in fields(TrainSettings) if field.name.startswith("der_")):
-        if getattr(settings, name) != getattr(usual, name):
-            raise InputError(f"--{name.replace('_', '-')} means nothing without DER: add --reg der, or leave it out")
+    for one in _of_der():
+        if getattr(settings, one.name) != one.default:
+            raise InputError(f"{one.option} means nothing without DER: add --reg der, or leave it out")
+
+
+def _of_der() -> list[Setting]:
+    """DER's own settings."""
+    return [one for one in declared(TrainSettings) if one.name.startswith("der_")]
 
 
 def _check_omission(settings: TrainSettings) -> None:
     """A rule has its share and, where it asks one, its model; without a rule there is neither."""
+    from energylens.training.omission import RULES
+
     if settings.omit is None:
         if (settings.omit_share, settings.omit_by) != (None, None):
             raise InputError(f"--omit-share and --omit-by mean nothing without --omit: add one of {', '.join(RULES)}")
@@ -319,29 +398,14 @@ def _check_omission(settings: TrainSettings) -> None:
         raise InputError(f"--omit {settings.omit} asks no model: leave --omit-by out")
 
 
-# the smallest and the largest value that can be run with
-_RANGES: dict[str, tuple[float, float]] = {
-    "per_class": (1, 1e9), "val_fraction": (0, 0.9), "omit_share": (0.001, 0.9), "steps": (0, 1e4),
-    "eps_ramp": (0, 1e6), "beta": (0, 1e6), "replays": (1, 1e3), "der_gamma": (0, 1e6),
-    "der_warmup": (0, 1e6), "awp": (0, 1),
-    "lr": (1e-12, 1e3), "momentum": (0, 0.9999),
-    "weight_decay": (0, 1e3), "peak": (0.001, 0.999), "epochs": (1, 1e6), "batch_size": (2, 1e6), "ema": (0, 0.999999),
-    "eval_samples": (0, 1e9), "eval_steps": (1, 1e4), "eval_restarts": (1, 1e4), "eval_every": (1, 1e6),
-    "eval_train_every": (1, 1e6), "final_steps": (0, 1e4), "final_restarts": (1, 1e4), "final_samples": (0, 1e9),
-    "measure_every": (1, 1e9), "watch_every": (1, 1e9),
-    "seed": (0, 2**63 - 1),
-}  # fmt: skip
-
-
 def _check_numbers(settings: TrainSettings) -> None:
-    for name, (least, most) in _RANGES.items():
-        value = getattr(settings, name)
-        if value is not None and not least <= value <= most:
-            raise InputError(f"--{name.replace('_', '-')} is {value}: give a number from {least:g} to {most:g}")
+    from energylens.attacks.settings import check_radius
+
+    check_ranges(settings)
     if not all(0 <= weight < math.inf for weight in settings.reg_weight):
         raise InputError(f"--reg-weight is {settings.reg_weight}: give finite numbers of at least 0")
     check_radius(settings.radius, settings.norm)  # of natural training too, which is judged under attacks
-    if METHODS[settings.method].adversarial and settings.step_size is not None:
+    if settings.row.adversarial and settings.step_size is not None:
         parse_radius(settings.step_size, "step-size")
     if settings.eval_step is not None:
         parse_radius(settings.eval_step, "eval-step")

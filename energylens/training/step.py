@@ -1,41 +1,75 @@
-"""One batch in the eyes of a loss: its images, and the training forwards that somebody asks for, each made once."""
+"""One batch as a loss sees it: its images, and the training forwards that somebody asks for, each made once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from energylens.noise import BatchNoise
+from energylens.training.der import DerTerms
 
-if TYPE_CHECKING:
-    from energylens.training.settings import TrainSettings
+
+@dataclass(frozen=True)
+class Terms:
+    """What the losses and regularisers of a run depend on besides a step's images: settings of these names.
+
+    Attributes:
+        method: the name of the method.
+        radius: eps of the whole run, in units of [0, 1].
+        norm: "linf" or "l2".
+        pixels: how many numbers an image has.
+        attack_mode: of batch norm inside the attack, "train" or "eval".
+        awp: gamma of the weight perturbation before the loss, 0 for none.
+        beta: weight of the KL term, None where the method has none.
+        der: the choices that DER leaves open.
+    """
+
+    method: str
+    radius: float
+    norm: str
+    pixels: int
+    attack_mode: str
+    awp: float
+    beta: float | None
+    der: DerTerms
 
 
 @dataclass
 class Step:
-    """model: the training forward, images (N, C, H, W) -> logits (N, K). x: natural, x_start: where the attack began,
-    x_adv: where it ended; y: (N,). eps: the radius in force. progress: epochs done, with fractions. first_logits: those
-    of x_start that the attack saw, without a graph."""
+    """A batch, and what its losses need.
+
+    Attributes:
+        model: the training forward, images (N, C, H, W) -> logits (N, K).
+        x: natural images; x_start: where the attack began; x_adv: where it ended.
+        y: labels, (N,).
+        terms: what is the same in every step of the run.
+        noise: what regularisers draw from.
+        eps: the radius in force, in units of [0, 1].
+        progress: epochs done, with fractions.
+        first_logits: those of x_start that the attack saw, without a graph; None where it saw none.
+    """
 
     model: Callable[[Tensor], Tensor]
     x: Tensor
     x_start: Tensor
     x_adv: Tensor
     y: Tensor
-    settings: TrainSettings
+    terms: Terms
     noise: BatchNoise
     eps: float
     progress: float
     first_logits: Tensor | None
+    _logits: Tensor | None = field(default=None, init=False)
 
-    @cached_property
+    @property
     def logits(self) -> Tensor:
         """Of x, (N, K) float32, with a graph."""
-        return self.model(self.x).float()
+        if self._logits is None:
+            self._logits = self.model(self.x).float()
+        return self._logits
 
     @cached_property
     def logits_start(self) -> Tensor:
@@ -51,12 +85,12 @@ class Step:
     def start_seen(self) -> Tensor | None:
         """Logits of x_start that the attack saw, without a graph, where they can be compared with those of x_adv: batch
         norm in another mode, or other weights, are another function."""
-        same = self.settings.attack_mode == "train" and not self.settings.awp
+        same = self.terms.attack_mode == "train" and not self.terms.awp
         return self.first_logits if same else None
 
     @property
     def clean_seen(self) -> Tensor | None:
         """Logits of x where this step has made them, for a loss or in its attack; without a graph."""
-        if "logits" in self.__dict__:
-            return self.logits.detach()
+        if self._logits is not None:
+            return self._logits.detach()
         return self.start_seen if self.x_start is self.x else None

@@ -66,7 +66,7 @@ def test_bad_input_is_one_line_and_status_2(words, message, run, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("command", ["generate", "score"])
+@pytest.mark.parametrize("command", ["generate", "score", "train"])
 def test_help_imports_no_torch(command):
     code = f"import sys\nfrom energylens.cli import root\nsys.argv = ['e', '{command}', '--help']\n"
     code += "try: root()\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"

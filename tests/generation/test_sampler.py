@@ -34,7 +34,7 @@ def setting():
 
 def run(model, x, y, reference=NONE, indices=range(6), **settings):
     noise = Noise(0, tuple(indices))
-    return sample(model, x, y, GenerationSettings(**({"noise": 0.0} | settings)), noise, reference)
+    return sample(model, x, y, noise, reference, **GenerationSettings(**({"noise": 0.0} | settings)).of_chains)
 
 
 def test_momentum_on_a_linear_model_is_a_geometric_series(setting):

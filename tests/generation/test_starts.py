@@ -32,8 +32,9 @@ def threes(train):
 
 
 def draws(robust, train, n=4000, label=LABEL, **settings):
-    material = Material(robust, train, GenerationSettings(**settings))
-    return draw_starts(material, torch.full((n,), label), Noise(0, tuple(range(n)))).flatten(1)
+    own = GenerationSettings(**settings)
+    material = Material(robust, train, **own.of_starts)
+    return draw_starts(own.start, material, torch.full((n,), label), Noise(0, tuple(range(n)))).flatten(1)
 
 
 @pytest.mark.parametrize("decompose", [whole_gaussian, lambda images: principal_components(images, 1.0)])
@@ -109,14 +110,13 @@ def test_penultimate_features_are_what_the_last_layer_sees(robust):
 
 @pytest.mark.parametrize("start", STARTS)
 def test_a_start_is_its_samples_own(start, robust, train):
-    settings = GenerationSettings(start=start)
-    material = Material(robust, train, settings)
+    material = Material(robust, train, **GenerationSettings().of_starts)
     y = torch.arange(6) % 3
-    together = draw_starts(material, y, Noise(0, tuple(range(6))))
-    alone = draw_starts(material, y[4:5], Noise(0, (4,)))
+    together = draw_starts(start, material, y, Noise(0, tuple(range(6))))
+    alone = draw_starts(start, material, y[4:5], Noise(0, (4,)))
     torch.testing.assert_close(together[4:5], alone)
     assert together.shape == (6, 1, 8, 8)
-    assert not torch.allclose(together, draw_starts(material, y, Noise(1, tuple(range(6)))))
+    assert not torch.allclose(together, draw_starts(start, material, y, Noise(1, tuple(range(6)))))
 
 
 @pytest.mark.parametrize(
@@ -128,9 +128,10 @@ def test_a_start_is_its_samples_own(start, robust, train):
         ({"start": "local-pca", "retained_variance": 20}, "20 components were asked for, 20 images of class 3 have 19"),
     ],
 )
-def test_what_a_class_is_too_small_for_is_said(settings, message, train):
+def test_what_a_class_is_too_small_for_is_said(settings, message, robust, train):
+    own = GenerationSettings(**settings)
     with pytest.raises(el.InputError, match=message):
-        check_starts(GenerationSettings(**settings), train, torch.tensor([LABEL]))
+        check_starts(own.start, Material(robust, train, **own.of_starts), torch.tensor([LABEL]))
 
 
 @pytest.mark.parametrize(
@@ -222,9 +223,9 @@ def test_training_images_are_uploaded_once_where_they_fit_and_the_images_are_the
     read = []
     original = type(train).images.fget
     monkeypatch.setattr(type(train), "images", property(lambda self: read.append(len(self)) or original(self)))
-    material = Material(robust, train, GenerationSettings(start="local-pca"))
+    material = Material(robust, train, **GenerationSettings().of_starts)
     for _ in range(3):
-        draw_starts(material, torch.tensor([LABEL, 5]), Noise(0, (0, 1)))
+        draw_starts("local-pca", material, torch.tensor([LABEL, 5]), Noise(0, (0, 1)))
     assert len(read) == (1 if held else 6)
     assert torch.equal(el.generate(robust, n=6, start="local-pca", steps=1).images, expected)
 

@@ -49,7 +49,7 @@ def some_step(x_start=None, **own) -> Step:
     x, x_adv = (2 * torch.randn(12, 5, generator=generator) for _ in range(2))
     y = torch.randint(5, (12,), generator=generator)
     start = x if x_start is None else x_start
-    return Step(nn.Identity(), x, start, x_adv, y, tiny(**own), BatchNoise(generator), 0.1, 1.0, None)
+    return Step(nn.Identity(), x, start, x_adv, y, tiny(**own).terms, BatchNoise(generator), 0.1, 1.0, None)
 
 
 def by_hand(step: Step) -> dict[str, float]:
@@ -217,20 +217,21 @@ def test_each_regulariser_counts_by_its_weight_and_a_switch_by_its_share(monkeyp
         monkeypatch.setitem(
             REGULARIZERS, name, replace(REGULARIZERS[name], value=lambda step, v=value: torch.tensor(v))
         )
-    step = some_step(reg=("aaer", "elle-a"), reg_weight=(3.0, 7.0))
+    step, settings = some_step(), tiny(reg=("aaer", "elle-a"), reg_weight=(3.0, 7.0))
     gathered = []
 
     def gather(value: Tensor, how: str) -> Tensor:
         gathered.append((value.item(), how))
         return value
 
-    run = SimpleNamespace(switches={"elle-a": ErrorSwitch()}, gather=gather)
+    run = SimpleNamespace(settings=settings, switches={"elle-a": ErrorSwitch()}, gather=gather)
     assert regularisation(run, step).item() == 3 * 2  # the switch is off at first
     run.switches["elle-a"].load_state_dict({"state": torch.tensor([9.0, 9.0, 9.0, 0.5], dtype=torch.float64)})
     assert regularisation(run, step).item() == 3 * 2 + 7 * 0.5 * 5
     assert regularisation(run, step).item() == 3 * 2 + 7 * 5  # an error of 5 among ones has switched it on
     assert gathered == [(5.0, "mean")] * 3
-    assert regularisation(run, replace(step, settings=tiny())).item() == 0
+    run.settings = tiny()
+    assert regularisation(run, step).item() == 0
 
 
 def test_gradients_are_of_the_loss_and_the_regulariser_and_of_one_step_alone(tmp_path):

@@ -20,7 +20,7 @@ from torch.distributed.run import main as torchrun
 
 import energylens as el
 from energylens.cli import root
-from energylens.cli.train import training
+from energylens.cli.options import settings_options
 from energylens.errors import InputError, RunError
 from energylens.training import loop
 from energylens.training.checkpoint import load_state
@@ -30,6 +30,7 @@ from energylens.training.loop import train
 from energylens.training.methods import METHODS
 from energylens.training.recipes import RECIPES, settings_in, settings_of
 from energylens.training.run import open_run
+from energylens.training.settings import TrainSettings
 from energylens.training.watch import Alarm, EnergyWatch
 
 TINY = {
@@ -376,7 +377,7 @@ def test_a_network_of_some_classes_is_profiled_on_them_alone(tmp_path):
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_can_be_written_as_a_command_and_read_again(recipe):
     settings, seen = settings_of(recipe, reg=("der", "elle")), []
-    command = training(click.command()(lambda recipe, **own: seen.append(own)))
+    command = settings_options(TrainSettings)(click.command()(lambda **own: seen.append(own)))
     done = CliRunner().invoke(command, settings.as_options().split(), standalone_mode=False)
     assert done.exception is None
     assert settings_of("digits", **{name: value for name, value in seen[0].items() if value is not None}) == settings

@@ -22,7 +22,7 @@ def step_of(seed: int = 0, scale: float = 3.0, **own) -> Step:
     x, x_adv = (scale * torch.randn(N, K, generator=generator) for _ in range(2))
     y = torch.randint(K, (N,), generator=generator)
     settings = settings_of("digits", **own)
-    return Step(nn.Identity(), x, x, x_adv, y, settings, BatchNoise(generator), settings.radius, 1.0, None)
+    return Step(nn.Identity(), x, x, x_adv, y, settings.terms, BatchNoise(generator), settings.radius, 1.0, None)
 
 
 def loss_of(method: str, **own) -> tuple[Tensor, Step]:

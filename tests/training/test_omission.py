@@ -43,10 +43,18 @@ def planted(tmp_path, monkeypatch):
     return Samples.from_tensors(x, torch.zeros(N, dtype=torch.int64), classes=["a", "b"])
 
 
+def asked(settings):
+    """What ``omission`` takes of these settings."""
+    return {
+        "omit": settings.omit, "share": settings.omit_share, "by": settings.omit_by, "seed": settings.seed,
+        "device": CPU,
+    }  # fmt: skip
+
+
 def chosen(samples, rule, share, learnt=None, seed=0, by="planted:make"):
     settings = settings_of(omit=rule, omit_share=share, omit_by=by if RULES[rule].judged else None, seed=seed)
     learnt = torch.randperm(N) if learnt is None else learnt
-    return omission(samples, learnt, settings, CPU).positions.tolist()
+    return omission(samples, learnt, **asked(settings)).positions.tolist()
 
 
 def test_a_rule_takes_the_first_by_its_known_energies(planted):
@@ -126,7 +134,7 @@ def test_what_means_nothing_is_refused(own, said):
 def test_a_model_of_other_classes_is_refused():
     settings = settings_of(omit="low-energy", omit_by="digits-pgd", classes=(1, 7))
     with pytest.raises(InputError, match=r"--omit-by digits-pgd knows digits, the run learns digits \(classes 1, 7\)"):
-        omission(load_data("digits", classes=(1, 7)), torch.arange(20), settings, CPU)
+        omission(load_data("digits", classes=(1, 7)), torch.arange(20), **asked(settings))
 
 
 def test_the_command_takes_the_rule_and_says_what_it_needs(run, tmp_path):
@@ -166,8 +174,8 @@ def test_who_is_left_out_by_chance_is_a_chance_of_the_seed(planted):
 
 def test_an_omission_tells_how_many_and_a_digest_of_which(planted):
     settings = settings_of(omit="random", omit_share=0.25)
-    found = omission(planted, torch.arange(N), settings, CPU)
+    found = omission(planted, torch.arange(N), **asked(settings))
     assert found.by is None and found.told()["n"] == 3
     assert found.told()["digest"] == hashlib.sha256(np.array(found.positions.tolist(), "<i8").tobytes()).hexdigest()
-    judged = omission(planted, torch.arange(N), settings_of(omit="low-energy", omit_by="planted:make"), CPU)
+    judged = omission(planted, torch.arange(N), **asked(settings_of(omit="low-energy", omit_by="planted:make")))
     assert judged.by == module_digest(load_model("planted:make"))

@@ -24,7 +24,7 @@ from energylens.training.step import Step
 def step_of(model, x: Tensor, x_adv: Tensor, y: Tensor, first: Tensor | None = None, **own) -> Step:
     settings = settings_of("digits", **{"method": "fgsm", "reg": ("der",), **own})
     noise = BatchNoise(torch.Generator().manual_seed(0))
-    return Step(model, x, x, x_adv, y, settings, noise, 0.1, 1.0, first)
+    return Step(model, x, x, x_adv, y, settings.terms, noise, 0.1, 1.0, first)
 
 
 FLAT = nn.Flatten()  # a model whose logits are its images

@@ -180,8 +180,8 @@ def test_free_trainings_perturbation_is_cut_to_the_radius_in_force():
 
 
 def step_at(x_start: Tensor, x: Tensor, first: Tensor | None, **own) -> Step:
-    settings = settings_of("digits", method="fgsm", **own)
-    return Step(lambda images: 2 * images.flatten(1), x, x_start, x + 1, torch.zeros(2).long(), settings, noise(), 0.1,
+    terms = settings_of("digits", method="fgsm", **own).terms
+    return Step(lambda images: 2 * images.flatten(1), x, x_start, x + 1, torch.zeros(2).long(), terms, noise(), 0.1,
                 1.0, first)  # fmt: skip
 
 
@@ -215,6 +215,6 @@ def test_a_regulariser_looks_as_far_as_the_radius_in_force(name):
         seen.append(images.detach())
         return images.flatten(1)[:, :3].square()
 
-    step = Step(model, x, x, x, torch.zeros(2).long(), settings, noise(), 0.1, 1.0, None)
+    step = Step(model, x, x, x, torch.zeros(2).long(), settings.terms, noise(), 0.1, 1.0, None)
     REGULARIZERS[name].value(step)
     assert 0.09 < max((images - 0.5).abs().max().item() for images in seen) <= 0.1 + 1e-6

@@ -1,7 +1,7 @@
 """Train a small diffusion model: the one for digits that energylens ships, or our stand-in for a published one.
 
-    python -m energylens.training.digits_ddpm energylens/diffusion/weights
-    python -m energylens.training.digits_ddpm DEST --dataset cifar10 --minutes 25
+    python -m energylens.diffusion.digits_ddpm energylens/diffusion/weights
+    python -m energylens.diffusion.digits_ddpm DEST --dataset cifar10 --minutes 25
 
 writes ``<dataset>-ddpm``, a diffusers folder (half precision), and in it a JSON that says how it was made and what was
 measured. A run is a function of SEED and its steps: one that --minutes ended is had again with --steps.
@@ -167,7 +167,7 @@ def main(dest: Path, dataset: str, recipe: Recipe, minutes: float) -> None:
         "dataset": dataset,
         "recipe": asdict(replace(recipe, steps=steps)),
         "seed": SEED,
-        "command": f"python -m energylens.training.digits_ddpm {dest} --dataset {dataset} --steps {steps}",
+        "command": f"python -m energylens.diffusion.digits_ddpm {dest} --dataset {dataset} --steps {steps}",
         "torch": torch.__version__,
         "measured": measured(load_diffuser(str(folder)), recipe, load_data(dataset, n=SAMPLES).images),
     }

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import energylens as el
+from energylens.diffusion.digits_ddpm import RECIPES, SEED, _batch, _psnr, denoising, main, train
 from energylens.diffusion.loading import WEIGHTS, load_diffuser
-from energylens.training.digits_ddpm import RECIPES, SEED, _batch, _psnr, denoising, main, train
 
 SMALL = replace(RECIPES["digits"], channels=(8, 16), steps=3, batch_size=4)
 
