@@ -1,9 +1,11 @@
 """What README and docs show in Python works as it is printed there."""
 
+import ast
 import json
 import re
 import shutil
 import sys
+import textwrap
 import types
 from pathlib import Path
 
@@ -16,14 +18,15 @@ from energylens.attacks import battery, registry
 from energylens.data import catalog as data_catalog
 from energylens.figures import catalog
 from energylens.models import architectures, zoo
-from energylens.training import methods, regularizers
+from energylens.training import methods
 
 ROOT = Path(__file__).parents[1]
 SHOWN = {  # every Python block of every page, by the heading above it: each is run by a test of this file
     "README.md": {"In Python": 1},
     "docs/data.md": {"Data": 1},
     "docs/extending.md": {
-        "An attack": 1, "A regulariser": 2, "A training method": 2, "A figure": 2, "A data set": 1, "A model": 3,
+        "A variant of an attack": 1, "An attack": 1, "A regulariser": 1, "A training method": 2,
+        "A training setting": 1, "A figure": 2, "A data set": 1, "A model": 3,
     },
 }  # fmt: skip
 
@@ -65,7 +68,9 @@ def test_the_python_lines_run():
 
 
 def test_the_rows_example_adds_an_attack(monkeypatch):
-    monkeypatch.setattr(registry, "ATTACKS", [*registry.ATTACKS, *eval(blocks("An attack")[0], vars(registry))])
+    monkeypatch.setattr(
+        registry, "ATTACKS", [*registry.ATTACKS, *eval(blocks("A variant of an attack")[0], vars(registry))]
+    )
     data, model = el.load_data("digits", n=10), el.load_model("digits-pgd")
     record = el.profile(model, data, ["bim", "bim,steps=3"])
     assert [attack.name for attack in record.attacks] == ["natural", "bim", "bim,steps=3"]
@@ -114,13 +119,19 @@ def test_the_rows_example_adds_a_method(run, monkeypatch):
     assert methods.METHODS["mixed"].loss(step) == pytest.approx(expected.item())
 
 
-def test_the_rows_example_adds_a_regulariser(run, monkeypatch):
-    value, row = blocks("A regulariser")
-    added(monkeypatch, regularizers.REGULARIZERS, value, row, regularizers)
-    status, out, err = run("train", "--reg", "pairing", "--steps", 2, "--epochs", 1, "--verbose")
-    assert status == 0 and "--reg pairing" in err and "best.safetensors" in out
-    step = types.SimpleNamespace(logits=torch.tensor([[1.0, 0.0]]), logits_adv=torch.tensor([[0.0, 2.0]]))
-    assert regularizers.REGULARIZERS["pairing"].value(step).item() == 5
+@pytest.mark.parametrize(
+    ("heading", "file", "names"),
+    [
+        ("An attack", "attacks", ["IMPORTS", "EXAMPLE"]),
+        ("A regulariser", "training", ["REGULARIZER"]),
+        ("A training setting", "training", ["SETTING"]),
+    ],
+)
+def test_what_other_tests_run_is_quoted_as_it_is(heading, file, names):
+    module = ast.parse((ROOT / "tests" / file / "test_extend.py").read_text())
+    constants = {node.targets[0].id: node.value for node in module.body if isinstance(node, ast.Assign)}
+    run = textwrap.dedent("".join(ast.literal_eval(constants[name]) for name in names))
+    assert blocks(heading)[0].strip() == run.strip()
 
 
 def test_the_rows_example_adds_a_data_set(run, monkeypatch, tmp_path):
