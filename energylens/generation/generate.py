@@ -61,77 +61,165 @@ def generate(
 ) -> Generated:
     """Make images that a classifier finds probable, by momentum SGLD on its energy.
 
-    model: a name ``load_model`` knows or a module from float images in [0, 1] to logits. data: what it was trained on,
-    a name, Samples or a pair (x, y); by default the model's own data set, whose train split is used. n: how many
-    images; the i-th is of class i modulo the number of classes. classes: names or labels, all by default. seed: of all
-    noise; an image depends on it and on its index, not on n or the batch size. out: where to keep them; images found
-    there are not made again. backend: what computes the network, ``plain`` or ``fused`` (``attacks/backends.py``),
-    the same to rounding. shard: ``"ranks"``: every process of torchrun or accelerate launch makes a share, in one out,
-    and returns all of them. listener: called after every batch, and now and then within one. options: the fields of
-    ``GenerationSettings`` and what ``load_model`` takes.
+    Args:
+        model: a name that ``load_model`` knows, or a module from float images in [0, 1] to logits.
+        data: what it was trained on, a name, Samples or a pair (x, y); by default the model's own data set, whose train
+            split is used.
+        n: how many images; the i-th is of class i modulo the number of classes.
+        classes: names or labels, all by default.
+        seed: of all noise; an image depends on it and on its index, not on n or the batch size.
+        batch_size: images at once; changes speed and memory only.
+        device: ``auto`` or a torch device.
+        data_root: where data sets lie.
+        out: where to keep the images; those found there are not made again.
+        overwrite: make again what is already in ``out``.
+        backend: what computes the network, ``plain`` or ``fused`` (``attacks/backends.py``), the same to rounding.
+            ``kernels`` is its earlier name.
+        shard: ``"ranks"``: every process of torchrun or accelerate launch makes a share, in one out, and returns all of
+            them.
+        listener: called after every batch, and now and then within one.
+        **options: the fields of ``GenerationSettings``, and what ``load_model`` takes.
 
-    Raises InputError for a request that cannot be met, RunError where a chain runs into NaN, or disk or model fail.
+    Returns:
+        The images, a row of energies each, and where they are kept.
+
+    Raises:
+        InputError: for a request that cannot be met.
+        RunError: where a chain runs into NaN, or disk or model fail.
     """
     backend = options.pop("kernels", backend)  # its earlier name
     own = {one.name for one in declared(GenerationSettings)} & options.keys()
     settings = GenerationSettings(**{name: options.pop(name) for name in own})
-    size = BATCH_SIZES["cpu"] if batch_size is None else batch_size
+    _check_numbers(n, seed, batch_size, backend)
+    ranks = _ranks(shard, out)
+    module = the_module(model, data, device, options)
+    train = whole_split(data, current_card(module), module, split="train", root=data_root)
+    labels = _labels(classes, train)
+    material = Material(module, train, **settings.of_starts)
+    check_starts(settings.start, material, labels)
+    if out is not None and (channels := train.image_shape[0]) not in (1, 3):
+        raise InputError(f"images of {channels} channels cannot be kept as PNG, only of 1 or 3: leave out out")
+    size = BATCH_SIZES.get(device_of(module).type, BATCH_SIZES["cpu"]) if batch_size is None else batch_size
+    keeping = _Keeping(None if out is None else Path(out), overwrite and ranks.rank == 0)
+    job = _Job(settings, module, current_card(module), train, labels, material, n, seed, keeping, ranks)
+    with frozen(module, seed):
+        plan = _plan(job, backend)
+        store = _compute(plan, size, listener)
+        return _collect(plan, store)
+
+
+@dataclass(frozen=True)
+class _Keeping:
+    """Where images are kept, None for memory, and whether those that are there are made again."""
+
+    out: Path | None
+    overwrite: bool
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A request whose names are resolved. train: the training images; labels: the classes in turn."""
+
+    settings: GenerationSettings
+    module: nn.Module
+    card: ModelCard
+    train: Samples
+    labels: Tensor
+    material: Material
+    n: int
+    seed: int
+    keeping: _Keeping
+    ranks: Ranks
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What the images are of; its ``identity`` is all that they depend on."""
+        own: dict[str, Any] = {"settings": self.settings.told(), "classes": self.labels.tolist()}
+        if (revision := STARTS[self.settings.start].revision) > 1:  # the first one was not told
+            own["revision"] = revision
+        identity = {**shared_identity(self.module, self.train, self.seed), "generation": own}
+        return {"identity": identity, "model": asdict(self.card), **software()}
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A job, what makes its images, where they are kept, and what was noted of the backend."""
+
+    job: _Job
+    maker: _Maker
+    store: Store
+    witness: Witness
+    note: str | None
+
+
+def _plan(job: _Job, backend: str) -> _Plan:
+    """What is there already, and what the chains look through. The model is held as ``frozen`` holds it."""
+    settings, module, train = job.settings, job.module, job.train
+    check_fit(module, job.card, train)
+    witness = Witness(module, train, train.digest)
+    reference = torch.full((len(train.classes),), torch.nan, device=device_of(module))
+    if settings.needs_reference:
+        reference = reference_energies(module, train, settings.loss, job.labels, witness.known_as)
+    with job.ranks.first_goes_first():  # it makes, or empties, the folder
+        store = _store(job, witness)
+    networks = networks_of(module, backend, train.batch(0, PROBED)[0].to(device_of(module)))
+    material = job.material
+    if settings.features != "pixels":  # else nothing that the model says of them is remembered
+        material = replace(material, known_as=witness.known_as)
+    maker = _Maker(settings, material, networks.on[networks.quickest], job.labels, reference, job.seed)
+    return _Plan(job, maker, store, witness, networks.note)
+
+
+def _compute(plan: _Plan, size: int, listener: Listener | None) -> Store:
+    """Make this process's images, while no other process does the same; returns where all of them are."""
+    job, store = plan.job, plan.store
+    with ExitStack() as stack:
+        if isinstance(store, RunFolder):
+            stack.enter_context(holding(store.path, str(job.ranks.shard) if job.ranks.rank else "whole"))
+        _fill(store, plan.maker, job.ranks.shard.positions(job.n), size, listener)
+        if job.keeping.out is not None and isinstance(store, Memory):  # of a model that is not steady
+            store = Memory.joined(job.ranks.gather(store))
+            if job.ranks.rank == 0:
+                store = _settled(store, job)
+        job.ranks.wait()  # until everybody's images are there
+        if isinstance(store, RunFolder) and job.ranks.rank == 0:
+            rows = _rows(store)
+            export(store.path, rows, store.images(rows["index"].tolist())["images"], job.train.classes, job.n)
+    return store
+
+
+def _rows(store: Store) -> pd.DataFrame:
+    return store.rows().sort_values("index", ignore_index=True)
+
+
+def _collect(plan: _Plan, store: Store) -> Generated:
+    """The first n images, with what they are of."""
+    job, rows = plan.job, _rows(store)
+    rows = rows[rows["index"] < job.n].reset_index(drop=True)
+    return Generated(
+        job.card.title,
+        job.train.title,
+        job.train.classes,
+        job.settings.told(),
+        job.seed,
+        rows,
+        store.images(rows["index"].tolist())["images"],
+        tuple(plan.maker.reference.tolist()),
+        folder=store.path if isinstance(store, RunFolder) else None,
+        seconds=store.seconds(),
+        notes=tuple(filter(None, (plan.note, None if job.keeping.out is None else plan.witness.note()))),
+    )
+
+
+def _check_numbers(n: int, seed: int, batch_size: int | None, backend: str) -> None:
+    """Refuse numbers that cannot be run with, and a backend whose energies are rounded."""
+    size = 1 if batch_size is None else batch_size
     check_numbers({"n": n, "batch size": size, "seed": seed}, positive=("n", "batch size"))
     if backend not in CHAINS_SUPPORT:
         raise InputError(
             f"backend {backend!r} is not for chains, whose energies are kept and must be float32: give one of "
             f"{', '.join(CHAINS_SUPPORT)}"
         )
-    module = the_module(model, data, device, options)
-    if batch_size is None:
-        size = BATCH_SIZES.get(device_of(module).type, size)
-    ranks = _ranks(shard, out)
-    card = current_card(module)
-    train = whole_split(data, card, module, split="train", root=data_root)
-    labels = _labels(classes, train)
-    material = Material(module, train, **settings.of_starts)
-    check_starts(settings.start, material, labels)
-    if out is not None and (channels := train.image_shape[0]) not in (1, 3):
-        raise InputError(f"images of {channels} channels cannot be kept as PNG, only of 1 or 3: leave out out")
-    with frozen(module, seed), ExitStack() as stack:
-        check_fit(module, card, train)
-        witness = Witness(module, train, train.digest)
-        reference = torch.full((len(train.classes),), torch.nan, device=device_of(module))
-        if settings.needs_reference:
-            reference = reference_energies(module, train, settings.loss, labels, witness.known_as)
-        manifest = _manifest(module, card, train, settings, labels, seed)
-        with ranks.first_goes_first():  # it makes, or empties, the folder
-            store = _store(out, card, settings, manifest, overwrite and ranks.rank == 0, witness)
-        if isinstance(store, RunFolder):
-            stack.enter_context(holding(store.path, str(ranks.shard) if ranks.rank else "whole"))
-        networks = networks_of(module, backend, train.batch(0, PROBED)[0].to(device_of(module)))
-        network = networks.on[networks.quickest]
-        if settings.features != "pixels":  # else nothing that the model says of them is remembered
-            material = replace(material, known_as=witness.known_as)
-        maker = _Maker(settings, material, network, labels, reference, seed)
-        _fill(store, maker, ranks.shard.positions(n), size, listener)
-        if out is not None and isinstance(store, Memory):  # of a model that is not steady
-            store = Memory.joined(ranks.gather(store))
-            if ranks.rank == 0:
-                store = _settled(store, Path(out), card, settings)
-        ranks.wait()  # until everybody's images are there
-        rows = store.rows().sort_values("index", ignore_index=True)
-        if isinstance(store, RunFolder) and ranks.rank == 0:
-            export(store.path, rows, store.images(rows["index"].tolist())["images"], train.classes, n)
-        rows = rows[rows["index"] < n].reset_index(drop=True)
-    return Generated(
-        card.title,
-        train.title,
-        train.classes,
-        settings.told(),
-        seed,
-        rows,
-        store.images(rows["index"].tolist())["images"],
-        tuple(reference.tolist()),
-        folder=store.path if isinstance(store, RunFolder) else None,
-        seconds=store.seconds(),
-        notes=tuple(filter(None, (networks.note, None if out is None else witness.note()))),
-    )
 
 
 def _ranks(shard: str | None, out: str | Path | None) -> Ranks:
@@ -164,33 +252,9 @@ def _some(names: Sequence[str]) -> str:
     return shown if len(names) <= 10 else f"{shown} and {len(names) - 10} more"
 
 
-def _manifest(
-    module: nn.Module, card: ModelCard, train: Samples, settings: GenerationSettings, labels: Tensor, seed: int
-) -> dict[str, Any]:
-    """What the images are of; its ``identity`` is all that they depend on."""
-    own: dict[str, Any] = {"settings": settings.told(), "classes": labels.tolist()}
-    if (revision := STARTS[settings.start].revision) > 1:  # the first one was not told
-        own["revision"] = revision
-    return {
-        "identity": {**shared_identity(module, train, seed), "generation": own},
-        "model": asdict(card),
-        **software(),
-    }
-
-
-def _name(settings: GenerationSettings) -> str:
-    return f"generate-{settings.start}"
-
-
-def _store(
-    out: str | Path | None,
-    card: ModelCard,
-    settings: GenerationSettings,
-    manifest: dict[str, Any],
-    overwrite: bool,
-    witness: Witness,
-) -> Store:
+def _store(job: _Job, witness: Witness) -> Store:
     """Where the images are kept: this model's folder, or memory, also where they must be whole before they are kept."""
+    out, card, manifest = job.keeping.out, job.card, job.manifest
     if out is None:
         return Memory(manifest)
 
@@ -198,21 +262,24 @@ def _store(
         return {**manifest, "identity": dict(common), **witness.told()}
 
     def places(common: Mapping[str, Any]) -> list[Path]:
-        return [run_path(Path(out), card.folder_name(common["model"]), _name(settings), own(common), card.short_name)]
+        return [run_path(out, card.folder_name(common["model"]), _name(job), own(common), card.short_name)]
 
-    knows = witness.recognises if overwrite else partial(_made_by, witness)
-    former = witness.samples.former_digest
+    knows = witness.recognises if job.keeping.overwrite else partial(_made_by, witness)
+    former, overwrite = witness.samples.former_digest, job.keeping.overwrite
     told = own(own_identity(manifest["identity"], former, places, knows, overwrite=overwrite))
     if not witness.steady:
         return Memory(told)
-    return own_folder(_open(Path(out), card, settings, told, overwrite=overwrite), witness)
+    return own_folder(_open(job, told, overwrite=overwrite), witness)
 
 
-def _open(
-    out: Path, card: ModelCard, settings: GenerationSettings, manifest: Mapping[str, Any], *, overwrite: bool
-) -> RunFolder:
-    model = card.folder_name(manifest["identity"]["model"])
-    return open_run(out, model, _name(settings), manifest, overwrite=overwrite, formerly=card.short_name)
+def _name(job: _Job) -> str:
+    return f"generate-{job.settings.start}"
+
+
+def _open(job: _Job, manifest: Mapping[str, Any], *, overwrite: bool) -> RunFolder:
+    assert job.keeping.out is not None, "only what is kept has a folder"
+    model = job.card.folder_name(manifest["identity"]["model"])
+    return open_run(job.keeping.out, model, _name(job), manifest, overwrite=overwrite, formerly=job.card.short_name)
 
 
 def _made_by(witness: Witness, folder: RunFolder) -> bool:
@@ -230,10 +297,10 @@ def _made_by(witness: Witness, folder: RunFolder) -> bool:
     return witness.gave(energies, logits, torch.tensor(some["label"].to_numpy()))
 
 
-def _settled(store: Store, out: Path, card: ModelCard, settings: GenerationSettings) -> RunFolder:
+def _settled(store: Store, job: _Job) -> RunFolder:
     """The folder that the images of a model that is not steady are kept in, in place of those of its last run."""
     rows = store.rows()
-    folder = _open(out, card, settings, store.manifest, overwrite=True)
+    folder = _open(job, store.manifest, overwrite=True)
     folder.write(rows, store.seconds(), store.images(rows["index"].tolist()))
     return folder
 
