@@ -31,7 +31,7 @@ def ours(model: nn.Module, x: Tensor, y: Tensor, eps: str, backend: str) -> int:
     """The same through ``profile``, its record on disk; returns how many samples stand."""
     with tempfile.TemporaryDirectory() as out:
         spec = f"autoattack,block={len(x)}"
-        record = el.profile(model, (x, y), [spec], eps=eps, out=out, backend=backend, ladder=False)
+        record = el.profile(model, (x, y), [spec], eps=eps, out=out, backend=backend, checks=False)
         rows = record.attacks[1].rows
         return int((rows["pred_adv"] == rows["label"]).sum())
 

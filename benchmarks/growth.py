@@ -40,7 +40,7 @@ def measure(setting: Setting) -> pd.DataFrame:
 
 def _command(setting: Setting, n: int, share: Sequence[str], out: Path) -> list[str]:
     root = () if setting.root is None else ("--data-root", str(setting.root))
-    own = ("--model", setting.name, *BATTERY, "--n", str(n), "--no-ladder", "--device", setting.device, *root)
+    own = ("--model", setting.name, *BATTERY, "--n", str(n), "--no-checks", "--device", setting.device, *root)
     return [sys.executable, "-m", "energylens", "profile", *own, *share, "--out", str(out)]
 
 

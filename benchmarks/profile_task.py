@@ -79,7 +79,7 @@ def plain_loop(model: nn.Module, x: Tensor, y: Tensor) -> dict[str, Done]:
 def ours(model: nn.Module, x: Tensor, y: Tensor, backend: str) -> dict[str, Done]:
     """``energylens.profile``, record on disk."""
     with tempfile.TemporaryDirectory() as out:
-        record = el.profile(model, (x, y), list(BATTERY), eps=EPS, backend=backend, out=out, ladder=False)
+        record = el.profile(model, (x, y), list(BATTERY), eps=EPS, backend=backend, out=out, checks=False)
     rows = record.as_numbers()[1:]  # whose names tell the backend too
     return {spec: Done(row["seconds"], row["accuracy"]) for spec, row in zip(BATTERY, rows, strict=True)}
 

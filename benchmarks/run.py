@@ -56,7 +56,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "training": Benchmark("training", Setting(turns=5), "PreActResNet-18 of width 32, batch 64, CIFAR-10, eps 8/255"),
     "generation": Benchmark("generation", Setting(NATURAL, 64, 3), f"{NATURAL}, 64 images from noise, 20 steps"),
     "start-up": Benchmark("start_up", Setting(turns=5), "fresh processes; profile is of 256 digits under four attacks"),
-    "growth": Benchmark("growth", Setting(NATURAL, turns=1), f"{NATURAL}, CIFAR-10, FGSM, --kernels fused, no ladder"),
+    "growth": Benchmark("growth", Setting(NATURAL, turns=1), f"{NATURAL}, CIFAR-10, FGSM, --backend fused, no checks"),
     "since": Benchmark(
         "since",
         Setting(turns=11),

@@ -1,4 +1,4 @@
-"""Several ways of the same work, in turn in one process, to and fro, and their speeds beside each other's."""
+"""Several ways of the same work, in turn in one process, alternating, and their speeds beside each other's."""
 
 from __future__ import annotations
 

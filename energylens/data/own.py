@@ -1,4 +1,4 @@
-"""A user's own images as samples: tensors, numpy arrays, a torch Dataset or a DataLoader, converted in sight."""
+"""A user's own images as samples: tensors, numpy arrays, a torch Dataset or a DataLoader, converted where they come in."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def energy_against_steps(record: Record) -> pd.DataFrame:
     traced = [attack for attack in record.attacks if PATH_COLUMNS[0] in attack.rows]
     if not traced:
         raise InputError(
-            "no attack of this record tells the energies of its steps: take attacks that climb (pgd, he-pgd, trades, "
+            "no attack of this record tells the energies of its steps: take attacks that iterate (pgd, he-pgd, trades, "
             "fgsm ...) and profile with trajectory=True (--trajectory)"
         )
     tables = []

@@ -13,7 +13,7 @@ PIXELS = ("natural", "adversarial", "difference")  # columns that hold images, (
 
 
 def adversarial_images(record: Record, attack: AttackRecord, count: int = 8) -> pd.DataFrame:
-    """A few samples of one attack, evenly spaced among those that it felled (among all where it felled too few).
+    """A few samples of one attack, evenly spaced among those that it broke (among all where it broke too few).
 
     Returns one row a sample: index, label and pred_clean and pred_adv (class names), linf, marginal_clean and
     marginal_adv (nats), and the images themselves, float in [0, 1]: natural, adversarial, and difference, which is

@@ -58,8 +58,8 @@ def test_targeted_reaches_its_class(linear, images, labels, noise):
 
 def test_a_sample_leaves_when_its_c_has_grown_too_large(linear, images, labels, noise):
     """``patience`` steps after its last success, where the next c, 190, is beyond the largest."""
-    patient, hasty = (attack(f"cw-linf,c=19,patience={p}", linear, images, labels, noise) for p in (50, 5))
-    assert (patient.steps == 50).all()
+    slow, hasty = (attack(f"cw-linf,c=19,patience={p}", linear, images, labels, noise) for p in (50, 5))
+    assert (slow.steps == 50).all()
     assert hasty.steps.min() == 5 and 5 < hasty.steps.max() < 50
 
 

@@ -97,7 +97,7 @@ def test_the_command_line_lists_it(row, run):
 def test_its_rows_are_recorded_found_again_and_compared(row, robust, digits, tmp_path):
     battery = ["brightness", "brightness,shifts=9"]
     record = el.profile(robust, digits, battery, eps=0.3, out=tmp_path)
-    assert {(rung.weaker, rung.stronger) for rung in record.ladder if rung.rule == "stronger"} >= {
+    assert {(check.weaker, check.stronger) for check in record.checks if check.rule == "stronger"} >= {
         ("natural", "brightness"),
         tuple(battery),
     }
