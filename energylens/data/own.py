@@ -1,4 +1,4 @@
-"""A user's own images as samples: tensors, numpy arrays, a torch Dataset or a DataLoader, converted where they come in."""
+"""A user's own images as samples: tensors, numpy arrays, a torch Dataset or a DataLoader."""
 
 from __future__ import annotations
 
