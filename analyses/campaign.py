@@ -45,7 +45,8 @@ DER, SINGLE, ROBUST = {"reg": ("der",)}, {"recipe": "co"}, {"recipe": "ro"}
 @dataclass(frozen=True)
 class Campaign:
     """shared: settings of all arms over their recipes; arms: name -> recipe, settings and seeds, in order of worth;
-    strong, autoattack: test images that PGD-50-10 and AutoAttack judge an arm by at the end, ours [R]."""
+    strong, autoattack: test images that PGD-50-10 and AutoAttack judge an arm by at the end, ours [R].
+    """
 
     shared: Mapping[str, Any]
     arms: Mapping[str, Mapping[str, Any]]
@@ -241,7 +242,8 @@ def judge(arm: Arm, folder: Path, desk: Desk) -> dict[str, float | int]:
 
 def record(arm: Arm, folder: Path, desk: Desk, final: Mapping[str, Any]) -> None:
     """Write a finished arm to RESULTS: its epochs and every hundredth measured step, where it finished any epoch, and
-    how it ended."""
+    how it ended.
+    """
     from energylens.tables.origin import machine
     from energylens.tables.training_runs import read_run
 
@@ -294,7 +296,8 @@ def throughput(arm: Arm, desk: Desk, steps: int = 20) -> float:
 
 def finished(results: Path = RESULTS / "cifar10") -> pd.DataFrame:
     """How every finished arm of a campaign ended, a row each, in the order of the arms: what ``record`` wrote, without
-    the settings, and its folder."""
+    the settings, and its folder.
+    """
     found = [json.loads(path.read_text()) | {"folder": path.parent.name} for path in results.glob(f"*/{FINAL}")]
     order = [arm for campaign in CAMPAIGNS.values() for arm in campaign.arms]
     found.sort(key=lambda final: (order.index(final["arm"]) if final["arm"] in order else len(order), final["folder"]))

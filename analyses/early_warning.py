@@ -35,7 +35,8 @@ Heard = tuple[str, float] | None  # kind and epoch, with fractions, of the first
 class Rule:
     """first: (run, threshold) -> its first alarm. thresholds: to choose among, from the strictest, which says least,
     to the loosest; usual: the one it has without being fitted, its source's or the trainer's; the loss's .2 is
-    ours [R], of no data."""
+    ours [R], of no data.
+    """
 
     first: Callable[[TrainingRun, float], Heard]
     thresholds: Sequence[float]
@@ -72,7 +73,8 @@ def drop_rule(run: TrainingRun, drop: float) -> Heard:
 
 def loss_rule(run: TrainingRun, share: float) -> Heard:
     """The training loss falls by this share of itself from one epoch to the next: what is left to someone who follows
-    nothing else. Ours."""
+    nothing else. Ours.
+    """
     loss = run.history["loss"]
     epoch = first_epoch(run.history, loss < (1 - share) * loss.shift())
     return ("co", epoch) if epoch else None
@@ -182,7 +184,8 @@ def replay(
 
 def gap_alarm(history: pd.DataFrame, samples: int, settings: WatchSettings | None = None) -> int:
     """The first epoch at whose end the watch would have heard FGSM leave PGD behind, 0 for none. samples: training
-    images that an epoch is judged by."""
+    images that an epoch is judged by.
+    """
     watch = EnergyWatch(settings)
     judged = history.dropna(subset="train_pgd")
     for epoch, fgsm, pgd in zip(judged["epoch"], judged["train_fgsm"], judged["train_pgd"], strict=True):
@@ -193,7 +196,8 @@ def gap_alarm(history: pd.DataFrame, samples: int, settings: WatchSettings | Non
 
 def pgd_drop(history: pd.DataFrame, drop: float = 0.2) -> int:
     """The epoch at which fast_adversarial would have stopped, 0 for none. drop: its own is 0.2, which an accuracy of
-    40 % that halves does not reach."""
+    40 % that halves does not reach.
+    """
     judged = history.dropna(subset="train_pgd")
     return first_epoch(judged, judged["train_pgd"].diff() < -drop)
 

@@ -118,7 +118,8 @@ def diff_pgd(desk: Desk) -> pd.DataFrame:
 
 def digits_ddpm(desk: Desk) -> pd.DataFrame:
     """How many samples of digits-ddpm and test images digits-standard is sure of, %, and what denoising gains, dB: as
-    its training measured it, read out of the JSON beside its weights."""
+    its training measured it, read out of the JSON beside its weights.
+    """
     from energylens.diffusion.loading import WEIGHTS
 
     found = json.loads((WEIGHTS / "digits-ddpm" / "training.json").read_text())["measured"]
@@ -167,7 +168,8 @@ def bfloat16(desk: Desk) -> pd.DataFrame:
 
 def generated_digits(desk: Desk) -> pd.DataFrame:
     """Of 100 images from each start, seed 0: the median L2 distance to the nearest training image, and the Frechet
-    distance of the starts themselves."""
+    distance of the starts themselves.
+    """
     scorer, rows = scorer_of(desk.cache, classifier="digits-standard"), []
     for start in ("local-pca", "pca", "gaussian"):
         bare = scorer([to_bytes(generated(desk.cache, start=start, steps=0).images)])[scorer.frechet].value

@@ -1,5 +1,6 @@
 """Keep a model and the global state unchanged while it is attacked: its mode, its gradients, the random states, and
-float32 that is float32, neither TF32 nor bfloat16 in convolutions and matrix products."""
+float32 that is float32, neither TF32 nor bfloat16 in convolutions and matrix products.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +64,8 @@ def frozen(model: nn.Module, seed: int = 0) -> Iterator[None]:
 @contextmanager
 def random_state(seed: int) -> Iterator[None]:
     """Global random states that start from ``seed`` inside and are the caller's again afterwards. A second thread
-    waits until the first is out."""
+    waits until the first is out.
+    """
     with _ONE_THREAD:
         python, numpy = random.getstate(), np.random.get_state()
         try:

@@ -167,7 +167,8 @@ class Course:
 
     def of(self, step: Progress) -> tuple[str, str]:
         """``4,000 passes/s`` and ``ETA 3 min``, or ``ETA 3 min, then autoattack`` where nobody knows of that; "" for
-        what is not known."""
+        what is not known.
+        """
         if step.total != self._total:
             self._total, self._began, self._pace = step.total, time.monotonic(), Pace()
         seconds = self._pace.left(step.done, step.total)

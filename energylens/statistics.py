@@ -1,6 +1,7 @@
 """What chance leaves open: how well E(x) alone tells adversarial from natural images (the detector of arXiv
 2304.04033), whether a count is larger than chance makes it, how sure a share of n samples is, and how sure a mean over
-few seeds."""
+few seeds.
+"""
 
 from __future__ import annotations
 

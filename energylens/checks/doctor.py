@@ -34,7 +34,8 @@ class Check:
 @dataclass(frozen=True)
 class Seen:
     """What a profile knows of its natural samples: how many there are and how many the model gets right, the range of
-    E(x) in nats, and the number of classes."""
+    E(x) in nats, and the number of classes.
+    """
 
     n: int
     right: int

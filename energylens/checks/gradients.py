@@ -101,7 +101,8 @@ def true_gradient(tested: ModelUnderTest) -> Finding:
 @dataclass(frozen=True)
 class _Slope:
     """What a step of this length does of what the gradient promises: its median, and the mask (n,) of the images where
-    it is off by more than OFF."""
+    it is off by more than OFF.
+    """
 
     step: float
     median: float

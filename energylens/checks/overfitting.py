@@ -52,7 +52,8 @@ ROBUST = Failure(
 @dataclass(frozen=True)
 class OneStep:
     """How many of n samples are robust to this single-step attack and broken by many steps. p: how likely so many are
-    where q is ONE_STEP_ONLY."""
+    where q is ONE_STEP_ONLY.
+    """
 
     attack: str
     count: int
@@ -112,7 +113,8 @@ class Gap:
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Newcombe's interval of a difference of two independent shares, by squaring and adding (Statistics in Medicine
-        17, 1998, method 10), on Clopper and Pearson's limits instead of Wilson's, which are narrower."""
+        17, 1998, method 10), on Clopper and Pearson's limits instead of Wilson's, which are narrower.
+        """
         (train, (low, high)), (test, (bottom, top)) = (
             (right / n, accuracy_interval(right, n, level)) for right, n in (self.train, self.test)
         )

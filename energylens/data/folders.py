@@ -27,7 +27,8 @@ _NAMED = 5  # so many of what was passed over are named, the rest is counted
 @dataclass(frozen=True)
 class Listing:
     """What a split's folder holds. found: the classes that it has a place for; entries: (path relative to the data
-    set's folder, class) of every image; hidden, strangers: what was passed over, relative to the split's folder."""
+    set's folder, class) of every image; hidden, strangers: what was passed over, relative to the split's folder.
+    """
 
     found: frozenset[str]
     entries: tuple[tuple[str, str], ...]
@@ -82,7 +83,8 @@ def _load(request: Request, list_split: Lister, published: Callable[[], Iterable
 
 def _known_classes(folder: Path, number: int, published: Callable[[], Iterable[str]]) -> list[str] | None:
     """All classes of the data set, sorted, from the first list of so many: a file's, the training folder's, or as
-    published; None where there is none."""
+    published; None where there is none.
+    """
     lists = (
         *((lambda file=file: _first_words(folder / file)) for file in _CLASS_LISTS),
         lambda: [at.name for at in _folders(folder / "train") if not _is_hidden(at.name)],
@@ -115,7 +117,8 @@ def _is_hidden(path: str) -> bool:
 
 def _by_folder(folder: Path, split: str, known: Sequence[str] | None) -> Listing:
     """split/<wnid>/**: every sub-folder that is called like a class, of known classes like one of them, also an empty
-    one."""
+    one.
+    """
     names = [at.name for at in _folders(folder / split)]
     visible = [name for name in names if not _is_hidden(name)]
     wnids = [name for name in visible if (_WNID.fullmatch(name) if known is None else name in known)]
@@ -135,7 +138,8 @@ def _by_folder(folder: Path, split: str, known: Sequence[str] | None) -> Listing
 
 def _by_annotations_or_folder(folder: Path, split: str, known: Sequence[str] | None) -> Listing:
     """split/images/<file> labelled by split/<split>_annotations.txt, tab-separated; else as `_by_folder`, also where
-    the images were sorted into classes and left an empty folder and the annotations behind."""
+    the images were sorted into classes and left an empty folder and the annotations behind.
+    """
     images, annotations = folder / split / "images", folder / split / f"{split}_annotations.txt"
     unsorted = images.is_dir() and any(at.suffix.lower() in _SUFFIXES for at in images.iterdir())
     if not (unsorted and annotations.is_file()):

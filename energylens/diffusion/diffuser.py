@@ -36,7 +36,8 @@ class Diffuser:
 
     def timesteps(self, ddim_steps: int) -> range:
         """The T timesteps respaced to ddim_steps: 0, T // ddim_steps, ... (arXiv 2010.02502; "ddim50" of 1000 is every
-        twentieth)."""
+        twentieth).
+        """
         stride = len(self.alphas_bar) // ddim_steps
         return range(0, stride * ddim_steps, stride)
 

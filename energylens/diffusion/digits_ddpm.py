@@ -40,7 +40,8 @@ WATCHED = (40, 60)  # the timesteps, of 1000, at which denoising is measured: wh
 class Recipe:
     """How a data set's model is built and trained. channels: of the U-Net's levels. latest: timesteps below it are
     trained, all 1000 for a model to sample from. ema: decay of the weights' moving average, which is what is kept.
-    judge: the classifier that looks at samples, None where they are not drawn."""
+    judge: the classifier that looks at samples, None where they are not drawn.
+    """
 
     channels: tuple[int, ...]
     blocks: int
@@ -80,7 +81,8 @@ def build(recipe: Recipe, image_shape: Sequence[int]) -> Any:
 
 def train(recipe: Recipe, samples: Samples, minutes: float = math.inf) -> tuple[Any, int]:
     """A trained U-Net in eval mode, the moving average of the weights, and the steps it had: the recipe's, or what fits
-    into the minutes. The loss is the mean squared error of the noise (arXiv 2006.11239); AdamW after a warm-up."""
+    into the minutes. The loss is the mean squared error of the noise (arXiv 2006.11239); AdamW after a warm-up.
+    """
     torch.manual_seed(SEED)
     network = build(recipe, samples.image_shape)
     decay = get_ema_multi_avg_fn(recipe.ema)  # type: ignore[no-untyped-call]  # torch has not typed it

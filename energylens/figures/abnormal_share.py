@@ -1,5 +1,6 @@
 """The share of abnormal adversarial examples around a collapse, step by step, beside FGSM accuracy on the training
-images and PGD accuracy on the test images (arXiv 2505.22486; 2404.08154)."""
+images and PGD accuracy on the test images (arXiv 2505.22486; 2404.08154).
+"""
 
 from __future__ import annotations
 

@@ -20,7 +20,8 @@ LANDSCAPE, TRAINING = "arXiv 2407.06315", "arXiv 2505.22486"
 @dataclass(frozen=True)
 class PaperFigure:
     """One row. about: the question it answers; source: the paper; module: the file beside this one that has ``draw``
-    and the function that makes the table of a run cache, ``table`` where it has no name of its own."""
+    and the function that makes the table of a run cache, ``table`` where it has no name of its own.
+    """
 
     about: str
     source: str

@@ -94,7 +94,8 @@ def _from_both(cache: RunCache, models: Mapping[str, str]) -> dict[str, Generate
 
 def generated(cache: RunCache, **settings: Any) -> Generated:
     """``energylens.generate`` at the run cache's scale, of its robust model where none is named; images that are there
-    are used again."""
+    are used again.
+    """
     scale = SCALES[cache.scale]
     cache.tell(f"generating {', '.join(map(str, settings.values()))}")
     asked = {"model": scale["robust"], "data": scale["data"], "n": scale["n"], **scale["sampler"], **settings}

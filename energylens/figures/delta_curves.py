@@ -42,7 +42,8 @@ def weat_family(cache: RunCache) -> pd.DataFrame:
 
 def curves(runs: Mapping[str, TrainingRun], phased: tuple[str, ...] = ()) -> pd.DataFrame:
     """One row an epoch of each run: method, epoch, delta_marginal (nats, mean of the training samples seen), test_pgd
-    (accuracy, %), phase (from 1; always 1 where the method is not among the phased)."""
+    (accuracy, %), phase (from 1; always 1 where the method is not among the phased).
+    """
     tables = []
     for method, run in runs.items():
         history = run.history

@@ -1,5 +1,6 @@
 """DER's settings as heat maps: PGD accuracy at the end of training, on the validation split that they are chosen by,
-for every gamma and beta, the mean over the seeds with how many of them failed; above each training without DER."""
+for every gamma and beta, the mean over the seeds with how many of them failed; above each training without DER.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ from energylens.plots.style import FAINT, STYLE
 
 def table(cache: RunCache) -> pd.DataFrame:
     """What became of DER at every setting of the two grids, and of training without it, as ``outcomes``, with the
-    column ``study``: "der-co" or "der-ro". Recorded at every scale: nobody has run them at the papers'."""
+    column ``study``: "der-co" or "der-ro". Recorded at every scale: nobody has run them at the papers'.
+    """
     tables = [recorded(name, "runs").assign(study=name) for name in ("der-co", "der-ro")]
     table = pd.concat(tables, ignore_index=True)
     table.attrs["caption"] = " ".join(one.attrs["caption"] for one in tables)
@@ -40,7 +42,8 @@ PANELS = {
 
 def cells(table: pd.DataFrame) -> pd.DataFrame:
     """The arms that are points of a grid: study, rest (of the name), gamma, beta, and over the seeds end (mean PGD
-    accuracy on the validation split in the last epochs, %), sd, failed (how many) and n."""
+    accuracy on the validation split in the last epochs, %), sd, failed (how many) and n.
+    """
     named = table["arm"].str.extract(r"^gamma (?P<gamma>[\d.]+), beta (?P<beta>[\d.]+), (?P<rest>.+)$")
     points = table.assign(gamma=named["gamma"].astype(float), beta=named["beta"].astype(float), rest=named["rest"])
     groups = points.dropna(subset="rest").groupby(["study", "rest", "gamma", "beta"])

@@ -1,5 +1,6 @@
 """Forms of an energy penalty and their weights, a line a run: PGD accuracy at the end of training beside the best on
-the way."""
+the way.
+"""
 
 from __future__ import annotations
 

@@ -36,7 +36,8 @@ def table(cache: RunCache) -> pd.DataFrame:
 
 def quality_and_variability(cache: RunCache, spreads: Sequence[float], steps: Sequence[int]) -> pd.DataFrame:
     """A row a generation: start, varied ("spread" or "steps"), at (its value), the SCORES; and one, start "real", of as
-    many test images. What is not varied is at its default. ``attrs["caption"]`` says what was done."""
+    many test images. What is not varied is at its default. ``attrs["caption"]`` says what was done.
+    """
     scorer = scorer_of(cache)
 
     def scores(images: Tensor) -> dict[str, float]:

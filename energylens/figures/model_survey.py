@@ -53,7 +53,8 @@ def table(cache: RunCache) -> pd.DataFrame:
 
 def profiled(cache: RunCache, models: Iterable[str], **settings: Any) -> tuple[dict[str, Record], str]:
     """The records of those models that can be had, and in words which ones cannot: "" for none. Raises what the last
-    one raised where none can."""
+    one raised where none can.
+    """
     records: dict[str, Record] = {}
     missing: list[str] = []
     for name in models:
@@ -72,7 +73,8 @@ def survey(records: Mapping[str, Record], published: Mapping[str, float] | None 
     """Every sample of every model's record, each of one attack: model, index, delta_marginal and delta_joint (nats,
     natural minus adversarial), natural, natural_low, natural_high and robust, robust_low, robust_high: the model's
     accuracies in % with their exact 95 % intervals, autoattack: in %, as published, NaN where nothing is.
-    ``attrs["caption"]`` says what was measured."""
+    ``attrs["caption"]`` says what was measured.
+    """
     tables = []
     for name, record in records.items():
         rows = record.attacks[1].rows

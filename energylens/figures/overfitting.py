@@ -1,6 +1,7 @@
 """CO and RO, a panel a regulariser, of two data sets a column each: PGD test error (left) and dE(x) of the training
 samples (right) against the epoch (arXiv 2505.22486); lines are means over the seeds, bands go from the lowest to the
-highest of them."""
+highest of them.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ def robust(cache: RunCache) -> pd.DataFrame:
 
 def _epochs_of(name: str, cache: RunCache) -> pd.DataFrame:
     """At demo scale what was recorded, since CIFAR-10 is not at hand everywhere and hours are long; at the papers' both
-    data sets, where the second is at hand."""
+    data sets, where the second is at hand.
+    """
     if cache.scale == "demo":
         return recorded(name, "epochs")
     arms, runs = trained(cache, f"{name}-paper")

@@ -26,7 +26,8 @@ SCALES: dict[str, dict[str, Any]] = {
 
 def table(cache: RunCache) -> pd.DataFrame:
     """At demo scale the two shipped digits models and two trained here, else the eight of RobustBench's that the paper
-    surveys, as far as they can be had."""
+    surveys, as far as they can be had.
+    """
     settings = {"attacks": ATTACKS, **SCALES[cache.scale]}
     if cache.scale == "paper":
         records, without = profiled(cache, PAPER_MODELS, **settings)
@@ -40,7 +41,8 @@ def table(cache: RunCache) -> pd.DataFrame:
 
 def robustness(records: Mapping[str, Record]) -> pd.DataFrame:
     """One row a model and attack, natural first: model, dataset, eps, attack, n, accuracy, low, high (%, with the exact
-    95 % interval), published (%, NaN where RobustBench publishes nothing that compares), seconds."""
+    95 % interval), published (%, NaN where RobustBench publishes nothing that compares), seconds.
+    """
     rows = []
     for name, record in records.items():
         for attack in record.attacks:

@@ -30,7 +30,8 @@ def silence(said: str) -> None:
 class RunCache:
     """scale: one of SCALES; runs: where runs are kept; root: where data sets lie, None for the usual places; jobs:
     training runs at a time, each a process with one thread, so that a run is the same whatever else runs; tell: hears
-    what is being done; used: the folders of all runs that were asked for, in order, and seeds: theirs."""
+    what is being done; used: the folders of all runs that were asked for, in order, and seeds: theirs.
+    """
 
     scale: str = "demo"
     runs: Path = Path("runs")
@@ -57,7 +58,8 @@ class RunCache:
 
     def train(self, wanted: Sequence[TrainSettings], *, diverged_too: bool = False) -> list[TrainingRun]:
         """These runs, in this order, trained where they are not there yet; with diverged_too, those that diverge as far
-        as they come. Raises what the trainer raises."""
+        as they come. Raises what the trainer raises.
+        """
         shares = SPAWN.RawArray("d", len(wanted))
         work = partial(_train, runs=self.runs, root=self.root, diverged_too=diverged_too)
         with workers(self.jobs, _take, shares) as pool:

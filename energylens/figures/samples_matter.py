@@ -45,7 +45,8 @@ QUANTITIES = ("natural", "PGD")
 
 def table(cache: RunCache) -> pd.DataFrame:
     """PGD training with all samples and without those of each rule, SEEDS each; the reference is a shorter training,
-    which still errs on more than SHARE of the images."""
+    which still errs on more than SHARE of the images.
+    """
     scale = SCALES[cache.scale]
     (reference,) = cache.train([settings_of(**scale["training"] | scale["reference"])])
     arms: dict[str, dict[str, Any]] = {ALL: {}}
@@ -69,7 +70,8 @@ def table(cache: RunCache) -> pd.DataFrame:
 def over_seeds(measured: Mapping[tuple[str, int], list[float]]) -> pd.DataFrame:
     """One row a rule, seed and quantity (natural, PGD): accuracy (%), and of the rule's seeds mean, low and high, the
     95 % interval; of the difference from the same seed's accuracy with as many left out by chance, worse (points, mean)
-    and worse_half (half its interval). measured: by rule and seed the accuracies in the order of QUANTITIES."""
+    and worse_half (half its interval). measured: by rule and seed the accuracies in the order of QUANTITIES.
+    """
     rows = [
         {"rule": rule, "seed": seed, "quantity": quantity, "accuracy": accuracy}
         for (rule, seed), accuracies in measured.items()

@@ -27,7 +27,8 @@ RECORDS = Path(__file__).parent / "recorded"
 @dataclass(frozen=True)
 class Study:
     """recipe: what all runs share; arms: what is compared, name -> settings over the recipe's; seeds: of every arm;
-    shared: settings of all arms over the recipe's."""
+    shared: settings of all arms over the recipe's.
+    """
 
     recipe: str
     arms: Mapping[str, Mapping[str, Any]]
@@ -151,7 +152,8 @@ FORMER = "energy-forms"  # recorded by a version before DER's formula was known;
 @dataclass(frozen=True)
 class Recorded:
     """Where a recorded study comes from. then: settings of its recipe that were others when it was recorded; again:
-    whether the command beside it still runs it."""
+    whether the command beside it still runs it.
+    """
 
     recipe: str
     provenance: str = PROVENANCE
@@ -203,7 +205,8 @@ def trained(
     cache: RunCache, name: str, *, only: str | None = None, without: Sequence[str] = (), diverged_too: bool = False
 ) -> tuple[list[str], list[TrainingRun]]:
     """The arms and the runs of a study, of one of its arms or of all without some, trained where they are not there
-    yet."""
+    yet.
+    """
     wanted = [(arm, settings) for arm, settings in STUDIES[name].runs() if only in (None, arm) and arm not in without]
     runs = cache.train([settings for _, settings in wanted], diverged_too=diverged_too)
     return [arm for arm, _ in wanted], runs

@@ -34,7 +34,8 @@ def table(cache: RunCache) -> pd.DataFrame:
 
 def weights(record: Record) -> pd.DataFrame:
     """The natural images of a record in bins of E(x): left, right (nats), right_share and wrong_share (% of all images,
-    rightly and wrongly classified), weight (w at the bin's middle). ``attrs["caption"]`` says what was measured."""
+    rightly and wrongly classified), weight (w at the bin's middle). ``attrs["caption"]`` says what was measured.
+    """
     rows = record.frame().query("attack == 'natural'")
     energies, wrong = rows["marginal_clean"].to_numpy("float64"), rows["pred_clean"].ne(rows["label"]).to_numpy()
     edges = np.linspace(min(energies.min(), -1.0), max(energies.max(), 0.0), BINS + 1)

@@ -33,7 +33,8 @@ class Components:
 
     def draw(self, alpha: Tensor) -> Tensor:
         """Images (N, D) for coefficients alpha (N, r) in standard deviations, not clamped: of one Gaussian, or the i-th
-        of the i-th."""
+        of the i-th.
+        """
         if self.mean.ndim == 1:
             return self.mean + alpha @ self.scaled
         return self.mean + torch.einsum("nr,nrd->nd", alpha, self.scaled)
@@ -123,7 +124,8 @@ def _leading(scaled: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 def _signed(directions: Tensor) -> Tensor:
     """Directions (..., r, D) with their largest entry positive; of entries that are equally large the first decides, so
-    that rounding cannot choose between them."""
+    that rounding cannot choose between them.
+    """
     sizes = directions.abs()
     largest = sizes >= (1 - TIED) * sizes.amax(dim=-1, keepdim=True)
     deciding = largest.to(torch.uint8).argmax(dim=-1, keepdim=True)  # the first of the largest

@@ -100,7 +100,8 @@ class Generated:
 
     def as_numbers(self) -> list[dict[str, Any]]:
         """As JSON holds it: a row a class, then one of all: class, n, as_class (share of images that the model takes
-        for it), steps, marginal, joint (means, nats), reference (None where nobody asked), nearest_l2 (median)."""
+        for it), steps, marginal, joint (means, nats), reference (None where nobody asked), nearest_l2 (median).
+        """
         groups = [(self.classes[int(str(label))], rows) for label, rows in self.rows.groupby("label")]
         return [self._summed(name, rows) for name, rows in [*groups, ("all", self.rows)]]
 

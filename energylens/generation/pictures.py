@@ -27,7 +27,8 @@ CHANNELS = {1: "L", 3: "RGB"}
 @dataclass(frozen=True)
 class Pictures:
     """The pictures of a folder. paths: sorted by name; size: (H, W) of every one; manifest: of a generation, else
-    empty; more: how many that the folder's last request did not ask for are left out."""
+    empty; more: how many that the folder's last request did not ask for are left out.
+    """
 
     folder: Path
     paths: tuple[Path, ...]

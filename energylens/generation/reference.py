@@ -29,7 +29,8 @@ MANIFOLD = 10_000  # at most so many real features are kept for what looks at al
 @dataclass(frozen=True)
 class Reference:
     """Real images in a feature space. mean: (D,), root: (R, D), of all n of them; features: (M, D) float32, every
-    n/M-th of them, and radii: (M,) of these, for the kernel distance and the k-nearest-neighbour scores."""
+    n/M-th of them, and radii: (M,) of these, for the kernel distance and the k-nearest-neighbour scores.
+    """
 
     mean: Tensor
     root: Tensor

@@ -50,7 +50,8 @@ class Value:
 @dataclass(frozen=True)
 class Scored:
     """Images and their scores. name: what they are; n: how many, of one seed; seeds: of the runs that the values are
-    means over, none for other folders and the anchors."""
+    means over, none for other folders and the anchors.
+    """
 
     name: str
     n: int
@@ -147,7 +148,8 @@ def open_scorer(
     **space: Any,
 ) -> Scorer:
     """A scorer against a split of a data set, or those classes of it. space: as ``features.extractor`` takes it.
-    listener: called after every batch of the split, where its statistics are not there yet."""
+    listener: called after every batch of the split, where its statistics are not there yet.
+    """
     samples = load_data(dataset, split=split, root=data_root, classes=classes)
     place = the_device(device)
     found = extractor(dataset, **space, device=place)

@@ -1,5 +1,6 @@
 """One look for all pictures: seaborn's "ticks" theme in the size of a paper, and its colour-blind safe palette (Okabe
-and Ito's hues), in which the same thing always has the same colour."""
+and Ito's hues), in which the same thing always has the same colour.
+"""
 
 from __future__ import annotations
 

@@ -106,7 +106,8 @@ class Answers:
 @dataclass(frozen=True)
 class Witness:
     """Asks a model, each question once. model: held as ``frozen`` holds it. samples: of the request. contents: their
-    digest."""
+    digest.
+    """
 
     model: nn.Module
     samples: Samples
@@ -122,13 +123,15 @@ class Witness:
     @property
     def steady(self) -> bool:
         """Whether rows on disk can be told to be this model's: not where it draws numbers as it runs, or where its
-        logits depend on the rest of the batch."""
+        logits depend on the rest of the batch.
+        """
         return self.answers.steady
 
     @cached_property
     def known_as(self) -> tuple[str, ...] | None:
         """What a process may remember by what the model makes of its images: digests, classes and the answers to 7
-        digits; None where they are not steady."""
+        digits; None where they are not steady.
+        """
         answers = json.dumps(self.answers.told())
         return (module_digest(self.model), answers, self.contents, str(self.samples.kept)) if self.steady else None
 
@@ -147,7 +150,8 @@ class Witness:
 
     def recognises(self, folder: RunFolder) -> bool:
         """Whether a folder may be this model's on these data, by what its manifest keeps; one of an earlier version
-        may."""
+        may.
+        """
         if folder.manifest.get(CONTENTS, self.contents) != self.contents:
             return False
         if (told := folder.manifest.get(ANSWERS)) is None:
@@ -242,7 +246,8 @@ def ask(model: nn.Module, x: Tensor, indices: tuple[int, ...]) -> Answers:
 
 def _asked_once(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """On the CPU, the logits of the images alone, (P, K), and with the noise, (P + 1, K), and the gradients' numbers,
-    (P + 1, 2)."""
+    (P + 1, 2).
+    """
     noise = (Noise(SEED, (0,)).uniform("identity", x[:1]) + 1) / 2
     images, seen = torch.cat([x, noise]), list[Tensor]()
 

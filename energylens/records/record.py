@@ -225,13 +225,15 @@ class Record:
     @property
     def model_title(self) -> str:
         """The model as a reader is shown it: of a weights file the last folder, which is a training's run, and the
-        file."""
+        file.
+        """
         return model_title(self.attacks[0].manifest["model"])
 
     @property
     def threat(self) -> str:
         """``eps 8/255 linf`` (``eps 4/255, 8/255 linf`` where attacks differ), or that no attack kept to a radius (C&W
-        seeks the smallest perturbation)."""
+        seeks the smallest perturbation).
+        """
         radii = dict.fromkeys(attack.manifest["eps"]["text"] for attack in self.attacks if attack.manifest["eps"])
         return f"eps {', '.join(radii)} {self.norm}" if radii else "no eps"
 
@@ -248,7 +250,8 @@ class Record:
 
     def frame(self) -> pd.DataFrame:
         """All rows in one table: COLUMNS, before them ``attack``, after them the signed differences natural minus
-        adversarial ``delta_marginal`` and ``delta_joint``."""
+        adversarial ``delta_marginal`` and ``delta_joint``.
+        """
         tables = [attack.rows.assign(attack=attack.name) for attack in self.attacks]
         table = pd.concat(tables, ignore_index=True)
         for name in (TARGET_COLUMN, ROUNDED_COLUMN, "pred_purified"):
@@ -318,7 +321,8 @@ def _summarise(attack: AttackRecord) -> dict[str, Any]:
 
 def _separated(attack: AttackRecord) -> dict[str, Any]:
     """How well E(x) tells the images that the attack has moved from the natural ones: those that it gave back as they
-    were, having failed, are natural."""
+    were, having failed, are natural.
+    """
     moved = attack.rows[attack.rows["linf"] > 0]
     found = separability(*(moved[name].to_numpy() for name in ("marginal_clean", "marginal_adv")))
     return {f.name: None if found is None else getattr(found, f.name) for f in fields(Separability)}

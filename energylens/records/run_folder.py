@@ -96,7 +96,8 @@ class RunFolder:
 
     def tell(self, more: Mapping[str, Any]) -> RunFolder:
         """The folder with a manifest that says this too, where an earlier version has not said it; what cannot be
-        written is left as it is."""
+        written is left as it is.
+        """
         manifest = {**more, **self.manifest}
         if manifest.keys() != self.manifest.keys():
             with suppress(OSError):

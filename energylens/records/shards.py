@@ -107,7 +107,8 @@ def launched_ranks() -> Ranks:
 
 def joined_ranks() -> Ranks:
     """The same, ready to gather: joins the launcher's processes over gloo where nobody has done so yet. Raises as
-    ``meeting``."""
+    ``meeting``.
+    """
     ranks = launched_ranks()
     if ranks.size > 1:
         from torch import distributed
@@ -121,7 +122,8 @@ def joined_ranks() -> Ranks:
 @contextmanager
 def meeting(ranks: Ranks) -> Iterator[None]:
     """In one line what keeps the processes from joining each other inside: InputError where the environment does not
-    tell them where, RunError where they cannot meet there."""
+    tell them where, RunError where they cannot meet there.
+    """
     if ranks.size == 1:
         yield
         return

@@ -41,7 +41,8 @@ class Store(Protocol):
 
     def claimed(self, share: str, *, alone: bool = True) -> AbstractContextManager[None]:
         """Hold this share of the rows against other processes that would compute the same, or, where not ``alone``,
-        against those that would start it anew only. Raises RunError."""
+        against those that would start it anew only. Raises RunError.
+        """
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """Geometry of the page's charts: tables -> paths in a square of SIZE, which the page stretches under labels of its own
-size. What a pointer shows lies over it in strips."""
+size. What a pointer shows lies over it in strips.
+"""
 
 from __future__ import annotations
 

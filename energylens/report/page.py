@@ -119,7 +119,8 @@ class ProfileStory:
 class TrainingStory:
     """Training runs that differ only in their seed. runs: of ``report.training.outcomes``; spread: their row
     of ``tables.compare_runs.comparison``; epochs: of ``tables.training_curves.curves``, with their caption.
-    notes: what a reader must know, a sentence each."""
+    notes: what a reader must know, a sentence each.
+    """
 
     title: str
     settings: Mapping[str, Any]

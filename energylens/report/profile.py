@@ -32,7 +32,8 @@ UNTOLD = "An earlier version made these runs and kept no --mean and --std: add t
 
 def attack_table(record: Record) -> pd.DataFrame:
     """The summary of the record, a row an attack, natural first, and beside it ``label`` and ``accuracy_low`` and
-    ``accuracy_high``, the 95 % interval of the accuracy, shares in [0, 1]."""
+    ``accuracy_high``, the 95 % interval of the accuracy, shares in [0, 1].
+    """
     summary = record.as_numbers()
     table = pd.DataFrame(summary).assign(label=[attack.label for attack in record.attacks])
     intervals = [accuracy_interval(round(row["accuracy"] * row["n"]), row["n"]) for row in summary]

@@ -108,7 +108,8 @@ def all_settings(run: TrainingRun) -> list[tuple[str, str]]:
 
 def provenance(runs: Sequence[TrainingRun]) -> list[tuple[str, str]]:
     """The runs' folders, their data's hashes, the versions and machines, as name and value; several values where runs
-    differ in them."""
+    differ in them.
+    """
     facts: dict[str, dict[str, None]] = {}
     for run in runs:
         manifest = read_manifest(run.path / MANIFEST)

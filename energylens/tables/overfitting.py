@@ -29,7 +29,8 @@ def outcomes(arms: Sequence[str], runs: Sequence[TrainingRun]) -> pd.DataFrame:
     ``TrainingRun.ends``; val_end, the PGD accuracy on the validation split, mean of the last four epochs, by which
     settings are chosen; failed ("co", "ro" or "", by ``tables.overfitting.failure``, or "diverged") and when, alarm and
     alarm_epoch (the watch's first), delta_marginal (nats) and abnormal_share (%) of the last epoch, seconds, command.
-    arms: name of each run's arm."""
+    arms: name of each run's arm.
+    """
     return pd.DataFrame([{"arm": arm, **_outcome(run)} for arm, run in zip(arms, runs, strict=True)])
 
 
@@ -61,7 +62,8 @@ def _outcome(run: TrainingRun) -> dict[str, Any]:
 def epochs(arms: Sequence[str], runs: Sequence[TrainingRun]) -> pd.DataFrame:
     """One row an epoch of each run: dataset, arm, seed, epoch, alarm, test_pgd, test_clean, train_fgsm and
     abnormal_share (%), delta_marginal (nats, mean of the training samples seen). ``attrs["caption"]`` says what they
-    share."""
+    share.
+    """
     tables = [
         (run.history[list(FOLLOWED)] * list(FOLLOWED.values())).assign(
             dataset=run.settings["dataset"],
@@ -84,7 +86,8 @@ def _caption(runs: Sequence[TrainingRun]) -> str:
 def falls(arms: Sequence[str], runs: Sequence[TrainingRun]) -> pd.DataFrame:
     """The steps around every collapse: arm, seed, from_fall (epochs since the end of the one whose evaluation showed
     it), and in windows of ten measured steps abnormal_share and train_adv_accuracy (%), delta_marginal (nats); test_pgd
-    (%) in the window that ends an epoch, NaN elsewhere."""
+    (%) in the window that ends an epoch, NaN elsewhere.
+    """
     tables = []
     for arm, run in zip(arms, runs, strict=True):
         kind, epoch = failure(run.history)
@@ -111,7 +114,8 @@ def _fall(run: TrainingRun, epoch: int) -> pd.DataFrame:
 
 def summary(runs: pd.DataFrame) -> pd.DataFrame:
     """What ``outcomes`` found, over the seeds: arm, n, co, ro and diverged (how many failed so), and mean and sd of
-    best_pgd, last_pgd, lost, last_clean and val_end (%), in the order of the arms."""
+    best_pgd, last_pgd, lost, last_clean and val_end (%), in the order of the arms.
+    """
     arms = runs.groupby("arm", sort=False)
     measured = ("best_pgd", "last_pgd", "lost", "last_clean", "val_end")
     spread = {f"{name}_{what}": (name, of) for name in measured for what, of in {"mean": "mean", "sd": "std"}.items()}

@@ -22,7 +22,8 @@ from energylens.training.settings import TrainSettings
 @dataclass(frozen=True)
 class Adversarial:
     """x_start: where the attack began (the images themselves, the same tensor, where it begins there); x_adv: where it
-    ended; first_logits: those of x_start as the attack saw them, (N, K) float32, None where it made no pass."""
+    ended; first_logits: those of x_start as the attack saw them, (N, K) float32, None where it made no pass.
+    """
 
     x_start: Tensor
     x_adv: Tensor

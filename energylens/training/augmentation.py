@@ -12,7 +12,8 @@ from torch import Generator, Tensor
 @dataclass(frozen=True)
 class Augmentation:
     """shift: pixels an image moves at most, up, down and sideways, black where it came from; flip: mirror every second
-    image."""
+    image.
+    """
 
     shift: int = 0
     flip: bool = False

@@ -28,7 +28,8 @@ JUDGED = "judged"  # in the run's folder: the records of the samples
 @dataclass(frozen=True)
 class Ends:
     """The accuracies of both ends of a run, shares in [0, 1]: epoch, clean and pgd of ``best`` and of ``last``, on the
-    first ``images`` of the test set, under ``attack``, as ``energylens profile`` takes it."""
+    first ``images`` of the test set, under ``attack``, as ``energylens profile`` takes it.
+    """
 
     attack: str
     images: int

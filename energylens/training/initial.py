@@ -22,7 +22,8 @@ Statistics = tuple[list[float], list[float]]
 class Initial:
     """A model's weights. name: as the user gave it; state: of the network behind its normalisation; statistics: mean
     and standard deviation of each channel that it normalises by, None where it does not; digest: of all of its
-    weights, which is what a run depends on."""
+    weights, which is what a run depends on.
+    """
 
     name: str
     state: Mapping[str, Tensor]

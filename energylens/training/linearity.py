@@ -1,5 +1,6 @@
 """How linear a loss or an energy is around a training image: the regularisers that DER is compared with, as functions
-for any training loop."""
+for any training loop.
+"""
 
 from __future__ import annotations
 

@@ -41,7 +41,8 @@ EXPLODED = 1e4  # nats: a loss above is lost
 class Progress:
     """Where a run stands: epoch from 1, steps done of all, and what is new: the means of the last steps, with the
     accuracies of the test images where an epoch is over (``finished``), a message, or nothing: a step is done, or a
-    split of the images judged, and WITHIN seconds have passed without a word."""
+    split of the images judged, and WITHIN seconds have passed without a word.
+    """
 
     epoch: int
     done: int
@@ -86,7 +87,8 @@ class _Heard:
 @dataclass(frozen=True)
 class Trained:
     """A finished run. best: its epoch, from 1; stopped: the alarm that ended it, or ""; writes: whether this process,
-    of several, is the one that writes; ends: the judgement at the end, None where none was asked for."""
+    of several, is the one that writes; ends: the judgement at the end, None where none was asked for.
+    """
 
     settings: TrainSettings
     folder: Path
@@ -278,7 +280,8 @@ def last_measured(steps: pd.DataFrame) -> int:
 
 def accuracies(run: Run, network: nn.Module, listener: _Heard) -> dict[str, float]:
     """``val_clean`` ... ``train_pgd``: shares in [0, 1]; nan for a validation split that is not there, nothing in an
-    epoch that is not judged."""
+    epoch that is not judged.
+    """
     row: dict[str, float] = {}
     last = run.epoch in (*run.settings.extended, run.settings.epochs) or bool(run.stopped)
     if run.epoch % run.settings.eval_every and not last:

@@ -33,7 +33,8 @@ NEVER = -torch.inf
 @dataclass(frozen=True)
 class Seen:
     """What the reference model makes of n natural images. energy: E(x), (n,) nats; right: (n,) bool, classified
-    rightly; chance: (n,) in [0, 1), of the run's seed."""
+    rightly; chance: (n,) in [0, 1), of the run's seed.
+    """
 
     energy: Tensor
     right: Tensor
@@ -43,7 +44,8 @@ class Seen:
 @dataclass(frozen=True)
 class Rule:
     """score: (n,), the highest are left out, NEVER for who may not be; whom: who may be, in words; judged: whether a
-    reference model is asked."""
+    reference model is asked.
+    """
 
     score: Callable[[Seen], Tensor]
     whom: str = "known"

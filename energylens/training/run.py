@@ -292,7 +292,8 @@ def open_run(
     overwrite: bool,
 ) -> Run:
     """A run with these settings (resolved), its folder made; ``Run.resumed`` goes on in it. Raises InputError,
-    RunError."""
+    RunError.
+    """
     accelerator = _engine(settings.amp, device)
     if settings.batch_size % accelerator.num_processes:
         raise InputError(f"--batch-size {settings.batch_size} does not divide by {accelerator.num_processes} processes")
@@ -340,7 +341,8 @@ def _network(
     settings: TrainSettings, data: TrainingData, statistics: Statistics | None, initial: Initial | None
 ) -> nn.Module:
     """Random weights under the seed, or the initial ones, for the data's classes and channels; InputError where the
-    images or the initial weights do not fit."""
+    images or the initial weights do not fit.
+    """
     torch.manual_seed(key(settings.seed, "weights", 0))
     channels = data.image_shape[0]
     core = architecture(settings.arch).build(num_classes=len(data.classes), in_channels=channels, width=settings.width)
@@ -364,7 +366,8 @@ def _place(
     settings: TrainSettings, data: TrainingData, initial: Initial | None, out: Path, folder: Path | None
 ) -> tuple[Path, dict[str, Any]]:
     """Where the run is kept, in ``folder`` where the user names one, and its identity: that of an earlier version,
-    which gave the data another digest, where it lies there."""
+    which gave the data another digest, where it lies there.
+    """
     for digest in (data.former_digest, data.digest):
         identity = _identity(settings, digest, initial)
         own = (folder or out / FOLDER / f"{safe_name(settings.name)}-{fingerprint(identity)}").absolute()
@@ -376,7 +379,8 @@ def _place(
 
 def _identity(settings: TrainSettings, data: dict[str, Any], initial: Initial | None) -> dict[str, Any]:
     """What a run depends on: who is left out, the digest of the model that tells and that of the weights it starts
-    from, not where these lie."""
+    from, not where these lie.
+    """
     identity = {"settings": _unplaced(settings), "data": data}
     return identity if initial is None else {**identity, "init": initial.digest}
 

@@ -55,7 +55,8 @@ def constant(at: Position) -> Rate:
 
 def onecycle(at: Position) -> Rate:
     """torch's OneCycleLR with its defaults: max/25 -> max -> max/250,000 along cosines, the momentum .95 -> .85 -> .95
-    against it (arXiv 1708.07120)."""
+    against it (arXiv 1708.07120).
+    """
     summit, end = at.peak * at.total - 1, at.total - 1
     if at.step <= summit:
         return _between((1 / FIRST_DIVISOR, HIGH_MOMENTUM), (1.0, LOW_MOMENTUM), at.step / max(summit, 1))

@@ -84,7 +84,8 @@ class Step:
     @property
     def start_seen(self) -> Tensor | None:
         """Logits of x_start that the attack saw, without a graph, where they can be compared with those of x_adv: batch
-        norm in another mode, or other weights, are another function."""
+        norm in another mode, or other weights, are another function.
+        """
         same = self.terms.attack_mode == "train" and not self.terms.awp
         return self.first_logits if same else None
 

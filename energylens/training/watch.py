@@ -55,7 +55,8 @@ class WatchSettings:
 class Alarm:
     """kind: "co" or "ro". reason: one line. step: batches seen so far. numbers: delta_marginal (nats) and
     abnormal_share of the window, its samples, usual_delta_marginal and usual_abnormal_share, which they were held
-    against; of an evaluation fgsm, pgd, usual_gap and samples."""
+    against; of an evaluation fgsm, pgd, usual_gap and samples.
+    """
 
     kind: str
     reason: str
@@ -130,7 +131,8 @@ class EnergyWatch:
 
     def judge_gap(self, fgsm: float, pgd: float, samples: int) -> Alarm | None:
         """Judge an evaluation: accuracies, in [0, 1], of the same samples under FGSM and under PGD; None where the gap
-        is as usual, nothing new, or not a number."""
+        is as usual, nothing new, or not a number.
+        """
         gap = fgsm - pgd
         if not isfinite(gap):
             return None

@@ -30,7 +30,8 @@ def leave_with_parent() -> None:
 @contextmanager
 def deaf() -> Iterator[None]:
     """Processes started inside do not hear Ctrl-C, which a terminal sends to everybody: their parent ends them, and
-    speaks for them."""
+    speaks for them.
+    """
     if threading.current_thread() is not threading.main_thread():  # only the main thread hears, and may say so
         yield
         return
