@@ -44,8 +44,13 @@ DER, SINGLE, ROBUST = {"reg": ("der",)}, {"recipe": "co"}, {"recipe": "ro"}
 
 @dataclass(frozen=True)
 class Campaign:
-    """shared: settings of all arms over their recipes; arms: name -> recipe, settings and seeds, in order of worth;
-    strong, autoattack: test images that PGD-50-10 and AutoAttack judge an arm by at the end, ours [R].
+    """A campaign: many arms that share their settings.
+
+    Attributes:
+        shared: settings of all arms, over their recipes.
+        arms: name -> recipe, settings and seeds, in order of worth.
+        strong: test images that PGD-50-10 judges an arm by at the end, ours [R].
+        autoattack: test images that AutoAttack judges an arm by at the end, ours [R].
     """
 
     shared: Mapping[str, Any]
@@ -241,8 +246,9 @@ def judge(arm: Arm, folder: Path, desk: Desk) -> dict[str, float | int]:
 
 
 def record(arm: Arm, folder: Path, desk: Desk, final: Mapping[str, Any]) -> None:
-    """Write a finished arm to RESULTS: its epochs and every hundredth measured step, where it finished any epoch, and
-    how it ended.
+    """Write a finished arm to RESULTS: its epochs, every hundredth measured step, and how it ended.
+
+    Where it finished no epoch, how it ended is all that is written.
     """
     from energylens.tables.origin import machine
     from energylens.tables.training_runs import read_run
@@ -295,8 +301,9 @@ def throughput(arm: Arm, desk: Desk, steps: int = 20) -> float:
 
 
 def finished(results: Path = RESULTS / "cifar10") -> pd.DataFrame:
-    """How every finished arm of a campaign ended, a row each, in the order of the arms: what ``record`` wrote, without
-    the settings, and its folder.
+    """How every finished arm of a campaign ended, a row each, in the order of the arms.
+
+    It is what ``record`` wrote, without the settings, and the arm's folder.
     """
     found = [json.loads(path.read_text()) | {"folder": path.parent.name} for path in results.glob(f"*/{FINAL}")]
     order = [arm for campaign in CAMPAIGNS.values() for arm in campaign.arms]
@@ -305,8 +312,10 @@ def finished(results: Path = RESULTS / "cifar10") -> pd.DataFrame:
 
 
 def curves(results: Path = RESULTS / "cifar10") -> pd.DataFrame:
-    """One row an epoch of every arm that is done: arm, seed, epoch, alarm, delta_marginal (nats, mean of the training
-    samples seen), and in % test_pgd, test_clean, abnormal_share and gap (FGSM minus PGD accuracy on training images).
+    """One row an epoch of every arm that is done.
+
+    The columns are arm, seed, epoch, alarm, delta_marginal (nats, mean of the training samples seen), and in %
+    test_pgd, test_clean, abnormal_share and gap (FGSM minus PGD accuracy on training images).
 
     Raises InputError where no arm is finished.
     """

@@ -1,5 +1,4 @@
-"""Is RESULTS.md true? Every claim of a paper that something here can test, and every number of ours that has no such
-claim to meet.
+"""Is RESULTS.md true? Every claim of a paper that can be tested here, and every number of ours without such a claim.
 
     python -m analyses.claims                       # measures what is of demo scale again and compares
     python -m analyses.claims --write               # and writes RESULTS.md anew
@@ -73,12 +72,20 @@ No paper says what these should be; nothing is claimed of them but that the comm
 
 @dataclass(frozen=True)
 class Claim:
-    """One line. measure: of a run cache, a number; digits: shown after the point; slack: how far a new measurement may
-    lie from what RESULTS.md says (a recorded number not at all); recorded: whether it is read and not measured.
+    """One line.
 
-    A claim of a paper has paper, its number or statement; provenance, where that is from; threshold, in words, what of
-    it is asked of ours; holds, whether the run cache's number meets it; other, what else the paper's is of. A number
-    of ours has none of them.
+    A claim of a paper has paper, provenance, threshold, holds and other. A number of ours has none of them.
+
+    Attributes:
+        measure: of a run cache, a number.
+        digits: how many are shown after the point.
+        slack: how far a new measurement may lie from what RESULTS.md says (a recorded number not at all).
+        recorded: whether it is read and not measured.
+        paper: the paper's number or statement.
+        provenance: where that is from.
+        threshold: in words, what of it is asked of ours.
+        holds: whether the run cache's number meets it.
+        other: what else the paper's is of.
     """
 
     what: str

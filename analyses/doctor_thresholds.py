@@ -49,8 +49,14 @@ KINDS = {"co": "collapsed", "ro": "robustly overfitted"}
 
 @dataclass(frozen=True)
 class Net:
-    """A network to ask about. kind: what it is; fit: whether it helped to choose the limits. options: of
-    ``load_model``; change: what is put around it; told: columns of the table beside.
+    """A network to ask about.
+
+    Attributes:
+        kind: what it is.
+        fit: whether it helped to choose the limits.
+        options: of ``load_model``.
+        change: what is put around it.
+        told: columns of the table beside.
     """
 
     name: str
@@ -196,8 +202,9 @@ def _counts(test: ModelUnderTest) -> dict[str, Any]:
 
 
 def confusion(nets: pd.DataFrame) -> pd.DataFrame:
-    """How many networks of each kind there are, and of how many each check says that it fails: a row a check, whether
-    the networks chose the limits, and a kind.
+    """How many networks of each kind there are, and of how many each check says that it fails.
+
+    A row is a check, whether the networks chose the limits, and a kind.
     """
     parts = []
     for check in (CATASTROPHIC.name, ROBUST.name):

@@ -1,5 +1,6 @@
-"""How long before the PGD accuracy falls does the early warning fire, and how often wrongly? Runs are replayed, under
-the watch's rules and its rivals', at several thresholds.
+"""How long before the PGD accuracy falls does the early warning fire, and how often wrongly?
+
+Runs are replayed under the watch's rules and its rivals', at several thresholds.
 
     python -m analyses.early_warning record chosen RUN...      # analyses/results/early-warning-chosen.csv
     python -m analyses.early_warning record held-out RUN...
@@ -33,9 +34,13 @@ Heard = tuple[str, float] | None  # kind and epoch, with fractions, of the first
 
 @dataclass(frozen=True)
 class Rule:
-    """first: (run, threshold) -> its first alarm. thresholds: to choose among, from the strictest, which says least,
-    to the loosest; usual: the one it has without being fitted, its source's or the trainer's; the loss's .2 is
-    ours [R], of no data.
+    """A rule that calls a failure.
+
+    Attributes:
+        first: (run, threshold) -> its first alarm.
+        thresholds: to choose among, from the strictest, which says least, to the loosest.
+        usual: the one it has without being fitted, its source's or the trainer's; the loss's .2 is ours [R], of no
+            data.
     """
 
     first: Callable[[TrainingRun, float], Heard]
@@ -72,8 +77,9 @@ def drop_rule(run: TrainingRun, drop: float) -> Heard:
 
 
 def loss_rule(run: TrainingRun, share: float) -> Heard:
-    """The training loss falls by this share of itself from one epoch to the next: what is left to someone who follows
-    nothing else. Ours.
+    """The training loss falls by this share of itself from one epoch to the next.
+
+    This is what is left to someone who follows nothing else. Ours.
     """
     loss = run.history["loss"]
     epoch = first_epoch(run.history, loss < (1 - share) * loss.shift())
@@ -114,8 +120,10 @@ def alarms(runs: Sequence[TrainingRun]) -> pd.DataFrame:
 
 
 def chosen(table: pd.DataFrame) -> dict[str, float]:
-    """For each rule the threshold that tells these runs apart best: the share of failures that it calls by its right
-    kind before the evaluation that shows them, less the share of healthy runs that it calls; of equals the strictest.
+    """For each rule the threshold that tells these runs apart best.
+
+    Best is the largest share of failures that it calls by their right kind before the evaluation that shows them, less
+    the share of healthy runs that it calls; of equals the strictest.
 
     table: of ``alarms``. Raises InputError where nothing failed, or everything did.
     """
@@ -183,8 +191,9 @@ def replay(
 
 
 def gap_alarm(history: pd.DataFrame, samples: int, settings: WatchSettings | None = None) -> int:
-    """The first epoch at whose end the watch would have heard FGSM leave PGD behind, 0 for none. samples: training
-    images that an epoch is judged by.
+    """The first epoch at whose end the watch would have heard FGSM leave PGD behind, 0 for none.
+
+    samples: training images that an epoch is judged by.
     """
     watch = EnergyWatch(settings)
     judged = history.dropna(subset="train_pgd")
@@ -195,8 +204,9 @@ def gap_alarm(history: pd.DataFrame, samples: int, settings: WatchSettings | Non
 
 
 def pgd_drop(history: pd.DataFrame, drop: float = 0.2) -> int:
-    """The epoch at which fast_adversarial would have stopped, 0 for none. drop: its own is 0.2, which an accuracy of
-    40 % that halves does not reach.
+    """The epoch at which fast_adversarial would have stopped, 0 for none.
+
+    drop: its own is 0.2, which an accuracy of 40 % that halves does not reach.
     """
     judged = history.dropna(subset="train_pgd")
     return first_epoch(judged, judged["train_pgd"].diff() < -drop)

@@ -59,8 +59,9 @@ def main(name: str, runs: Path, data_root: Path | None, jobs: int, results: Path
 
 
 def record(table: pd.DataFrame, results: Path, study: str, what: str, without: Sequence[str] = ()) -> None:
-    """Write one of a study's tables, "runs" first, and beside it the command that makes it. What is recorded of the
-    arms that are left out stays, to the digit.
+    """Write one of a study's tables, "runs" first, and beside it the command that makes it.
+
+    What is recorded of the arms that are left out stays, to the digit.
     """
     csv, order = results / f"{study}-{what}.csv", list(STUDIES[study].arms)
     rows = pd.read_csv(StringIO(table.to_csv(index=False, float_format="%.4g")), **AS_TEXT)

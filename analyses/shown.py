@@ -117,8 +117,10 @@ def diff_pgd(desk: Desk) -> pd.DataFrame:
 
 
 def digits_ddpm(desk: Desk) -> pd.DataFrame:
-    """How many samples of digits-ddpm and test images digits-standard is sure of, %, and what denoising gains, dB: as
-    its training measured it, read out of the JSON beside its weights.
+    """How good digits-ddpm's samples and denoising are, as its training measured them.
+
+    The table says how many samples of digits-ddpm and how many test images digits-standard is sure of, %, and what
+    denoising gains, dB. It is read out of the JSON beside the weights.
     """
     from energylens.diffusion.loading import WEIGHTS
 
@@ -167,8 +169,10 @@ def bfloat16(desk: Desk) -> pd.DataFrame:
 
 
 def generated_digits(desk: Desk) -> pd.DataFrame:
-    """Of 100 images from each start, seed 0: the median L2 distance to the nearest training image, and the Frechet
-    distance of the starts themselves.
+    """How near 100 images from each start, seed 0, are to the data.
+
+    The table holds their median L2 distance to the nearest training image, and the Frechet distance of the starts
+    themselves.
     """
     scorer, rows = scorer_of(desk.cache, classifier="digits-standard"), []
     for start in ("local-pca", "pca", "gaussian"):

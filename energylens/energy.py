@@ -75,8 +75,9 @@ def kl_terms(logits: Tensor, logits_adv: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def kl_divergence(logits: Tensor, logits_adv: Tensor) -> Tensor:
-    """``KL(p(.|x) || p(.|x*)) = conditional + marginal``, summed on log-probabilities so that large logits do not
-    cancel.
+    """``KL(p(.|x) || p(.|x*)) = conditional + marginal``, from log-probabilities.
+
+    The sum over log-probabilities does not cancel for large logits.
 
     >>> kl_divergence(torch.tensor([[1e4, 1e4]]), torch.tensor([[0.0, 0.0]]))
     tensor([0.])

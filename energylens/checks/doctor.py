@@ -33,8 +33,14 @@ class Check:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a profile knows of its natural samples: how many there are and how many the model gets right, the range of
-    E(x) in nats, and the number of classes.
+    """What a profile knows of its natural samples.
+
+    Attributes:
+        n: how many samples there are.
+        right: how many of them the model gets right.
+        lowest: the least E(x), in nats.
+        highest: the largest E(x), in nats.
+        classes: the number of classes.
     """
 
     n: int

@@ -100,8 +100,9 @@ def true_gradient(tested: ModelUnderTest) -> Finding:
 
 @dataclass(frozen=True)
 class _Slope:
-    """What a step of this length does of what the gradient promises: its median, and the mask (n,) of the images where
-    it is off by more than OFF.
+    """How much of what the gradient promises a step of this length achieves.
+
+    Its median, and the mask (n,) of the images where it is off by more than OFF.
     """
 
     step: float

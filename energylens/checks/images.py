@@ -21,8 +21,10 @@ def right_normalisation(tested: ModelUnderTest) -> Finding:
 
 
 def _best_reading(tested: ModelUnderTest, check: str) -> Finding:
-    """Fail where the reading that the model is best at is one of this check's, better than by chance, and explains more
-    than another order of the classes would: of a model that is never right any change makes some answers right.
+    """Fail where the reading that the model is best at is one of this check's.
+
+    It must be better than by chance, and must explain more than another order of the classes would: of a model that is
+    never right any change makes some answers right.
     """
     plain, masks = tested.plainly_correct, tested.correct_on
     told = [f"{_percent(mask)} on {row.name}" for row, mask in masks.items() if row.check == check]
@@ -58,8 +60,10 @@ def right_labels(tested: ModelUnderTest) -> Finding:
 
 
 def _reordered_correct(tested: ModelUnderTest) -> Tensor:
-    """Mask (n,) of the images that are right under the renaming of classes that fits best. Each half is renamed as the
-    other half would have it: a renaming that learned its own samples by heart would mend any model.
+    """Mask (n,) of the images that are right under the renaming of classes that fits best.
+
+    Each half is renamed as the other half would have it: a renaming that learned its own samples by heart would mend
+    any model.
     """
     predicted, y = tested.predicted, tested.y
     even = torch.arange(len(y), device=y.device) % 2 == 0

@@ -66,8 +66,10 @@ class ModelUnderTest:
 
     @cached_property
     def in_double(self) -> Callable[[Tensor], Tensor] | None:
-        """Images -> the logits (n, K) that the model gives in float64; None for a model that does not support float64
-        (it casts, or keeps weights where nobody sees them) or answers something else there.
+        """Images -> the logits (n, K) that the model gives in float64; None where it gives none.
+
+        A model may not support float64 (it casts, or keeps weights where nobody sees them), or answer something else
+        there.
         """
         tensors = (*self.model.named_parameters(), *self.model.named_buffers())
         state = {name: tensor.double() if tensor.is_floating_point() else tensor for name, tensor in tensors}
@@ -89,8 +91,9 @@ class ModelUnderTest:
 
     @cached_property
     def predicted(self) -> Tensor:
-        """The classes (n,) that it predicts: the gradient checks take these for labels, so that wrong labels do not
-        matter to them.
+        """The classes (n,) that it predicts.
+
+        The gradient checks take these for labels, so that wrong labels do not matter to them.
         """
         return self.logits.argmax(dim=1)
 

@@ -51,8 +51,9 @@ ROBUST = Failure(
 
 @dataclass(frozen=True)
 class OneStep:
-    """How many of n samples are robust to this single-step attack and broken by many steps. p: how likely so many are
-    where q is ONE_STEP_ONLY.
+    """How many of n samples are robust to this single-step attack and broken by many steps.
+
+    ``p`` is how likely so many are where q, the true share, is ONE_STEP_ONLY.
     """
 
     attack: str
@@ -66,6 +67,7 @@ class OneStep:
 
     @property
     def p(self) -> float:
+        """How likely so many, or more, are where q is ONE_STEP_ONLY."""
         return binomial_tail(self.count, self.n, ONE_STEP_ONLY)
 
     @property
@@ -112,8 +114,10 @@ class Gap:
         return self.train[0] / self.train[1] - self.test[0] / self.test[1]
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Newcombe's interval of a difference of two independent shares, by squaring and adding (Statistics in Medicine
-        17, 1998, method 10), on Clopper and Pearson's limits instead of Wilson's, which are narrower.
+        """Newcombe's interval of a difference of two independent shares, by squaring and adding.
+
+        Newcombe's is method 10 of Statistics in Medicine 17, 1998. It stands here on Clopper and Pearson's limits
+        instead of Wilson's, which are narrower.
         """
         (train, (low, high)), (test, (bottom, top)) = (
             (right / n, accuracy_interval(right, n, level)) for right, n in (self.train, self.test)

@@ -23,8 +23,9 @@ class Reading:
 
 
 def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation a channel. Those of n images are within a few percent of the data set's usual ones,
-    which does not change an accuracy.
+    """Mean and standard deviation of each channel.
+
+    Those of n images are within a few percent of the data set's usual ones, which does not change an accuracy.
     """
     return x.mean(dim=(0, 2, 3), keepdim=True), x.std(dim=(0, 2, 3), keepdim=True).clamp_min(1 / 255)
 

@@ -41,8 +41,10 @@ DRAWN = (Column("figure"), Column("file"), Column("time", right=True))
 def command(
     names: tuple[str, ...], listing: bool, scale: str, folder: Path, out: Path, data_root: Path | None, jobs: int
 ) -> None:
-    """Draw the papers' figures, each as PNG, PDF, the CSV of what is drawn and the JSON of where it comes from; their
-    tables as Markdown, LaTeX, CSV and JSON.
+    """Draw the papers' figures, each with the data that it shows.
+
+    A figure is written as PNG, PDF, the CSV of what is drawn and the JSON of where it comes from; a table as Markdown,
+    LaTeX, CSV and JSON.
 
     Runs that are there are used again, what is missing is computed.
 

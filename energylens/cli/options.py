@@ -89,6 +89,7 @@ class LateHelp(click.Option):
         self._text = text
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """The option's line in the help, whose text is made now."""
         self.help = self._text()
         return super().get_help_record(ctx)
 

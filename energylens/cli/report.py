@@ -65,8 +65,9 @@ def command(runs: tuple[Path, ...], out: Path, samples: int, data_root: Path | N
 
 
 def _profile(record: Record, apart: str, training: Record | None, count: int, root: Path | None) -> ProfileStory:
-    """One record's section; without pictures where its images cannot be had. training: the same model's record on its
-    training images, where there is one.
+    """One record's section; without pictures where its images cannot be had.
+
+    training: the same model's record on its training images, where there is one.
     """
     from energylens.errors import InputError, RunError
     from energylens.report import profile as tables

@@ -58,8 +58,9 @@ def command(as_json: bool, **options: Any) -> None:
 
 
 def _print(scores: Scores) -> None:
-    """A row a score and a column a set of images, by rank, so that many scores fit a narrow terminal; then what was
-    compared, and what a reader must know.
+    """Print the scores, then what was compared and what a reader must know.
+
+    The table has a row a score and a column a set of images, by rank, so that many scores fit a narrow terminal.
     """
     columns = [Column("score", wrap=12), *(Column(row.name, right=True, wrap=10) for row in scores.rows)]
     counts = [("n", [str(row.n) for row in scores.rows]), ("seeds", [str(len(row.seeds) or "") for row in scores.rows])]

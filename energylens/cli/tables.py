@@ -17,8 +17,11 @@ PIPED = 120  # characters, where no terminal says how wide a line may be
 
 @dataclass(frozen=True)
 class Column:
-    """One column. wrap: the width down to which its text may be folded, 0 for never. optional: the column may go where
-    the terminal is narrow, the highest number first; 0 never goes.
+    """One column.
+
+    Attributes:
+        wrap: the width down to which its text may be folded, 0 for never.
+        optional: the column may go where the terminal is narrow, the highest number first; 0 never goes.
     """
 
     heading: str
@@ -35,8 +38,11 @@ def show(
     caption: str | None = None,
     all_of_it: str = "",
 ) -> None:
-    """Print the table on standard output: no number is ever cut, columns that can be missed go first, and those that
-    are empty are not shown. all_of_it: the option that tells what a narrow terminal has no room for.
+    """Print the table on standard output.
+
+    No number is ever cut. Columns that can be missed go first, and those that are empty are not shown.
+
+    all_of_it: the option that tells what a narrow terminal has no room for.
     """
     console = Console()
     filled = [i for i in range(len(columns)) if any(row[i] not in (None, "") for row in rows)]

@@ -26,8 +26,13 @@ _NAMED = 5  # so many of what was passed over are named, the rest is counted
 
 @dataclass(frozen=True)
 class Listing:
-    """What a split's folder holds. found: the classes that it has a place for; entries: (path relative to the data
-    set's folder, class) of every image; hidden, strangers: what was passed over, relative to the split's folder.
+    """What a split's folder holds.
+
+    Attributes:
+        found: the classes that it has a place for.
+        entries: (path relative to the data set's folder, class) of every image.
+        hidden: what was passed over because it is hidden, relative to the split's folder.
+        strangers: what was passed over because no class of the data set is called so.
     """
 
     found: frozenset[str]
@@ -82,8 +87,9 @@ def _load(request: Request, list_split: Lister, published: Callable[[], Iterable
 
 
 def _known_classes(folder: Path, number: int, published: Callable[[], Iterable[str]]) -> list[str] | None:
-    """All classes of the data set, sorted, from the first list of so many: a file's, the training folder's, or as
-    published; None where there is none.
+    """All classes of the data set, sorted, from the first list of so many; None where there is none.
+
+    The lists are a file's, the training folder's, and the published one, in this order.
     """
     lists = (
         *((lambda file=file: _first_words(folder / file)) for file in _CLASS_LISTS),
@@ -116,8 +122,9 @@ def _is_hidden(path: str) -> bool:
 
 
 def _by_folder(folder: Path, split: str, known: Sequence[str] | None) -> Listing:
-    """split/<wnid>/**: every sub-folder that is called like a class, of known classes like one of them, also an empty
-    one.
+    """split/<wnid>/**: every sub-folder that is called like a class, also an empty one.
+
+    Where the classes are known, it must be called like one of them.
     """
     names = [at.name for at in _folders(folder / split)]
     visible = [name for name in names if not _is_hidden(name)]
@@ -137,8 +144,9 @@ def _by_folder(folder: Path, split: str, known: Sequence[str] | None) -> Listing
 
 
 def _by_annotations_or_folder(folder: Path, split: str, known: Sequence[str] | None) -> Listing:
-    """split/images/<file> labelled by split/<split>_annotations.txt, tab-separated; else as `_by_folder`, also where
-    the images were sorted into classes and left an empty folder and the annotations behind.
+    """split/images/<file> labelled by split/<split>_annotations.txt, tab-separated; else as `_by_folder`.
+
+    Folders are read, too, where the images were sorted into classes and left images/ empty and the annotations behind.
     """
     images, annotations = folder / split / "images", folder / split / f"{split}_annotations.txt"
     unsorted = images.is_dir() and any(at.suffix.lower() in _SUFFIXES for at in images.iterdir())

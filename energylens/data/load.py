@@ -51,6 +51,7 @@ def load_data(
 
 def lies_here(name: str, split: str, root: str | Path | None = None) -> bool:
     """Whether the files of a split of a data set from the catalog lie on the disk, so that nothing is downloaded.
+
     Of files given as a pattern, whether their folder does. root: as in ``load_data``.
 
     >>> lies_here("digits", "train"), lies_here("imagenet", "train")

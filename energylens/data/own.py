@@ -129,6 +129,7 @@ class Drawn:
         return None
 
     def images(self, indices: Tensor) -> Tensor:
+        """The images at these positions, read again from the Dataset; InputError where one is not what it was."""
         batch = torch.empty(len(indices), *self.image_shape)
         for slot, index in zip(batch, indices.tolist(), strict=True):
             image, _, _ = _single(*_item(self.dataset, self.positions[index]))

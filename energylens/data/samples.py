@@ -118,7 +118,7 @@ class Samples:
         return replace(self.subset(members), kept=tuple(known[label] for label in labels))
 
     def choose(self, n: int | None, how: str, seed: int = 0) -> Samples:
-        """n of the selection's samples, or all for None, by the rules of `load_data`.
+        """Choose n of the selection's samples, or all for None, by the rules of `load_data`.
 
         how: "first", "random" or "balanced". Raises InputError for another, or an n that cannot be had.
 

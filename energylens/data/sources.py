@@ -57,6 +57,7 @@ class Memory:
 
     @property
     def image_shape(self) -> tuple[int, ...]:
+        """(C, H, W)."""
         return tuple(self.pixels.shape[1:])
 
     @property
@@ -73,6 +74,7 @@ class Memory:
         return None
 
     def images(self, indices: Tensor) -> Tensor:
+        """The images at these indices, as floats in [0, 1]."""
         return self.pixels[indices].to(torch.float32).div_(self.levels)
 
 
@@ -85,14 +87,17 @@ class Prepared:
 
     @property
     def classes(self) -> tuple[str, ...]:
+        """The source's class names."""
         return self.source.classes
 
     @property
     def labels(self) -> Tensor:
+        """The source's labels, (N,)."""
         return self.source.labels
 
     @cached_property
     def image_shape(self) -> tuple[int, ...]:
+        """(C, H, W) of the prepared images."""
         return tuple(self.images(torch.tensor([0])).shape[1:])
 
     @property
@@ -106,6 +111,7 @@ class Prepared:
         return None
 
     def images(self, indices: Tensor) -> Tensor:
+        """The images at these indices, resized and cropped."""
         return self.preprocessing.images(self._bytes(indices))
 
     def _bytes(self, indices: Tensor) -> Tensor:
@@ -140,6 +146,7 @@ class Files:
 
     @cached_property
     def image_shape(self) -> tuple[int, ...]:
+        """(C, H, W) of the first image; all have one shape."""
         return tuple(self._decode(0).shape)
 
     @property

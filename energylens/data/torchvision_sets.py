@@ -87,7 +87,7 @@ def _open(request: Request, read: Callable[[bool], Any]) -> Any:
 
 @contextmanager
 def _impatient_sockets() -> Iterator[None]:
-    """torchvision opens its URLs without a timeout: bound them through the default, and put that back."""
+    """A timeout for torchvision, which opens its URLs without one: set through the default, and put back."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_SILENCE)
     try:

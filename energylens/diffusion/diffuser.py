@@ -35,8 +35,9 @@ class Diffuser:
         return (config.in_channels, height, width)
 
     def timesteps(self, ddim_steps: int) -> range:
-        """The T timesteps respaced to ddim_steps: 0, T // ddim_steps, ... (arXiv 2010.02502; "ddim50" of 1000 is every
-        twentieth).
+        """The T timesteps respaced to ddim_steps: 0, T // ddim_steps, ... (arXiv 2010.02502).
+
+        "ddim50" of 1000 is every twentieth.
         """
         stride = len(self.alphas_bar) // ddim_steps
         return range(0, stride * ddim_steps, stride)

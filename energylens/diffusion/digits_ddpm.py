@@ -38,9 +38,13 @@ WATCHED = (40, 60)  # the timesteps, of 1000, at which denoising is measured: wh
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a data set's model is built and trained. channels: of the U-Net's levels. latest: timesteps below it are
-    trained, all 1000 for a model to sample from. ema: decay of the weights' moving average, which is what is kept.
-    judge: the classifier that looks at samples, None where they are not drawn.
+    """How a data set's model is built and trained.
+
+    Attributes:
+        channels: of the U-Net's levels.
+        latest: timesteps below it are trained, all 1000 for a model to sample from.
+        ema: decay of the weights' moving average, which is what is kept.
+        judge: the classifier that looks at samples, None where they are not drawn.
     """
 
     channels: tuple[int, ...]
@@ -80,8 +84,10 @@ def build(recipe: Recipe, image_shape: Sequence[int]) -> Any:
 
 
 def train(recipe: Recipe, samples: Samples, minutes: float = math.inf) -> tuple[Any, int]:
-    """A trained U-Net in eval mode, the moving average of the weights, and the steps it had: the recipe's, or what fits
-    into the minutes. The loss is the mean squared error of the noise (arXiv 2006.11239); AdamW after a warm-up.
+    """A trained U-Net in eval mode, the moving average of the weights, and the steps it had.
+
+    Those steps are the recipe's, or what fits into the minutes. The loss is the mean squared error of the noise (arXiv
+    2006.11239); AdamW after a warm-up.
     """
     torch.manual_seed(SEED)
     network = build(recipe, samples.image_shape)

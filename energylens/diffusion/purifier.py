@@ -1,5 +1,7 @@
-"""The purifier R(x): noise an image a little, take the noise out again (SDEdit, arXiv 2108.01073), by DDIM with eta 0
-(arXiv 2010.02502) over the last of the respaced timesteps tau_0 < tau_1 < ...:
+"""The purifier R(x): noise an image a little, take the noise out again (SDEdit, arXiv 2108.01073).
+
+The noise is taken out by DDIM with eta 0 (arXiv 2010.02502) over the last of the respaced timesteps tau_0 < tau_1 <
+...:
 
     x_t     = sqrt(a_t) (2 x - 1) + sqrt(1 - a_t) noise,                          a_i = alphas_bar[tau_i], a_{-1} = 1
     x_0     = clamp((x_i - sqrt(1 - a_i) eps(x_i, tau_i)) / sqrt(a_i), -1, 1)
