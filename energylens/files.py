@@ -1,5 +1,6 @@
-"""Files that are written whole or not at all, and read or refused in one line that says why: what may not be read, or
-is out of reach, is not damaged.
+"""Files that are written whole or not at all, and read or refused in one line that says why.
+
+What may not be read, or is out of reach, is not damaged.
 """
 
 from __future__ import annotations

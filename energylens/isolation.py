@@ -1,5 +1,7 @@
-"""Keep a model and the global state unchanged while it is attacked: its mode, its gradients, the random states, and
-float32 that is float32, neither TF32 nor bfloat16 in convolutions and matrix products.
+"""Keep a model and the global state unchanged while it is attacked.
+
+Kept are its mode, its gradients, the random states, and float32 that is float32, neither TF32 nor bfloat16 in
+convolutions and matrix products.
 """
 
 from __future__ import annotations
@@ -21,8 +23,9 @@ _ONE_THREAD = threading.RLock()  # random states and backend flags are the whole
 
 @contextmanager
 def frozen(model: nn.Module, seed: int = 0) -> Iterator[None]:
-    """Eval mode, no parameter gradients and full float32 inside; everything is as the caller had it afterwards, also
-    after an exception.
+    """Eval mode, no parameter gradients and full float32 inside; everything is as the caller had it afterwards.
+
+    That holds after an exception, too.
 
     Inside, the random states start from ``seed``, so that a model that draws random numbers (random smoothing, say)
     gives the same record twice. Autocast, TF32 and inference mode are off, so that energies are float32. cuDNN's
@@ -63,8 +66,9 @@ def frozen(model: nn.Module, seed: int = 0) -> Iterator[None]:
 
 @contextmanager
 def random_state(seed: int) -> Iterator[None]:
-    """Global random states that start from ``seed`` inside and are the caller's again afterwards. A second thread
-    waits until the first is out.
+    """Global random states that start from ``seed`` inside and are the caller's again afterwards.
+
+    A second thread waits until the first is out.
     """
     with _ONE_THREAD:
         python, numpy = random.getstate(), np.random.get_state()

@@ -1,5 +1,7 @@
-"""Noise that belongs to a sample: keyed by (seed, purpose, sample index), so that a row of the record does not
-depend on batch size, order, shard or interruption, and the caller's random state is never touched.
+"""Noise that belongs to a sample: keyed by (seed, purpose, sample index).
+
+A row of the record therefore does not depend on batch size, order, shard or interruption, and the caller's random state
+is never touched.
 """
 
 from __future__ import annotations
@@ -67,8 +69,9 @@ class Noise:
 
 @dataclass(frozen=True)
 class BatchNoise:
-    """Noise for whole batches, drawn in turn from one generator on the device, torch's own if None: for training,
-    where no row of a record depends on it.
+    """Noise for whole batches, drawn in turn from one generator on the device, torch's own if None.
+
+    It is for training, where no row of a record depends on it.
     """
 
     generator: torch.Generator | None = None

@@ -166,8 +166,9 @@ class Course:
     _pace: Pace = field(default_factory=Pace)
 
     def of(self, step: Progress) -> tuple[str, str]:
-        """``4,000 passes/s`` and ``ETA 3 min``, or ``ETA 3 min, then autoattack`` where nobody knows of that; "" for
-        what is not known.
+        """``4,000 passes/s`` and ``ETA 3 min``; "" for what is not known.
+
+        The second is ``ETA 3 min, then autoattack`` where nobody knows of that.
         """
         if step.total != self._total:
             self._total, self._began, self._pace = step.total, time.monotonic(), Pace()
@@ -188,6 +189,7 @@ class Lines:
         self._title, self._say, self._course, self._line = title, say, Course(), NowAndThen(every)
 
     def __call__(self, step: Progress) -> None:
+        """Say how far this is, where a line is due."""
         course = self._course.of(step)  # every step, so that the pace is known when a line is due
         if self._line.due():
             words = [f"{100 * step.done / max(step.total, 1):.0f} %", step.attack, *course]

@@ -1,6 +1,7 @@
-"""What chance leaves open: how well E(x) alone tells adversarial from natural images (the detector of arXiv
-2304.04033), whether a count is larger than chance makes it, how sure a share of n samples is, and how sure a mean over
-few seeds.
+"""What chance leaves open: detection, counts, shares and means, with their tests and intervals.
+
+How well E(x) alone tells adversarial from natural images (the detector of arXiv 2304.04033), whether a count is larger
+than chance makes it, how sure a share of n samples is, and how sure a mean over few seeds.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ def binomial_tail(successes: int, n: int, q: float) -> float:
 
 
 def sign_test(for_it: int, against: int) -> float:
-    """One-sided exact sign test of discordant pairs, McNemar's in its exact form (Psychometrika 12, 1947):
+    """One-sided exact sign test of discordant pairs, McNemar's in its exact form (Psychometrika 12, 1947).
 
         p = P(X >= for_it),     X ~ Binomial(for_it + against, 1/2)
 
@@ -117,7 +118,7 @@ def accuracy_interval(correct: int, n: int, level: float = 0.95) -> tuple[float,
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:
-    """The mean of two values or more and half its 95 % interval, by Student's t (Biometrika 6, 1908):
+    """The mean of two values or more and half its 95 % interval, by Student's t (Biometrika 6, 1908).
 
         half = t_(n - 1) sd / sqrt(n),     t_(n - 1) the .975 quantile at n - 1 degrees of freedom
 

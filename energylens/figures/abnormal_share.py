@@ -1,5 +1,7 @@
-"""The share of abnormal adversarial examples around a collapse, step by step, beside FGSM accuracy on the training
-images and PGD accuracy on the test images (arXiv 2505.22486; 2404.08154).
+"""The AAE share around a collapse, step by step, beside FGSM accuracy in training and PGD accuracy on the test set.
+
+AAE are abnormal adversarial examples (arXiv 2404.08154); the figure is one of arXiv 2505.22486. FGSM accuracy is that
+on the training images.
 """
 
 from __future__ import annotations

@@ -17,8 +17,10 @@ COLUMNS = ("claim", "seed", "ours", "paper", "provenance", "threshold", "verdict
 
 
 def table(cache: RunCache) -> pd.DataFrame:
-    """COLUMNS, all in words: at demo scale of the claims of RESULTS.md, else of RobustBench's models; provenance: of
-    the paper's number, threshold: what of it is asked of ours. ``attrs["caption"]`` says what they are.
+    """COLUMNS, all in words: at demo scale of the claims of RESULTS.md, else of RobustBench's models.
+
+    provenance is of the paper's number, threshold is what of it is asked of ours. ``attrs["caption"]`` says what they
+    are.
     """
     return of_models(robustness.table(cache)) if cache.scale == "paper" else of_claims()
 

@@ -1,6 +1,6 @@
-"""Training on the whole of CIFAR-10, an arm a column: PGD test error and dE(x) of the training samples against the
-epoch, below them the share of abnormal examples and how far FGSM accuracy leaves PGD accuracy behind (arXiv
-2505.22486).
+"""Training on the whole of CIFAR-10, an arm a column: PGD test error and dE(x) of the training samples by epoch.
+
+Below them stand the share of abnormal examples and how far FGSM accuracy leaves PGD accuracy behind (arXiv 2505.22486).
 """
 
 from __future__ import annotations

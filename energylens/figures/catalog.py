@@ -19,8 +19,13 @@ LANDSCAPE, TRAINING = "arXiv 2407.06315", "arXiv 2505.22486"
 
 @dataclass(frozen=True)
 class PaperFigure:
-    """One row. about: the question it answers; source: the paper; module: the file beside this one that has ``draw``
-    and the function that makes the table of a run cache, ``table`` where it has no name of its own.
+    """One row.
+
+    Attributes:
+        about: the question it answers.
+        source: the paper.
+        module: the file beside this one that has ``draw`` and the function that makes the table of a run cache.
+        function: that function's name, where it is not ``table``.
     """
 
     about: str

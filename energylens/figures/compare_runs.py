@@ -1,5 +1,6 @@
-"""Runs side by side: test accuracies, dE(x) and the AAE share against the epoch, a colour a group of runs that differ
-only in their seed; line and band are mean and standard deviation over the seeds.
+"""Runs side by side: test accuracies, dE(x) and the AAE share by epoch, a colour a group of runs.
+
+The runs of a group differ only in their seed; line and band are mean and standard deviation over the seeds.
 """
 
 from __future__ import annotations

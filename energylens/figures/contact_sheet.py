@@ -93,8 +93,9 @@ def _from_both(cache: RunCache, models: Mapping[str, str]) -> dict[str, Generate
 
 
 def generated(cache: RunCache, **settings: Any) -> Generated:
-    """``energylens.generate`` at the run cache's scale, of its robust model where none is named; images that are there
-    are used again.
+    """``energylens.generate`` at the run cache's scale, of its robust model where none is named.
+
+    Images that are there are used again.
     """
     scale = SCALES[cache.scale]
     cache.tell(f"generating {', '.join(map(str, settings.values()))}")
@@ -113,8 +114,10 @@ def scorer_of(cache: RunCache, **space: Any) -> Scorer:
 
 
 def panels(made: Mapping[str, Generated], scorer: Scorer | None = None) -> pd.DataFrame:
-    """A row an image: panel (the name), index, class, pred (a class), right, steps, marginal, joint (nats), nearest_l2
-    and told: the panel in words, with a scorer its Frechet distance too, which is also the column frechet.
+    """A row an image, in the order of the panels.
+
+    The columns are panel (the name), index, class, pred (a class), right, steps, marginal, joint (nats), nearest_l2 and
+    told: the panel in words, with a scorer its Frechet distance too, which is also the column frechet.
 
     ``attrs["images"]`` are the images (rows, C, H, W) in [0, 1], ``attrs["caption"]`` says what all of them are.
     """

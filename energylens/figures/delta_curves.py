@@ -1,5 +1,4 @@
-"""dE(x) of the training samples and PGD test accuracy against the epoch, a colour a method; dotted lines part the
-phases of a curve (arXiv 2407.06315).
+"""dE(x) of training samples and PGD test accuracy by epoch, a colour a method; dotted lines part a curve's phases.
 
 How does dE(x) go with the epochs under several methods, and in which phases? (arXiv 2407.06315.)
 """
@@ -41,8 +40,10 @@ def weat_family(cache: RunCache) -> pd.DataFrame:
 
 
 def curves(runs: Mapping[str, TrainingRun], phased: tuple[str, ...] = ()) -> pd.DataFrame:
-    """One row an epoch of each run: method, epoch, delta_marginal (nats, mean of the training samples seen), test_pgd
-    (accuracy, %), phase (from 1; always 1 where the method is not among the phased).
+    """One row an epoch of each run.
+
+    The columns are method, epoch, delta_marginal (nats, mean of the training samples seen), test_pgd (accuracy, %),
+    phase (from 1; always 1 where the method is not among the phased).
     """
     tables = []
     for method, run in runs.items():
@@ -65,7 +66,7 @@ def curves(runs: Mapping[str, TrainingRun], phased: tuple[str, ...] = ()) -> pd.
 
 
 def phases(curve: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The phase of every epoch, from 1: three straight pieces, cut where their summed squared error is least. [R]
+    """The phase of every epoch, from 1: three straight pieces, cut where their summed squared error is least [R].
 
     curve: (epochs,). The paper sets its lines by eye; fewer than 12 epochs are one phase.
     """

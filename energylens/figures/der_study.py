@@ -1,5 +1,7 @@
-"""DER's settings as heat maps: PGD accuracy at the end of training, on the validation split that they are chosen by,
-for every gamma and beta, the mean over the seeds with how many of them failed; above each training without DER.
+"""DER's settings as heat maps: PGD accuracy at the end of training, for every gamma and beta.
+
+The accuracy is that on the validation split, by which the settings are chosen: the mean over the seeds, with how many
+of them failed. Above each map stands training without DER.
 """
 
 from __future__ import annotations
@@ -18,8 +20,10 @@ from energylens.plots.style import FAINT, STYLE
 
 
 def table(cache: RunCache) -> pd.DataFrame:
-    """What became of DER at every setting of the two grids, and of training without it, as ``outcomes``, with the
-    column ``study``: "der-co" or "der-ro". Recorded at every scale: nobody has run them at the papers'.
+    """What became of DER at every setting of the two grids, and of training without it.
+
+    A table as of ``outcomes``, with the column ``study``: "der-co" or "der-ro". Recorded at every scale: nobody has run
+    them at the papers'.
     """
     tables = [recorded(name, "runs").assign(study=name) for name in ("der-co", "der-ro")]
     table = pd.concat(tables, ignore_index=True)
@@ -41,8 +45,10 @@ PANELS = {
 
 
 def cells(table: pd.DataFrame) -> pd.DataFrame:
-    """The arms that are points of a grid: study, rest (of the name), gamma, beta, and over the seeds end (mean PGD
-    accuracy on the validation split in the last epochs, %), sd, failed (how many) and n.
+    """The arms that are points of a grid, a row each.
+
+    The columns are study, rest (of the name), gamma, beta, and over the seeds end (mean PGD accuracy on the validation
+    split in the last epochs, %), sd, failed (how many) and n.
     """
     named = table["arm"].str.extract(r"^gamma (?P<gamma>[\d.]+), beta (?P<beta>[\d.]+), (?P<rest>.+)$")
     points = table.assign(gamma=named["gamma"].astype(float), beta=named["beta"].astype(float), rest=named["rest"])

@@ -1,6 +1,4 @@
-"""Forms of an energy penalty and their weights, a line a run: PGD accuracy at the end of training beside the best on
-the way.
-"""
+"""Forms and weights of an energy penalty, a line a run: PGD accuracy at the end beside the best on the way."""
 
 from __future__ import annotations
 

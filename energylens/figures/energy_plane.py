@@ -1,5 +1,6 @@
-"""Samples in the plane of (E(x, y), E(x)), an arrow from the natural to the adversarial one, a column an attack
-(arXiv 2407.06315). No sample lies above the diagonal: E(x, y) - E(x) is its cross-entropy.
+"""Samples in the plane of (E(x, y), E(x)), an arrow from natural to adversarial; none lies above the diagonal.
+
+An attack is a column (arXiv 2407.06315). No sample lies above the diagonal because E(x, y) - E(x) is its cross-entropy.
 
 Which way does an attack move a sample in the plane of (E(x, y), E(x))? (arXiv 2407.06315.)
 """
@@ -34,8 +35,10 @@ def table(cache: RunCache) -> pd.DataFrame:
 
 
 def plane(record: Record, *, arrows: int = ARROWS) -> pd.DataFrame:
-    """The samples of every attack of a record: attack, label, index, joint_clean, marginal_clean, joint_adv,
-    marginal_adv (nats), success, shown (whether among the first so many, chosen evenly, that have an arrow).
+    """The samples of every attack of a record.
+
+    The columns are attack, label, index, joint_clean, marginal_clean, joint_adv, marginal_adv (nats), success, shown
+    (whether among the first so many, chosen evenly, that have an arrow).
 
     ``attrs["caption"]`` says what was measured.
     """

@@ -29,9 +29,11 @@ RULES: Mapping[str, Mapping[str, Any]] = {  # what is descended
 
 
 def table(cache: RunCache, **settings: Any) -> pd.DataFrame:
-    """E(x, y) of every iterate: rule (of RULES), start, step (0 is the start), mean, low, high (quartiles over the
-    samples; one that has stopped keeps its energy), moving (the share that still does), reference (the mean over the
-    samples' classes of their training energies), tolerance (nats to either side of it).
+    """E(x, y) of every iterate of the chains.
+
+    The columns are rule (of RULES), start, step (0 is the start), mean, low, high (quartiles over the samples; one that
+    has stopped keeps its energy), moving (the share that still does), reference (the mean over the samples' classes of
+    their training energies), tolerance (nats to either side of it).
 
     settings: of the generation. ``attrs["caption"]`` says what was done.
     """

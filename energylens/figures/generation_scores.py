@@ -40,9 +40,13 @@ PUBLISHED: dict[str, dict[str, float]] = {
 
 
 def table(cache: RunCache, **space: Any) -> pd.DataFrame:
-    """One row of images and score: images (the start, "real (test)", "uniform noise" or, at the papers' scale, a
-    published model), guidance, n (images a seed), score, value, low, high (of several seeds the mean and its 95 %
-    interval), published (NaN where no number is). space: of features. ``attrs["caption"]`` says what was done.
+    """One row of images and score.
+
+    The columns are images (the start, "real (test)", "uniform noise" or, at the papers' scale, a published model),
+    guidance, n (images a seed), score, value, low, high (of several seeds the mean and its 95 % interval), published
+    (NaN where no number is).
+
+    space: of features. ``attrs["caption"]`` says what was done.
     """
     scorer = scorer_of(cache, **space)
     published = PUBLISHED if cache.scale == "paper" and scorer.frechet == "fid" else {}  # else nothing compares

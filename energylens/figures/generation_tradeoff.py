@@ -35,8 +35,10 @@ def table(cache: RunCache) -> pd.DataFrame:
 
 
 def quality_and_variability(cache: RunCache, spreads: Sequence[float], steps: Sequence[int]) -> pd.DataFrame:
-    """A row a generation: start, varied ("spread" or "steps"), at (its value), the SCORES; and one, start "real", of as
-    many test images. What is not varied is at its default. ``attrs["caption"]`` says what was done.
+    """A row a generation, and one of real test images.
+
+    The columns are start, varied ("spread" or "steps"), at (its value) and the SCORES; the last row, start "real", is
+    of as many test images. What is not varied is at its default. ``attrs["caption"]`` says what was done.
     """
     scorer = scorer_of(cache)
 

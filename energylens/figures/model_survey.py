@@ -1,5 +1,6 @@
-"""Models side by side: half-violins of dE(x) (left) and dE(x, y) (right), accuracies with intervals on top, and above
-them AutoAttack's as published (arXiv 2407.06315).
+"""Half-violins of dE(x) (left) and dE(x, y) (right), a model each; above them its accuracies, ours and published.
+
+Ours come with their intervals; above them is AutoAttack's accuracy as published (arXiv 2407.06315).
 
 How do models part in dE(x) and dE(x, y) under one attack? (arXiv 2407.06315, the survey of RobustBench.)
 """
@@ -52,8 +53,9 @@ def table(cache: RunCache) -> pd.DataFrame:
 
 
 def profiled(cache: RunCache, models: Iterable[str], **settings: Any) -> tuple[dict[str, Record], str]:
-    """The records of those models that can be had, and in words which ones cannot: "" for none. Raises what the last
-    one raised where none can.
+    """The records of those models that can be had, and in words which ones cannot: "" for none.
+
+    Raises what the last one raised where none can.
     """
     records: dict[str, Record] = {}
     missing: list[str] = []
@@ -70,9 +72,12 @@ def profiled(cache: RunCache, models: Iterable[str], **settings: Any) -> tuple[d
 
 
 def survey(records: Mapping[str, Record], published: Mapping[str, float] | None = None) -> pd.DataFrame:
-    """Every sample of every model's record, each of one attack: model, index, delta_marginal and delta_joint (nats,
-    natural minus adversarial), natural, natural_low, natural_high and robust, robust_low, robust_high: the model's
-    accuracies in % with their exact 95 % intervals, autoattack: in %, as published, NaN where nothing is.
+    """Every sample of every model's record, each of one attack.
+
+    The columns are model, index, delta_marginal and delta_joint (nats, natural minus adversarial), natural,
+    natural_low, natural_high and robust, robust_low, robust_high (the model's accuracies in % with their exact 95 %
+    intervals), autoattack (in %, as published, NaN where nothing is).
+
     ``attrs["caption"]`` says what was measured.
     """
     tables = []

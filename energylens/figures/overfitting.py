@@ -1,5 +1,6 @@
-"""CO and RO, a panel a regulariser, of two data sets a column each: PGD test error (left) and dE(x) of the training
-samples (right) against the epoch (arXiv 2505.22486); lines are means over the seeds, bands go from the lowest to the
+"""CO and RO, a panel a regulariser: PGD test error (left) and dE(x) of the training samples (right) by epoch.
+
+Each of two data sets has a column (arXiv 2505.22486). Lines are means over the seeds; bands go from the lowest to the
 highest of them.
 """
 
@@ -34,8 +35,10 @@ def robust(cache: RunCache) -> pd.DataFrame:
 
 
 def _epochs_of(name: str, cache: RunCache) -> pd.DataFrame:
-    """At demo scale what was recorded, since CIFAR-10 is not at hand everywhere and hours are long; at the papers' both
-    data sets, where the second is at hand.
+    """The epochs of a study: what was recorded at demo scale, both data sets at the papers'.
+
+    CIFAR-10 is not at hand everywhere and hours are long, so that at demo scale nothing is trained. At the papers'
+    scale the second data set is left out where it is not at hand.
     """
     if cache.scale == "demo":
         return recorded(name, "epochs")

@@ -25,8 +25,10 @@ SCALES: dict[str, dict[str, Any]] = {
 
 
 def table(cache: RunCache) -> pd.DataFrame:
-    """At demo scale the two shipped digits models and two trained here, else the eight of RobustBench's that the paper
-    surveys, as far as they can be had.
+    """The accuracies of the models that the table shows.
+
+    At demo scale these are the two shipped digits models and two trained here, else the eight of RobustBench's that the
+    paper surveys, as far as they can be had.
     """
     settings = {"attacks": ATTACKS, **SCALES[cache.scale]}
     if cache.scale == "paper":
@@ -40,8 +42,10 @@ def table(cache: RunCache) -> pd.DataFrame:
 
 
 def robustness(records: Mapping[str, Record]) -> pd.DataFrame:
-    """One row a model and attack, natural first: model, dataset, eps, attack, n, accuracy, low, high (%, with the exact
-    95 % interval), published (%, NaN where RobustBench publishes nothing that compares), seconds.
+    """One row a model and attack, natural first.
+
+    The columns are model, dataset, eps, attack, n, accuracy, low, high (%, with the exact 95 % interval), published (%,
+    NaN where RobustBench publishes nothing that compares), seconds.
     """
     rows = []
     for name, record in records.items():

@@ -28,9 +28,16 @@ def silence(said: str) -> None:
 
 @dataclass(frozen=True)
 class RunCache:
-    """scale: one of SCALES; runs: where runs are kept; root: where data sets lie, None for the usual places; jobs:
-    training runs at a time, each a process with one thread, so that a run is the same whatever else runs; tell: hears
-    what is being done; used: the folders of all runs that were asked for, in order, and seeds: theirs.
+    """Where runs are kept, and how missing ones are made.
+
+    Attributes:
+        scale: one of SCALES.
+        runs: where runs are kept.
+        root: where data sets lie, None for the usual places.
+        jobs: training runs at a time, each a process with one thread, so that a run is the same whatever else runs.
+        tell: hears what is being done.
+        used: the folders of all runs that were asked for, in order.
+        seeds: the seeds of these runs.
     """
 
     scale: str = "demo"
@@ -57,8 +64,9 @@ class RunCache:
         return Lines(what, self.tell)
 
     def train(self, wanted: Sequence[TrainSettings], *, diverged_too: bool = False) -> list[TrainingRun]:
-        """These runs, in this order, trained where they are not there yet; with diverged_too, those that diverge as far
-        as they come. Raises what the trainer raises.
+        """These runs, in this order, trained where they are not there yet.
+
+        With diverged_too, those that diverge are there as far as they come. Raises what the trainer raises.
         """
         shares = SPAWN.RawArray("d", len(wanted))
         work = partial(_train, runs=self.runs, root=self.root, diverged_too=diverged_too)

@@ -1,5 +1,6 @@
-"""Test accuracy after training without some samples, natural and under PGD: a faint dot a seed, below it their mean
-and its 95 % interval. Compare with the samples left out at random.
+"""Test accuracy after training without some samples, natural and under PGD; compare with those left out at random.
+
+A faint dot is a seed; below it are their mean and its 95 % interval.
 
 Which samples matter? Adversarial training without some of them, left out by what a reference model makes of them
 (arXiv 2407.06315). The rules, their shares and the reference are OUR RECONSTRUCTION [R]: see ``training/omission.py``.
@@ -44,8 +45,9 @@ QUANTITIES = ("natural", "PGD")
 
 
 def table(cache: RunCache) -> pd.DataFrame:
-    """PGD training with all samples and without those of each rule, SEEDS each; the reference is a shorter training,
-    which still errs on more than SHARE of the images.
+    """PGD training with all samples and without those of each rule, SEEDS each.
+
+    The reference is a shorter training, which still errs on more than SHARE of the images.
     """
     scale = SCALES[cache.scale]
     (reference,) = cache.train([settings_of(**scale["training"] | scale["reference"])])
@@ -68,9 +70,12 @@ def table(cache: RunCache) -> pd.DataFrame:
 
 
 def over_seeds(measured: Mapping[tuple[str, int], list[float]]) -> pd.DataFrame:
-    """One row a rule, seed and quantity (natural, PGD): accuracy (%), and of the rule's seeds mean, low and high, the
-    95 % interval; of the difference from the same seed's accuracy with as many left out by chance, worse (points, mean)
-    and worse_half (half its interval). measured: by rule and seed the accuracies in the order of QUANTITIES.
+    """One row a rule, seed and quantity (natural, PGD).
+
+    The columns hold accuracy (%), and of the rule's seeds mean, low and high, the 95 % interval; of the difference from
+    the same seed's accuracy with as many left out by chance, worse (points, mean) and worse_half (half its interval).
+
+    measured: by rule and seed the accuracies in the order of QUANTITIES.
     """
     rows = [
         {"rule": rule, "seed": seed, "quantity": quantity, "accuracy": accuracy}

@@ -26,8 +26,13 @@ RECORDS = Path(__file__).parent / "recorded"
 
 @dataclass(frozen=True)
 class Study:
-    """recipe: what all runs share; arms: what is compared, name -> settings over the recipe's; seeds: of every arm;
-    shared: settings of all arms over the recipe's.
+    """Runs that are compared with each other.
+
+    Attributes:
+        recipe: what all runs share.
+        arms: what is compared, name -> settings over the recipe's.
+        seeds: of every arm.
+        shared: settings of all arms over the recipe's.
     """
 
     recipe: str
@@ -151,8 +156,11 @@ FORMER = "energy-forms"  # recorded by a version before DER's formula was known;
 
 @dataclass(frozen=True)
 class Recorded:
-    """Where a recorded study comes from. then: settings of its recipe that were others when it was recorded; again:
-    whether the command beside it still runs it.
+    """Where a recorded study comes from.
+
+    Attributes:
+        then: settings of its recipe that were others when it was recorded.
+        again: whether the command beside it still runs it.
     """
 
     recipe: str
@@ -204,8 +212,9 @@ def command_beside(csv: Path) -> str:
 def trained(
     cache: RunCache, name: str, *, only: str | None = None, without: Sequence[str] = (), diverged_too: bool = False
 ) -> tuple[list[str], list[TrainingRun]]:
-    """The arms and the runs of a study, of one of its arms or of all without some, trained where they are not there
-    yet.
+    """The arms and the runs of a study, trained where they are not there yet.
+
+    only: one of its arms; without: arms that are left out.
     """
     wanted = [(arm, settings) for arm, settings in STUDIES[name].runs() if only in (None, arm) and arm not in without]
     runs = cache.train([settings for _, settings in wanted], diverged_too=diverged_too)

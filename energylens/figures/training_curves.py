@@ -1,5 +1,6 @@
-"""Errors and dE(x) against the epoch, a column a run: blue and left the errors, green and right dE(x), as in arXiv
-2505.22486; below them the share of abnormal adversarial examples (AAE).
+"""Errors (blue, left) and dE(x) (green, right) by epoch, a column a run, as in arXiv 2505.22486.
+
+Below them is the share of abnormal adversarial examples (AAE).
 """
 
 from __future__ import annotations

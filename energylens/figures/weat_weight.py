@@ -33,8 +33,10 @@ def table(cache: RunCache) -> pd.DataFrame:
 
 
 def weights(record: Record) -> pd.DataFrame:
-    """The natural images of a record in bins of E(x): left, right (nats), right_share and wrong_share (% of all images,
-    rightly and wrongly classified), weight (w at the bin's middle). ``attrs["caption"]`` says what was measured.
+    """The natural images of a record in bins of E(x).
+
+    The columns are left, right (nats), right_share and wrong_share (% of all images, rightly and wrongly classified),
+    weight (w at the bin's middle). ``attrs["caption"]`` says what was measured.
     """
     rows = record.frame().query("attack == 'natural'")
     energies, wrong = rows["marginal_clean"].to_numpy("float64"), rows["pred_clean"].ne(rows["label"]).to_numpy()

@@ -32,8 +32,9 @@ class Components:
     scaled: Tensor
 
     def draw(self, alpha: Tensor) -> Tensor:
-        """Images (N, D) for coefficients alpha (N, r) in standard deviations, not clamped: of one Gaussian, or the i-th
-        of the i-th.
+        """Images (N, D) for coefficients alpha (N, r) in standard deviations, not clamped.
+
+        One Gaussian makes them all; of several, the i-th makes the i-th.
         """
         if self.mean.ndim == 1:
             return self.mean + alpha @ self.scaled
@@ -73,8 +74,9 @@ def principal_components(images: Tensor, retained: float | int) -> Components:
 
 
 def components_of_each(groups: Tensor, retained: float | int) -> Iterator[Components]:
-    """``principal_components`` of every group of images, (N, n, D), by batched decompositions of as many groups as fit
-    into AT_ONCE numbers.
+    """``principal_components`` of every group of images, (N, n, D), by batched decompositions.
+
+    A batch is as many groups as fit into AT_ONCE numbers.
 
     Yields batches of Components, of all min(n, D) directions; of those that are not retained ``scaled`` is zero, so
     that groups of different ranks stand side by side. For groups of few images: all components are computed.
@@ -123,8 +125,9 @@ def _leading(scaled: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 
 def _signed(directions: Tensor) -> Tensor:
-    """Directions (..., r, D) with their largest entry positive; of entries that are equally large the first decides, so
-    that rounding cannot choose between them.
+    """Directions (..., r, D) with their largest entry positive.
+
+    Of entries that are equally large the first decides, so that rounding cannot choose between them.
     """
     sizes = directions.abs()
     largest = sizes >= (1 - TIED) * sizes.amax(dim=-1, keepdim=True)

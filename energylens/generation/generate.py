@@ -307,8 +307,9 @@ def _settled(store: Store, job: _Job) -> RunFolder:
 
 @dataclass(frozen=True)
 class _Maker:
-    """Makes the images of any indices. network: what chains look through; labels: the classes in turn; reference: (K,)
-    the classes' training losses.
+    """Makes the images of any indices.
+
+    network: what chains look through; labels: the classes in turn; reference: (K,) the classes' training losses.
     """
 
     settings: GenerationSettings

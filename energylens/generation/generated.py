@@ -99,8 +99,10 @@ class Generated:
         return f"{len(self)} images of {self.dataset} out of {self.model}, seed {self.seed}, {self.seconds:.1f} s"
 
     def as_numbers(self) -> list[dict[str, Any]]:
-        """As JSON holds it: a row a class, then one of all: class, n, as_class (share of images that the model takes
-        for it), steps, marginal, joint (means, nats), reference (None where nobody asked), nearest_l2 (median).
+        """As JSON holds it: a row a class, then one of all.
+
+        The keys are class, n, as_class (share of images that the model takes for it), steps, marginal, joint (means,
+        nats), reference (None where nobody asked), nearest_l2 (median).
         """
         groups = [(self.classes[int(str(label))], rows) for label, rows in self.rows.groupby("label")]
         return [self._summed(name, rows) for name, rows in [*groups, ("all", self.rows)]]
@@ -121,8 +123,9 @@ class Generated:
 
 
 def export(folder: Path, rows: pd.DataFrame, images: Tensor, classes: tuple[str, ...], n: int) -> None:
-    """Write images (N, C, H, W) as ``images/<index>-<class>.png``, 8 bits, and as they are into images.safetensors; and
-    that n of them were asked for.
+    """Write images (N, C, H, W) as pictures and as they are, and that n of them were asked for.
+
+    Pictures are ``images/<index>-<class>.png``, 8 bits; as they are, the images go into images.safetensors.
 
     For who holds the folder. Every file is whole or not there. Raises RunError where the folder cannot be written.
     """

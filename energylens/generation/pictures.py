@@ -26,8 +26,13 @@ CHANNELS = {1: "L", 3: "RGB"}
 
 @dataclass(frozen=True)
 class Pictures:
-    """The pictures of a folder. paths: sorted by name; size: (H, W) of every one; manifest: of a generation, else
-    empty; more: how many that the folder's last request did not ask for are left out.
+    """The pictures of a folder.
+
+    Attributes:
+        paths: sorted by name.
+        size: (H, W) of every one.
+        manifest: of a generation, else empty.
+        more: how many that the folder's last request did not ask for are left out.
     """
 
     folder: Path
@@ -45,8 +50,10 @@ class Pictures:
 
 
 def read_pictures(folder: Path) -> Pictures:
-    """The pictures in ``folder/images``, as `energylens generate` keeps them, those that it was asked for last; or,
-    without it, all in the folder itself; or, where it has none, all in the folders below it, such as one a class.
+    """The pictures of a folder that `energylens generate` made, or of any other.
+
+    These are the pictures in ``folder/images``, as `energylens generate` keeps them, those that it was asked for last;
+    or, without it, all in the folder itself; or, where it has none, all in the folders below it, such as one a class.
 
     Hidden files and folders are passed over with a Note.
 

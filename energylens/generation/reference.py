@@ -28,8 +28,13 @@ MANIFOLD = 10_000  # at most so many real features are kept for what looks at al
 
 @dataclass(frozen=True)
 class Reference:
-    """Real images in a feature space. mean: (D,), root: (R, D), of all n of them; features: (M, D) float32, every
-    n/M-th of them, and radii: (M,) of these, for the kernel distance and the k-nearest-neighbour scores.
+    """Real images in a feature space.
+
+    Attributes:
+        mean: (D,), of all n of them.
+        root: (R, D), of all n of them.
+        features: (M, D) float32, every n/M-th of them, for the kernel distance and the k-nearest-neighbour scores.
+        radii: (M,) of these, for the same.
     """
 
     mean: Tensor
@@ -39,6 +44,7 @@ class Reference:
 
     @property
     def gaussian(self) -> Gaussian:
+        """The Gaussian of all n images."""
         return Gaussian(self.mean, self.root)
 
 

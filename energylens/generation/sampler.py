@@ -1,7 +1,9 @@
-"""Momentum SGLD on a classifier's energy (arXiv 2407.06315, eq. 7 and code):
+"""Momentum SGLD on a classifier's energy (arXiv 2407.06315, eq. 7 and code).
 
-nu_{n+1} = zeta nu_n - (eta / 2) grad_x L(x_n, y),    nu_0 = 0
-x_{n+1}  = clamp(x_n + nu_{n+1} + noise, 0, 1)
+    nu_{n+1} = zeta nu_n - (eta / 2) grad_x L(x_n, y),    nu_0 = 0
+    x_{n+1}  = clamp(x_n + nu_{n+1} + noise, 0, 1)
+
+L is what the chain descends, a row of LOSSES.
 """
 
 from __future__ import annotations

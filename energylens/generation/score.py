@@ -49,8 +49,12 @@ class Value:
 
 @dataclass(frozen=True)
 class Scored:
-    """Images and their scores. name: what they are; n: how many, of one seed; seeds: of the runs that the values are
-    means over, none for other folders and the anchors.
+    """Images and their scores.
+
+    Attributes:
+        name: what they are.
+        n: how many, of one seed.
+        seeds: of the runs that the values are means over, none for other folders and the anchors.
     """
 
     name: str
@@ -61,11 +65,18 @@ class Scored:
 
 @dataclass(frozen=True)
 class Scores:
-    """Folders against real images, the nearest by Frechet distance first, with two anchors of the scale among them:
-    real images of the other split, and noise.
+    """Folders against real images, the nearest by Frechet distance first.
 
-    dataset, split, n: of the reference; features: the feature space; resize, dtype: what the network is given. notes:
-    what a reader must know.
+    Two anchors of the scale are among them: real images of the other split, and noise.
+
+    Attributes:
+        dataset: of the reference.
+        split: of the reference.
+        n: of the reference.
+        features: the feature space.
+        resize: what is done to a picture's size.
+        notes: what a reader must know.
+        dtype: the types of pixels, features and scores.
     """
 
     dataset: str
@@ -147,8 +158,10 @@ def open_scorer(
     listener: Listener | None = None,
     **space: Any,
 ) -> Scorer:
-    """A scorer against a split of a data set, or those classes of it. space: as ``features.extractor`` takes it.
-    listener: called after every batch of the split, where its statistics are not there yet.
+    """A scorer against a split of a data set, or those classes of it.
+
+    space: as ``features.extractor`` takes it. listener: called after every batch of the split, where its statistics are
+    not there yet.
     """
     samples = load_data(dataset, split=split, root=data_root, classes=classes)
     place = the_device(device)
@@ -270,7 +283,7 @@ def _bytes(samples: Samples, size: int) -> Iterator[Tensor]:
 
 
 def uniform_noise(n: int, size: int, shape: tuple[int, ...]) -> Iterator[Tensor]:
-    """n images (C, H, W) of independent uniform bytes, ``size`` at a time."""
+    """``n`` images (C, H, W) of independent uniform bytes, ``size`` at a time."""
     generator = torch.Generator().manual_seed(ANCHOR_SEED)
     for at in range(0, n, size):
         yield torch.randint(256, (min(size, n - at), *shape), generator=generator, dtype=torch.uint8)

@@ -65,10 +65,10 @@ def frechet_distance(one: Gaussian, other: Gaussian) -> float:
 
 
 def frechet_interval(features: Tensor, reference: Gaussian) -> tuple[float, float]:
-    """A 95 % interval of the Frechet distance from leaving out a tenth of the features in turn (delete-a-group
-    jackknife).
+    """A 95 % interval of the Frechet distance, by a delete-a-group jackknife.
 
-    It holds the scatter of finitely many images, not the bias of too few, which lies upwards. Two images or more.
+    A tenth of the features is left out in turn. The interval holds the scatter of finitely many images, not the bias of
+    too few, which lies upwards. Two images or more.
     """
     groups = min(GROUPS, len(features))
     group = torch.arange(len(features)) % groups

@@ -16,8 +16,9 @@ ROWS = "energylens.generation."
 
 @dataclass(frozen=True)
 class GenerationSettings:
-    """What an image depends on besides model, training images, seed and its index. The chains are momentum SGLD, arXiv
-    2407.06315, eq. 7.
+    """What an image depends on besides model, training images, seed and its index.
+
+    The chains are momentum SGLD, arXiv 2407.06315, eq. 7.
 
     Defaults: noise is the paper's code's. Steps 50, step size .002, momentum .8, retained variance .95, spread 1, 20
     neighbours and tolerance .25 are ours [R], chosen on the digits; by what is not on record. 50 is also the most of

@@ -54,8 +54,9 @@ class Material:
 
     @cached_property
     def resident(self) -> Tensor | None:
-        """All training images, flattened, (n, D), uploaded once to the model's device; None where they are more than
-        HELD and are read and uploaded by the class and the block.
+        """All training images, flattened, (n, D), uploaded once to the model's device.
+
+        None where they are more than HELD and are read and uploaded by the class and the block.
         """
         if len(self.train) * torch.Size(self.train.image_shape).numel() > HELD:
             return None
@@ -96,8 +97,10 @@ Draw = Callable[[Material, int, Noise, int], Tensor]  # (material, label, noise 
 
 @dataclass(frozen=True)
 class Start:
-    """One row: the draw, and which settings it heeds. revision: goes up when the draw changes, so that images made
-    before are not taken for its own.
+    """One row: the draw, and which settings it heeds.
+
+    Attributes:
+        revision: goes up when the draw changes, so that images made before are not taken for its own.
     """
 
     draw: Draw

@@ -178,8 +178,9 @@ def card_of(module: nn.Module) -> ModelCard:
 
 
 def current_card(module: nn.Module) -> ModelCard:
-    """``card_of`` with the digest of the weights as they are now. A loaded model whose weights were changed since is
-    one of the user's own, whatever it was loaded as.
+    """``card_of`` with the digest of the weights as they are now.
+
+    A loaded model whose weights were changed since is one of the user's own, whatever it was loaded as.
     """
     card, weights = card_of(module), weights_digest(module)
     return replace(card, weights=weights, source=card.source if card.weights == weights else "module")

@@ -24,7 +24,7 @@ _USUAL_STEPS = ("do_resize", "do_center_crop", "do_rescale", "do_normalize", "do
 
 
 def load_timm(name: str, pixels: Pixels | None = None) -> tuple[nn.Module, ModelCard]:
-    """timm's model of that name with its pretrained weights from the Hugging Face hub, as safetensors only.
+    """The timm model of that name with its pretrained weights from the Hugging Face hub, as safetensors only.
 
     pixels: what the user says of its input; by default what timm's configuration says.
     Raises InputError for a name that timm does not know or has no weights there for; RunError if they cannot be had.
@@ -42,7 +42,7 @@ def load_timm(name: str, pixels: Pixels | None = None) -> tuple[nn.Module, Model
 
 
 def load_torchvision(name: str, pixels: Pixels | None = None) -> tuple[nn.Module, ModelCard]:
-    """torchvision's classifier of that name with its best ImageNet weights.
+    """The torchvision classifier of that name with its best ImageNet weights.
 
     pixels: what the user says of its input; by default what the weights say.
     Raises InputError for a name that torchvision does not know; RunError if the weights cannot be had.

@@ -222,8 +222,9 @@ def _nearest(candidates: Iterable[Preprocessing], trials: Sequence[Trial], numbe
 
 
 def _distance(candidate: Preprocessing, trials: Sequence[Trial]) -> tuple[float, float]:
-    """The mean and the largest difference of any picture, in levels; infinite where the sizes differ or the candidate
-    cannot be done, as Hamming's interpolation by torchvision.
+    """The mean and the largest difference of any picture, in levels.
+
+    Infinite where the sizes differ or the candidate cannot be done, as Hamming's interpolation by torchvision.
     """
     transform = candidate.transform()
     average = most = 0.0

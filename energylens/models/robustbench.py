@@ -177,7 +177,7 @@ def _download(url: str, out: IO[bytes]) -> None:
 
 @contextmanager
 def _impatient() -> Iterator[None]:
-    """gdown asks `requests` without a timeout and takes none: within this context there is one."""
+    """A timeout for gdown, which asks `requests` without one and takes none: it holds within this context."""
     import requests
 
     send = requests.Session.send

@@ -98,8 +98,9 @@ def checked_logits(logits: Tensor, indices: Sequence[int]) -> Tensor:
 
 
 def wanted_dtype(model: nn.Module, x: Tensor) -> str | None:
-    """The type of a model's weights, ``float64``, where it takes images of that type and not the float32 images x; None
-    where that is not what keeps them apart.
+    """The type of a model's weights, ``float64``, where it takes images of that type and not the float32 images x.
+
+    None where that is not what keeps them apart.
     """
     x = x.to(device_of(model))
     if _takes(model, x):

@@ -1,5 +1,7 @@
-"""Lines within bands whose ends a table holds already: seaborn makes error bars only of the samples themselves, and a
-table of all samples at all steps is too large to be kept beside a picture.
+"""Lines within bands whose ends a table holds already.
+
+Seaborn makes error bars only of the samples themselves, and a table of all samples at all steps is too large to be kept
+beside a picture.
 """
 
 from __future__ import annotations

@@ -34,8 +34,9 @@ def save_figure(figure: Figure, path: Path, table: pd.DataFrame) -> list[Path]:
 
 
 def write_all(writers: Mapping[str, Callable[[Path], object]], path: Path) -> list[Path]:
-    """Write the path's name with every suffix; returns the paths. Raises RunError where the folder cannot be written; a
-    file is whole or not there.
+    """Write the path's name with every suffix; returns the paths.
+
+    Raises RunError where the folder cannot be written; a file is whole or not there.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

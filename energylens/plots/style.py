@@ -1,5 +1,6 @@
-"""One look for all pictures: seaborn's "ticks" theme in the size of a paper, and its colour-blind safe palette (Okabe
-and Ito's hues), in which the same thing always has the same colour.
+"""One look for all pictures, in which the same thing always has the same colour.
+
+It is seaborn's "ticks" theme in the size of a paper, and its colour-blind safe palette (Okabe and Ito's hues).
 """
 
 from __future__ import annotations

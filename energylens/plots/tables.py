@@ -25,8 +25,9 @@ def latex(cells: pd.DataFrame, right: Collection[str] = ()) -> str:
 
 
 def save_table(cells: pd.DataFrame, path: Path, table: pd.DataFrame) -> list[Path]:
-    """Write the cells as Markdown and LaTeX and the table they come from as CSV, all under the path's name; returns the
-    three paths. Raises RunError where the folder cannot be written; a file is whole or not there.
+    """Write the cells as Markdown and LaTeX and the table they come from as CSV, all under the path's name.
+
+    Returns the three paths. Raises RunError where the folder cannot be written; a file is whole or not there.
     """
     right = tuple(cells.columns[1:])
     writers: dict[str, Callable[[Path], object]] = {

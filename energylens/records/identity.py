@@ -105,8 +105,12 @@ class Answers:
 
 @dataclass(frozen=True)
 class Witness:
-    """Asks a model, each question once. model: held as ``frozen`` holds it. samples: of the request. contents: their
-    digest.
+    """Asks a model, each question once.
+
+    Attributes:
+        model: held as ``frozen`` holds it.
+        samples: of the request.
+        contents: their digest.
     """
 
     model: nn.Module
@@ -122,15 +126,17 @@ class Witness:
 
     @property
     def steady(self) -> bool:
-        """Whether rows on disk can be told to be this model's: not where it draws numbers as it runs, or where its
-        logits depend on the rest of the batch.
+        """Whether rows on disk can be told to be this model's.
+
+        They cannot where it draws numbers as it runs, or where its logits depend on the rest of the batch.
         """
         return self.answers.steady
 
     @cached_property
     def known_as(self) -> tuple[str, ...] | None:
-        """What a process may remember by what the model makes of its images: digests, classes and the answers to 7
-        digits; None where they are not steady.
+        """What a process may remember by what the model makes of its images; None where it is not steady.
+
+        It is digests, classes and the answers to 7 digits.
         """
         answers = json.dumps(self.answers.told())
         return (module_digest(self.model), answers, self.contents, str(self.samples.kept)) if self.steady else None
@@ -149,8 +155,9 @@ class Witness:
         )
 
     def recognises(self, folder: RunFolder) -> bool:
-        """Whether a folder may be this model's on these data, by what its manifest keeps; one of an earlier version
-        may.
+        """Whether a folder may be this model's on these data, by what its manifest keeps.
+
+        A folder of an earlier version, which keeps less, may be.
         """
         if folder.manifest.get(CONTENTS, self.contents) != self.contents:
             return False
@@ -245,8 +252,10 @@ def ask(model: nn.Module, x: Tensor, indices: tuple[int, ...]) -> Answers:
 
 
 def _asked_once(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """On the CPU, the logits of the images alone, (P, K), and with the noise, (P + 1, K), and the gradients' numbers,
-    (P + 1, 2).
+    """The model's answers, computed anew, on the CPU.
+
+    They are the logits of the images alone, (P, K), and with the noise, (P + 1, K), and the gradients' numbers, (P + 1,
+    2).
     """
     noise = (Noise(SEED, (0,)).uniform("identity", x[:1]) + 1) / 2
     images, seen = torch.cat([x, noise]), list[Tensor]()

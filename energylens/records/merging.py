@@ -109,8 +109,10 @@ def _add(runs: Sequence[RunFolder], out: Path) -> list[Merged]:
 
 
 def _same_model(runs: Sequence[RunFolder], there: RunFolder) -> bool:
-    """Whether a folder may be of the model and the data that made these runs: by the answers that both keep or, where
-    an earlier version kept none, by the clean energies of the samples that both hold.
+    """Whether a folder may be of the model and the data that made these runs.
+
+    By the answers that both keep or, where an earlier version kept none, by the clean energies of the samples that both
+    hold.
     """
     contents = {one.manifest[CONTENTS] for one in (*runs, there) if CONTENTS in one.manifest}
     if len(contents) > 1:

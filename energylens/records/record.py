@@ -162,8 +162,9 @@ class AttackRecord:
     load_images: Callable[[], Mapping[str, Tensor]] | None = field(default=None, repr=False)
 
     def images(self) -> Mapping[str, Tensor]:
-        """``x_adv``, (N, C, H, W) float32 in [0, 1], lossless, in the order of the rows; Diff-PGD's R(x_adv) beside it
-        as ``purified``.
+        """``x_adv``, (N, C, H, W) float32 in [0, 1], lossless, in the order of the rows.
+
+        Diff-PGD's R(x_adv) is beside it as ``purified``.
 
         Raises InputError where they were not kept.
         """
@@ -224,15 +225,17 @@ class Record:
 
     @property
     def model_title(self) -> str:
-        """The model as a reader is shown it: of a weights file the last folder, which is a training's run, and the
-        file.
+        """The model as a reader is shown it: of a weights file the last folder and the file.
+
+        The last folder of such a file is a training's run.
         """
         return model_title(self.attacks[0].manifest["model"])
 
     @property
     def threat(self) -> str:
-        """``eps 8/255 linf`` (``eps 4/255, 8/255 linf`` where attacks differ), or that no attack kept to a radius (C&W
-        seeks the smallest perturbation).
+        """``eps 8/255 linf`` (``eps 4/255, 8/255 linf`` where attacks differ), or that no attack kept to a radius.
+
+        C&W, which seeks the smallest perturbation, is one that does not.
         """
         radii = dict.fromkeys(attack.manifest["eps"]["text"] for attack in self.attacks if attack.manifest["eps"])
         return f"eps {', '.join(radii)} {self.norm}" if radii else "no eps"
@@ -249,8 +252,10 @@ class Record:
         raise KeyError(f"no attack {name!r} in this record; it holds {', '.join(a.name for a in self.attacks)}")
 
     def frame(self) -> pd.DataFrame:
-        """All rows in one table: COLUMNS, before them ``attack``, after them the signed differences natural minus
-        adversarial ``delta_marginal`` and ``delta_joint``.
+        """All rows in one table.
+
+        The columns are ``attack``, COLUMNS, and the signed differences natural minus adversarial ``delta_marginal`` and
+        ``delta_joint``.
         """
         tables = [attack.rows.assign(attack=attack.name) for attack in self.attacks]
         table = pd.concat(tables, ignore_index=True)
@@ -320,8 +325,9 @@ def _summarise(attack: AttackRecord) -> dict[str, Any]:
 
 
 def _separated(attack: AttackRecord) -> dict[str, Any]:
-    """How well E(x) tells the images that the attack has moved from the natural ones: those that it gave back as they
-    were, having failed, are natural.
+    """How well E(x) tells the images that the attack has moved from the natural ones.
+
+    Those that it gave back as they were, having failed, are natural.
     """
     moved = attack.rows[attack.rows["linf"] > 0]
     found = separability(*(moved[name].to_numpy() for name in ("marginal_clean", "marginal_adv")))

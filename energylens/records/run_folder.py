@@ -1,5 +1,7 @@
-"""A record on disk: ``runs/<model>/<attack>-<fingerprint>/`` with ``manifest.json``, ``part-*.parquet`` and, where
-images are kept, ``images-*.safetensors``; ``unfinished-*.safetensors`` is a block of AutoAttack between two parts.
+"""A record on disk: ``runs/<model>/<attack>-<fingerprint>/``, with a manifest, rows and images.
+
+The folder holds ``manifest.json``, ``part-*.parquet`` and, where images are kept, ``images-*.safetensors``;
+``unfinished-*.safetensors`` is a block of AutoAttack between two parts.
 
 The fingerprint is that of everything a row depends on (model, data, attack, seed), so the folder can only ever hold
 rows that belong together, and the same command again does only what is missing. Every file is written under a
@@ -50,8 +52,9 @@ def fingerprint(identity: Mapping[str, Any]) -> str:
 
 
 def safe_name(text: str) -> str:
-    """The text with everything but letters, digits, ``.``, ``_`` and ``-`` made into ``-``; a long one cut, with its
-    digest in place of the rest.
+    """The text with everything but letters, digits, ``.``, ``_`` and ``-`` made into ``-``.
+
+    A long one is cut, with its digest in place of the rest.
 
     >>> safe_name("timm:resnet18"), safe_name("../x y"), len(safe_name("x" * 999))
     ('timm-resnet18', 'x-y', 120)
@@ -95,8 +98,9 @@ class RunFolder:
         return table.drop_duplicates("index").sort_values("index", ignore_index=True)
 
     def tell(self, more: Mapping[str, Any]) -> RunFolder:
-        """The folder with a manifest that says this too, where an earlier version has not said it; what cannot be
-        written is left as it is.
+        """The folder with a manifest that says this too, where an earlier version has not said it.
+
+        What cannot be written is left as it is.
         """
         manifest = {**more, **self.manifest}
         if manifest.keys() != self.manifest.keys():
@@ -249,8 +253,9 @@ def _write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
 
 @contextmanager
 def holding(path: Path, share: str, *, alone: bool = True, instead: str = "") -> Iterator[None]:
-    """Hold this share of a folder's work against other processes that would do the same, or, where not ``alone``,
-    against those that would start it anew only.
+    """Hold this share of a folder's work against other processes that would do the same.
+
+    Where not ``alone``, it is held only against those that would start it anew.
 
     instead: what else than waiting mends it. Raises RunError where one holds it; a process that is killed holds
     nothing.

@@ -106,8 +106,9 @@ def launched_ranks() -> Ranks:
 
 
 def joined_ranks() -> Ranks:
-    """The same, ready to gather: joins the launcher's processes over gloo where nobody has done so yet. Raises as
-    ``meeting``.
+    """The same, ready to gather: joins the launcher's processes over gloo where nobody has done so yet.
+
+    Raises as ``meeting``.
     """
     ranks = launched_ranks()
     if ranks.size > 1:
@@ -121,8 +122,9 @@ def joined_ranks() -> Ranks:
 
 @contextmanager
 def meeting(ranks: Ranks) -> Iterator[None]:
-    """In one line what keeps the processes from joining each other inside: InputError where the environment does not
-    tell them where, RunError where they cannot meet there.
+    """In one line what keeps the processes from joining each other inside.
+
+    InputError where the environment does not tell them where, RunError where they cannot meet there.
     """
     if ranks.size == 1:
         yield

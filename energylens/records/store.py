@@ -40,8 +40,9 @@ class Store(Protocol):
         """Where the block of these samples is put down before it is whole; None where nothing outlives the process."""
 
     def claimed(self, share: str, *, alone: bool = True) -> AbstractContextManager[None]:
-        """Hold this share of the rows against other processes that would compute the same, or, where not ``alone``,
-        against those that would start it anew only. Raises RunError.
+        """Hold this share of the rows against other processes that would compute the same.
+
+        Where not ``alone``, it is held only against those that would start it anew. Raises RunError.
         """
 
 
@@ -63,24 +64,30 @@ class Memory:
         return cls(shares[0].manifest, blocks, images, sum(share.seconds() for share in shares))
 
     def rows(self) -> pd.DataFrame:
+        """Every row that was written, in the schema of the record."""
         return pd.concat(self._blocks, ignore_index=True) if self._blocks else empty_rows()
 
     def seconds(self) -> float:
+        """What the rows took to compute."""
         return self._seconds
 
     def images(self, indices: Sequence[int]) -> Images:
+        """The images kept of these samples, in this order."""
         return in_order(indices, self.rows()["index"].tolist(), self._images)
 
     def write(self, rows: pd.DataFrame, seconds: float, images: Images | None = None) -> None:
+        """Add a block of rows and, where they are kept, their images, which go to the CPU."""
         self._blocks.append(rows)
         self._seconds += seconds
         if images is not None:
             self._images.append({name: values.cpu() for name, values in images.items()})
 
     def shelf(self, indices: Sequence[int]) -> Shelf | None:
+        """None: nothing outlives the process."""
         return None
 
     def claimed(self, share: str, *, alone: bool = True) -> AbstractContextManager[None]:
+        """Nothing to hold: no other process sees these rows."""
         return nullcontext()
 
 

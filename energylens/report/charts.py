@@ -1,5 +1,6 @@
-"""Geometry of the page's charts: tables -> paths in a square of SIZE, which the page stretches under labels of its own
-size. What a pointer shows lies over it in strips.
+"""Geometry of the page's charts: tables -> paths in a square of SIZE.
+
+The page stretches the square under labels of its own size. What a pointer shows lies over it in strips.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ class Scale:
     high: float
 
     def __call__(self, value: float) -> float:
+        """The value's place on the axis."""
         return SIZE * (value - self.low) / (self.high - self.low)
 
     def ticks(self, count: int, *, whole: bool = False) -> list[Tick]:

@@ -67,6 +67,7 @@ class ProfileStory:
 
     @property
     def title(self) -> str:
+        """``MODEL on DATASET``, and what tells the section from others of the same."""
         return ", ".join(filter(None, [f"{self.model} on {self.dataset}", self.apart]))
 
     @property
@@ -117,9 +118,13 @@ class ProfileStory:
 
 @dataclass(frozen=True)
 class TrainingStory:
-    """Training runs that differ only in their seed. runs: of ``report.training.outcomes``; spread: their row
-    of ``tables.compare_runs.comparison``; epochs: of ``tables.training_curves.curves``, with their caption.
-    notes: what a reader must know, a sentence each.
+    """Training runs that differ only in their seed.
+
+    Attributes:
+        runs: of ``report.training.outcomes``.
+        spread: their row of ``tables.compare_runs.comparison``.
+        epochs: of ``tables.training_curves.curves``, with their caption.
+        notes: what a reader must know, a sentence each.
     """
 
     title: str

@@ -31,8 +31,10 @@ UNTOLD = "An earlier version made these runs and kept no --mean and --std: add t
 
 
 def attack_table(record: Record) -> pd.DataFrame:
-    """The summary of the record, a row an attack, natural first, and beside it ``label`` and ``accuracy_low`` and
-    ``accuracy_high``, the 95 % interval of the accuracy, shares in [0, 1].
+    """The summary of the record, a row an attack, natural first.
+
+    Beside it stand ``label`` and ``accuracy_low`` and ``accuracy_high``, the 95 % interval of the accuracy, shares in
+    [0, 1].
     """
     summary = record.as_numbers()
     table = pd.DataFrame(summary).assign(label=[attack.label for attack in record.attacks])

@@ -28,7 +28,9 @@ RECONSTRUCTED = {  # methods
 
 
 def outcomes(runs: Sequence[TrainingRun]) -> pd.DataFrame:
-    """A row a run: seed, epochs (finished), asked (for), verdict, fell (epoch of the failure, 0 for none), alarms (a
+    """A row a run: what became of it.
+
+    The columns are seed, epochs (finished), asked (for), verdict, fell (epoch of the failure, 0 for none), alarms (a
     list of (epoch, kind)), n (test images, None where it is not known), judge ("validation" or "training" picked the
     best epoch), and the epoch, test accuracies (shares in [0, 1], with their 95 % intervals ``_low`` and ``_high``
     where n is known) and ENERGIES of the ``best`` and the ``last`` epoch; final: the judgement at the end, an ``Ends``,
@@ -107,8 +109,9 @@ def all_settings(run: TrainingRun) -> list[tuple[str, str]]:
 
 
 def provenance(runs: Sequence[TrainingRun]) -> list[tuple[str, str]]:
-    """The runs' folders, their data's hashes, the versions and machines, as name and value; several values where runs
-    differ in them.
+    """The runs' folders, their data's hashes, the versions and machines, as name and value.
+
+    There are several values where runs differ in them.
     """
     facts: dict[str, dict[str, None]] = {}
     for run in runs:

@@ -1,5 +1,6 @@
-"""Where does an attack put a sample's energies? Histograms of E(x) and E(x, y), natural and adversarial, an attack a
-column (arXiv 2407.06315, section 3).
+"""Where does an attack put a sample's energies?
+
+Histograms of E(x) and E(x, y), natural and adversarial, an attack a column (arXiv 2407.06315, section 3).
 """
 
 from __future__ import annotations

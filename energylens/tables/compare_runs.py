@@ -1,5 +1,6 @@
-"""Which training kept its robustness? Best and last epoch of runs side by side; runs that differ only in their seed are
-one row.
+"""Which training kept its robustness? Best and last epoch of runs side by side.
+
+Runs that differ only in their seed are one row.
 
 One rule for what was lost, here and everywhere: the test accuracy of the best epoch, which the validation split chose,
 minus that of the last, neither smoothed; under the PGD that judged the run at its end, else under the epochs' own.

@@ -24,11 +24,14 @@ LOST, SMOOTH = 0.03, 5  # PGD test accuracy under its best, mean of so many epoc
 
 
 def outcomes(arms: Sequence[str], runs: Sequence[TrainingRun]) -> pd.DataFrame:
-    """One row a run: arm, seed, best_epoch (which the validation split chose), judge (``PGD-50-10``), and in % the test
+    """One row a run: how it was trained, how it ended, and what it lost.
+
+    The columns are arm, seed, best_epoch (which the validation split chose), judge (``PGD-50-10``), and in % the test
     accuracies best_pgd, last_pgd, best_clean and last_clean and what was lost, best_pgd - last_pgd, all of
     ``TrainingRun.ends``; val_end, the PGD accuracy on the validation split, mean of the last four epochs, by which
     settings are chosen; failed ("co", "ro" or "", by ``tables.overfitting.failure``, or "diverged") and when, alarm and
     alarm_epoch (the watch's first), delta_marginal (nats) and abnormal_share (%) of the last epoch, seconds, command.
+
     arms: name of each run's arm.
     """
     return pd.DataFrame([{"arm": arm, **_outcome(run)} for arm, run in zip(arms, runs, strict=True)])
@@ -60,9 +63,10 @@ def _outcome(run: TrainingRun) -> dict[str, Any]:
 
 
 def epochs(arms: Sequence[str], runs: Sequence[TrainingRun]) -> pd.DataFrame:
-    """One row an epoch of each run: dataset, arm, seed, epoch, alarm, test_pgd, test_clean, train_fgsm and
-    abnormal_share (%), delta_marginal (nats, mean of the training samples seen). ``attrs["caption"]`` says what they
-    share.
+    """One row an epoch of each run.
+
+    The columns are dataset, arm, seed, epoch, alarm, test_pgd, test_clean, train_fgsm and abnormal_share (%),
+    delta_marginal (nats, mean of the training samples seen). ``attrs["caption"]`` says what they share.
     """
     tables = [
         (run.history[list(FOLLOWED)] * list(FOLLOWED.values())).assign(
@@ -84,9 +88,11 @@ def _caption(runs: Sequence[TrainingRun]) -> str:
 
 
 def falls(arms: Sequence[str], runs: Sequence[TrainingRun]) -> pd.DataFrame:
-    """The steps around every collapse: arm, seed, from_fall (epochs since the end of the one whose evaluation showed
-    it), and in windows of ten measured steps abnormal_share and train_adv_accuracy (%), delta_marginal (nats); test_pgd
-    (%) in the window that ends an epoch, NaN elsewhere.
+    """The steps around every collapse.
+
+    The columns are arm, seed, from_fall (epochs since the end of the one whose evaluation showed it), and in windows of
+    ten measured steps abnormal_share and train_adv_accuracy (%), delta_marginal (nats); test_pgd (%) in the window that
+    ends an epoch, NaN elsewhere.
     """
     tables = []
     for arm, run in zip(arms, runs, strict=True):
@@ -113,8 +119,10 @@ def _fall(run: TrainingRun, epoch: int) -> pd.DataFrame:
 
 
 def summary(runs: pd.DataFrame) -> pd.DataFrame:
-    """What ``outcomes`` found, over the seeds: arm, n, co, ro and diverged (how many failed so), and mean and sd of
-    best_pgd, last_pgd, lost, last_clean and val_end (%), in the order of the arms.
+    """What ``outcomes`` found, over the seeds, in the order of the arms.
+
+    The columns are arm, n, co, ro and diverged (how many failed so), and mean and sd of best_pgd, last_pgd, lost,
+    last_clean and val_end (%).
     """
     arms = runs.groupby("arm", sort=False)
     measured = ("best_pgd", "last_pgd", "lost", "last_clean", "val_end")

@@ -30,8 +30,10 @@ ORDER = {row.name: position for position, row in enumerate(ATTACKS)}
 
 
 def find_runs(paths: Iterable[Path]) -> tuple[list[RunFolder], list[Path]]:
-    """The attacks' runs and the folders of training runs in these folders, at any depth; each once. The records that a
-    training run was judged by at its end are part of it, and count only where their own folder is named.
+    """The attacks' runs and the folders of training runs in these folders, at any depth; each once.
+
+    The records that a training run was judged by at its end are part of it, and count only where their own folder is
+    named.
 
     Raises InputError for a folder that holds neither, RunError for a manifest that is no JSON.
     """
@@ -61,8 +63,9 @@ def _manifest(file: Path) -> Mapping[str, Any] | None:
 
 
 def read_records(runs: Sequence[RunFolder]) -> list[Record]:
-    """A record for every model, data split and seed among the runs, natural rows first, attacks in the order of
-    ATTACKS.
+    """A record for every model, data split and seed among the runs.
+
+    Natural rows are first; the attacks are in the order of ATTACKS.
 
     A record is of the samples that all its attacks hold; of two runs of one attack (with and without images, say) it
     has the larger. ``notes`` say what was left out. The natural rows are what the attacks' own rows tell of them, and

@@ -1,4 +1,7 @@
-"""How do errors, dE(x) and the AAE share go with the epochs? (arXiv 2505.22486, on overfitting.)"""
+"""How do errors, dE(x) and the AAE share go with the epochs?
+
+This is a question of arXiv 2505.22486, on overfitting.
+"""
 
 from __future__ import annotations
 

@@ -50,8 +50,9 @@ class TrainingRun:
 
     @property
     def judge(self) -> str:
-        """The column that picked the best epoch: of the validation split where there is one, else of training images;
-        never of the test set.
+        """The column that picked the best epoch.
+
+        It is of the validation split where there is one, else of training images; never of the test set.
         """
         return "val_pgd" if self.history["val_pgd"].notna().any() else "train_pgd"
 
@@ -62,8 +63,10 @@ class TrainingRun:
 
     @cached_property
     def ends(self) -> Ends:
-        """Test accuracies of the best and the last epoch: as the run was judged at its end, else as those epochs were
-        judged on the way. InputError where no epoch was judged, RunError for a file that cannot be read.
+        """Test accuracies of the best and the last epoch.
+
+        They are those that the run was judged by at its end, else those that the epochs were judged by on the way.
+        InputError where no epoch was judged, RunError for a file that cannot be read.
         """
         if (found := read_ends(self.path)) is not None:
             return found
@@ -106,8 +109,9 @@ def read_run(path: Path) -> TrainingRun:
 
 
 def read_runs(paths: Iterable[Path]) -> list[TrainingRun]:
-    """The runs in these folders; one that is named twice is one run, and of several those that have not finished an
-    epoch yet are passed over with a Note. Raises as ``read_run``.
+    """The runs in these folders; one that is named twice is one run.
+
+    Of several, those that have not finished an epoch yet are passed over with a Note. Raises as ``read_run``.
     """
     folders = list(dict.fromkeys(path.resolve() for path in paths))
     begun = [path for path in folders if is_there(path / HISTORY) or not is_there(path / MANIFEST)]

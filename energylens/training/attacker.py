@@ -21,8 +21,12 @@ from energylens.training.settings import TrainSettings
 
 @dataclass(frozen=True)
 class Adversarial:
-    """x_start: where the attack began (the images themselves, the same tensor, where it begins there); x_adv: where it
-    ended; first_logits: those of x_start as the attack saw them, (N, K) float32, None where it made no pass.
+    """What an attack made of a batch.
+
+    Attributes:
+        x_start: where the attack began (the images themselves, the same tensor, where it begins there).
+        x_adv: where it ended.
+        first_logits: those of x_start as the attack saw them, (N, K) float32, None where it made no pass.
     """
 
     x_start: Tensor
@@ -88,6 +92,7 @@ class AscentAttacker:
         self._precise = self.settings.amp != "no" and LOSSES[self._full.loss].needs_reference
 
     def __call__(self, x: Tensor, y: Tensor, eps: float) -> Adversarial:
+        """Attack a batch at radius eps; the step grows with the radius."""
         full = self._full
         if not full.steps:
             return Adversarial(x, x, None)
@@ -104,6 +109,7 @@ class AscentAttacker:
         """Nothing is carried over."""
 
     def state_dict(self) -> dict[str, Any]:
+        """Empty: nothing is carried over."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -112,8 +118,9 @@ class AscentAttacker:
 
 @dataclass
 class FreeAttacker:
-    """Free adversarial training (arXiv 1904.12843): one backward gives the gradient of the weights and that of the
-    perturbation, which is carried from batch to batch,
+    """Free adversarial training (arXiv 1904.12843): one backward gives both gradients, of weights and perturbation.
+
+    The perturbation is carried from batch to batch,
 
         delta <- P(delta + eps sign(grad L)).
     """
@@ -127,6 +134,7 @@ class FreeAttacker:
         self._x_adv: Tensor | None = None
 
     def __call__(self, x: Tensor, y: Tensor, eps: float) -> Adversarial:
+        """The batch with the carried perturbation, whose gradient the next backward gives."""
         if self._delta is None:
             self._delta = torch.zeros_like(x)
         self._x_adv = (x + self._delta.clamp(-eps, eps)).clamp(0, 1).requires_grad_(True)
@@ -139,9 +147,11 @@ class FreeAttacker:
         self._delta = norm.project(self._delta + eps * norm.steepest(self._x_adv.grad), eps)
 
     def state_dict(self) -> dict[str, Any]:
+        """The carried perturbation; empty before the first batch."""
         return {} if self._delta is None else {"delta": self._delta}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Carry on from a perturbation that ``state_dict`` gave."""
         delta = state.get("delta")
         self._delta = None if delta is None else delta.to(next(self.network.parameters()).device)
 

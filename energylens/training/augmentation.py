@@ -11,8 +11,11 @@ from torch import Generator, Tensor
 
 @dataclass(frozen=True)
 class Augmentation:
-    """shift: pixels an image moves at most, up, down and sideways, black where it came from; flip: mirror every second
-    image.
+    """Images shifted and mirrored at random.
+
+    Attributes:
+        shift: pixels an image moves at most, up, down and sideways, black where it came from.
+        flip: mirror every second image.
     """
 
     shift: int = 0

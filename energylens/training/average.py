@@ -10,7 +10,9 @@ from torch.optim.swa_utils import AveragedModel
 
 
 class MovingAverage(AveragedModel):
-    """torch's exponential moving average of all floating-point weights and buffers, the others taken over as they are,
+    """An exponential moving average, as torch has it, of all floating-point weights and buffers.
+
+    The others are taken over as they are,
 
         average <- decay average + (1 - decay) weights,       at first the weights themselves,
 

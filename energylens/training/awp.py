@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 @contextmanager
 def perturbed_weights(network: nn.Module, loss: Callable[[], Tensor], gamma: float) -> Iterator[None]:
-    """Inside, every weight tensor of two dimensions or more is ``w + gamma |w| g / |g|``, g the gradient of the loss;
-    afterwards each is bit for bit what it was, its gradient left as the block made it.
+    """Inside, every weight tensor of two dimensions or more is ``w + gamma |w| g / |g|``, g the gradient of the loss.
+
+    Afterwards each is bit for bit what it was, its gradient left as the block made it.
 
     loss: () -> scalar at the present weights. gamma: .01 for CE, .005 for TRADES in the paper; 0 does nothing.
     Of several processes each goes along the gradient of its own share of the batch.

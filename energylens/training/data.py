@@ -43,9 +43,16 @@ class Images:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """train: what is learnt; probe: the first of it, without augmentation and before any were left out, so that it is
-    the same whatever rule leaves them out; val: held back, maybe empty; test. digest: of all that the images follow
-    from, and of who was left out; former_digest: what earlier versions told in its place.
+    """The images of a run.
+
+    Attributes:
+        train: what is learnt.
+        probe: the first of it, without augmentation and before any were left out, so that it is the same whatever rule
+            leaves them out.
+        val: held back, maybe empty.
+        test: the test set.
+        digest: of all that the images follow from, and of who was left out.
+        former_digest: what earlier versions told in its place.
     """
 
     train: Images

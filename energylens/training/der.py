@@ -80,7 +80,7 @@ def delta_energy_norm(logits: Tensor, logits_adv: Tensor, y: Tensor) -> Tensor:
 
 
 def energy_spread(logits: Tensor) -> Tensor:
-    """How much energies differ between the images of a batch: ``sqrt(mean_k var_i E(x_i, k))``. [R]
+    """How much energies differ between the images of a batch: ``sqrt(mean_k var_i E(x_i, k))`` [R].
 
     A constant energy is the trivial minimum of every penalty on dE. In units of this spread it is none: a network that
     shrinks its energies shrinks both.

@@ -40,8 +40,10 @@ class Share:
 
 
 def judges(settings: TrainSettings) -> dict[str, Ascent]:
-    """The attacks that accuracies are told under: FGSM (eps, no start noise) and PGD (eval_steps of eval_step, eps/4 by
-    default, eval_restarts times).
+    """The attacks that accuracies are told under: FGSM and PGD.
+
+    FGSM has a step of eps and no start noise; PGD has eval_steps steps of eval_step, eps/4 by default, eval_restarts
+    times.
     """
     fixed: dict[str, Any] = {"eps": settings.radius, "norm": settings.norm}
     step = None if settings.eval_step is None else parse_radius(settings.eval_step, "eval-step")
@@ -77,8 +79,10 @@ def count_correct(network: nn.Module, images: Images, settings: TrainSettings, s
 
 @torch.no_grad()
 def probe_energies(network: nn.Module, data: TrainingData, settings: TrainSettings, share: Share) -> Tensor:
-    """Sums over the probe by class, (K, 1 + len(ENERGIES)): samples, then ENERGIES, under the training attack
-    at its full radius, in eval mode. nan for adversarial energies of a method without an attack.
+    """Sums over the probe by class, (K, 1 + len(ENERGIES)): samples, then ENERGIES.
+
+    They are taken under the training attack at its full radius, in eval mode. nan for adversarial energies of a method
+    without an attack.
     """
     device = data.probe.labels.device
     sums = torch.zeros(len(data.classes), 1 + len(ENERGIES), dtype=widest_float(device), device=device)

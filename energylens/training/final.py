@@ -27,8 +27,13 @@ JUDGED = "judged"  # in the run's folder: the records of the samples
 
 @dataclass(frozen=True)
 class Ends:
-    """The accuracies of both ends of a run, shares in [0, 1]: epoch, clean and pgd of ``best`` and of ``last``, on the
-    first ``images`` of the test set, under ``attack``, as ``energylens profile`` takes it.
+    """The accuracies of both ends of a run, shares in [0, 1].
+
+    Attributes:
+        attack: the attack of ``pgd``, as ``energylens profile`` takes it.
+        images: how many of the test set, its first, they are of.
+        best: epoch, clean and pgd of the best epoch.
+        last: epoch, clean and pgd of the last epoch.
     """
 
     attack: str

@@ -20,9 +20,13 @@ Statistics = tuple[list[float], list[float]]
 
 @dataclass(frozen=True)
 class Initial:
-    """A model's weights. name: as the user gave it; state: of the network behind its normalisation; statistics: mean
-    and standard deviation of each channel that it normalises by, None where it does not; digest: of all of its
-    weights, which is what a run depends on.
+    """A model's weights.
+
+    Attributes:
+        name: as the user gave it.
+        state: of the network behind its normalisation.
+        statistics: mean and standard deviation of each channel that it normalises by, None where it does not.
+        digest: of all of its weights, which is what a run depends on.
     """
 
     name: str

@@ -1,5 +1,6 @@
-"""How linear a loss or an energy is around a training image: the regularisers that DER is compared with, as functions
-for any training loop.
+"""How linear a loss or an energy is around a training image: functions for any training loop.
+
+They are the regularisers that DER is compared with.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ Energy = Callable[[Tensor, Tensor], Tensor]
 def energy_linearity(
     model: Model, x: Tensor, y: Tensor, eps: float, *, norm: str = "linf", noise: NoiseSource | None = None
 ) -> Tensor:
-    """How far the joint energy lies from its chord between two random points of the ball around x:
+    """How far the joint energy lies from its chord between two random points of the ball around x.
 
         mean over the batch of  ( E(x_c, y) - (1 - u) E(x_a, y) - u E(x_b, y) )^2,   x_c = (1 - u) x_a + u x_b,
 
@@ -104,8 +105,9 @@ def _loss_gradient(model: Model, x: Tensor, y: Tensor) -> Tensor:
 def aaer(
     logits: Tensor, logits_adv: Tensor, y: Tensor, *, loss_weight: float = 2.5, logit_weight: float = 1.5
 ) -> Tensor:
-    """AAER: abnormal adversarial examples made rare and mild (arXiv 2404.08154). With A the samples whose loss the
-    attack lowered, N the others and x_0 where the attack began,
+    """AAER: abnormal adversarial examples made rare and mild (arXiv 2404.08154).
+
+    With A the samples whose loss the attack lowered, N the others and x_0 where the attack began,
 
         share(A) { loss_weight mean_A [CE(x_0) - CE(x*)]
                    + logit_weight relu(mean_A |f(x*) - f(x_0)|^2 - mean_N |f(x*) - f(x_0)|^2) }
@@ -136,8 +138,10 @@ def _mean_over(values: Tensor, mask: Tensor) -> Tensor:
 
 
 class ErrorSwitch:
-    """ELLE-A's switch (arXiv 2401.11618 and its authors' code): full weight for the next step where an error lies more
-    than ``SIGMAS`` standard deviations above the mean of all errors before it, else the weight decays by ``DECAY``.
+    """ELLE-A's switch (arXiv 2401.11618 and its authors' code): full weight for the step after an unusual error.
+
+    An error is unusual where it lies more than ``SIGMAS`` standard deviations above the mean of all errors before it;
+    else the weight decays by ``DECAY``.
 
     Nothing is switched on before ``SETTLE`` errors are known: ours [R], not tuned. The state is a tensor on the device
     of the errors, so that no step waits for it.

@@ -39,9 +39,18 @@ EXPLODED = 1e4  # nats: a loss above is lost
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands: epoch from 1, steps done of all, and what is new: the means of the last steps, with the
-    accuracies of the test images where an epoch is over (``finished``), a message, or nothing: a step is done, or a
-    split of the images judged, and WITHIN seconds have passed without a word.
+    """Where a run stands, and what is new.
+
+    New are the means of the last steps, with the accuracies of the test images where an epoch is over (``finished``), a
+    message, or nothing: a step is done, or a split of the images judged, and WITHIN seconds have passed without a word.
+
+    Attributes:
+        epoch: from 1.
+        done: steps done.
+        total: steps in all.
+        row: the means and accuracies, empty where nothing is new.
+        finished: whether an epoch is over.
+        message: what to tell the user, "" for nothing.
     """
 
     epoch: int
@@ -86,8 +95,13 @@ class _Heard:
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished run. best: its epoch, from 1; stopped: the alarm that ended it, or ""; writes: whether this process,
-    of several, is the one that writes; ends: the judgement at the end, None where none was asked for.
+    """A finished run.
+
+    Attributes:
+        best: its epoch, from 1.
+        stopped: the alarm that ended it, or "".
+        writes: whether this process, of several, is the one that writes.
+        ends: the judgement at the end, None where none was asked for.
     """
 
     settings: TrainSettings
@@ -279,8 +293,9 @@ def last_measured(steps: pd.DataFrame) -> int:
 
 
 def accuracies(run: Run, network: nn.Module, listener: _Heard) -> dict[str, float]:
-    """``val_clean`` ... ``train_pgd``: shares in [0, 1]; nan for a validation split that is not there, nothing in an
-    epoch that is not judged.
+    """``val_clean`` ... ``train_pgd``: shares in [0, 1].
+
+    They are nan for a validation split that is not there; there are none in an epoch that is not judged.
     """
     row: dict[str, float] = {}
     last = run.epoch in (*run.settings.extended, run.settings.epochs) or bool(run.stopped)

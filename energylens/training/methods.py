@@ -41,8 +41,9 @@ def trades(step: Step) -> Tensor:
 
 
 def mart(step: Step) -> Tensor:
-    """``CE(x*, y) - log(1 - max_{k != y} p_k(x*)) + beta KL(x, x*) (1 - p_y(x))`` (Wang et al., ICLR 2020, openreview
-    rklOg6EFwS).
+    """``CE(x*, y) - log(1 - max_{k != y} p_k(x*)) + beta KL(x, x*) (1 - p_y(x))``.
+
+    MART (Wang et al., ICLR 2020, openreview rklOg6EFwS).
     """
     doubt = 1 - torch.exp(-cross_entropy(step.logits, step.y))
     return (cross_entropy(step.logits_adv, step.y) + rival_loss(step.logits_adv, step.y) + _pull(step) * doubt).mean()
@@ -55,10 +56,11 @@ def rival_loss(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def mail_trades(step: Step) -> Tensor:
-    """``CE(x, y) + beta w KL(x, x*)`` with ``w = sigmoid(-slope (PM - shift))``, scaled to a mean of 1, and the margin
-    ``PM = p_y(x*) - max_{k != y} p_k(x*)`` (arXiv 2106.07904). Beta 5 is its code's [A]. Our reading
-    [R]: slope 2, shift 0, a mean of 1, from the first epoch on; its code has slope 1, bias -1.5, weights x 3 and a
-    start at epoch 75 of 120.
+    """``CE(x, y) + beta w KL(x, x*)`` with ``w = sigmoid(-slope (PM - shift))``, scaled to a mean of 1.
+
+    PM is the margin ``p_y(x*) - max_{k != y} p_k(x*)`` (arXiv 2106.07904). Beta 5 is its code's [A]. Our reading [R]:
+    slope 2, shift 0, a mean of 1, from the first epoch on; its code has slope 1, bias -1.5, weights x 3 and a start at
+    epoch 75 of 120.
     """
     w = torch.sigmoid(-MAIL_SLOPE * (probability_margin(step.logits_adv.detach(), step.y) - MAIL_SHIFT))
     return (cross_entropy(step.logits, step.y) + w / w.mean() * _pull(step)).mean()
@@ -96,9 +98,14 @@ def _pull(step: Step) -> Tensor:
 
 @dataclass(frozen=True)
 class Method:
-    """One row. attack: its eps is filled in later. attack_mode: of batch norm inside the attack, as the source has it.
-    beta: of the KL term, None without one. replays: times a batch is used in free training, else None. steppable:
-    whether the number of its steps is the user's.
+    """One row.
+
+    Attributes:
+        attack: its eps is filled in later.
+        attack_mode: of batch norm inside the attack, as the source has it.
+        beta: of the KL term, None without one.
+        replays: times a batch is used in free training, else None.
+        steppable: whether the number of its steps is the user's.
     """
 
     loss: Callable[[Step], Tensor]

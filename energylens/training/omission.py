@@ -32,8 +32,12 @@ NEVER = -torch.inf
 
 @dataclass(frozen=True)
 class Seen:
-    """What the reference model makes of n natural images. energy: E(x), (n,) nats; right: (n,) bool, classified
-    rightly; chance: (n,) in [0, 1), of the run's seed.
+    """What the reference model makes of n natural images.
+
+    Attributes:
+        energy: E(x), (n,) nats.
+        right: (n,) bool, classified rightly.
+        chance: (n,) in [0, 1), of the run's seed.
     """
 
     energy: Tensor
@@ -43,8 +47,12 @@ class Seen:
 
 @dataclass(frozen=True)
 class Rule:
-    """score: (n,), the highest are left out, NEVER for who may not be; whom: who may be, in words; judged: whether a
-    reference model is asked.
+    """Which images are left out.
+
+    Attributes:
+        score: (n,), the highest are left out, NEVER for who may not be.
+        whom: who may be, in words.
+        judged: whether a reference model is asked.
     """
 
     score: Callable[[Seen], Tensor]

@@ -97,8 +97,9 @@ def settings_in(folder: Path, recipe: str | None = None, **own: Any) -> TrainSet
 
 
 def extension(folder: Path, settings: TrainSettings) -> str:
-    """What becomes of the run in this folder when it is trained with settings of ``settings_in``, in a sentence; ""
-    where it is not extended.
+    """What becomes of the run in this folder when it is trained with settings of ``settings_in``, in a sentence.
+
+    "" where it is not extended.
     """
     found = _found(folder)
     if found.epochs == settings.epochs:

@@ -1,5 +1,6 @@
-"""Regularisers of adversarial training as a table: each adds weight * value to the loss of a step. The mathematics is
-in ``der.py`` and ``linearity.py``, as functions for any training loop.
+"""Regularisers of adversarial training as a table: each adds weight * value to the loss of a step.
+
+The mathematics is in ``der.py`` and ``linearity.py``, as functions for any training loop.
 """
 
 from __future__ import annotations
@@ -112,8 +113,12 @@ DER_GAMMAS = {"abnormal": 0.0, "both": 0.0, "all": 0.1}  # the same of gamma, in
 
 @dataclass(frozen=True)
 class Regularizer:
-    """One row. weight: where none is given; switched: whether an ``ErrorSwitch`` on the value turns the weight on and
-    off; double_backward: whether its gradient is one of a gradient.
+    """One row.
+
+    Attributes:
+        weight: where none is given.
+        switched: whether an ``ErrorSwitch`` on the value turns the weight on and off.
+        double_backward: whether its gradient is one of a gradient.
     """
 
     value: Callable[[Step], Tensor]

@@ -87,6 +87,7 @@ class Run:
 
     @property
     def noise(self) -> BatchNoise:
+        """The noise for whole batches, drawn from the run's generator."""
         return BatchNoise(self.generator)
 
     @property
@@ -115,6 +116,7 @@ class Run:
 
     @property
     def batches(self) -> Batches:
+        """This process's batches of the training images."""
         return Batches(self.data.train, self.settings, self.share.rank, self.share.ranks)
 
     def walk(self, epoch: int) -> Iterator[tuple[int, Tensor, Tensor]]:
@@ -291,8 +293,9 @@ def open_run(
     watch: EnergyWatch | None,
     overwrite: bool,
 ) -> Run:
-    """A run with these settings (resolved), its folder made; ``Run.resumed`` goes on in it. Raises InputError,
-    RunError.
+    """A run with these settings (resolved), its folder made; ``Run.resumed`` goes on in it.
+
+    Raises InputError, RunError.
     """
     accelerator = _engine(settings.amp, device)
     if settings.batch_size % accelerator.num_processes:
@@ -340,8 +343,9 @@ def _engine(precision: str, device: str) -> Accelerator:
 def _network(
     settings: TrainSettings, data: TrainingData, statistics: Statistics | None, initial: Initial | None
 ) -> nn.Module:
-    """Random weights under the seed, or the initial ones, for the data's classes and channels; InputError where the
-    images or the initial weights do not fit.
+    """Random weights under the seed, or the initial ones, for the data's classes and channels.
+
+    InputError where the images or the initial weights do not fit.
     """
     torch.manual_seed(key(settings.seed, "weights", 0))
     channels = data.image_shape[0]
@@ -365,8 +369,9 @@ def _network(
 def _place(
     settings: TrainSettings, data: TrainingData, initial: Initial | None, out: Path, folder: Path | None
 ) -> tuple[Path, dict[str, Any]]:
-    """Where the run is kept, in ``folder`` where the user names one, and its identity: that of an earlier version,
-    which gave the data another digest, where it lies there.
+    """Where the run is kept, in ``folder`` where the user names one, and its identity.
+
+    The identity is that of an earlier version, which gave the data another digest, where it lies there.
     """
     for digest in (data.former_digest, data.digest):
         identity = _identity(settings, digest, initial)
@@ -378,8 +383,9 @@ def _place(
 
 
 def _identity(settings: TrainSettings, data: dict[str, Any], initial: Initial | None) -> dict[str, Any]:
-    """What a run depends on: who is left out, the digest of the model that tells and that of the weights it starts
-    from, not where these lie.
+    """What a run depends on: who is left out, the digest of the model that tells and of the weights it starts from.
+
+    It does not depend on where these lie.
     """
     identity = {"settings": _unplaced(settings), "data": data}
     return identity if initial is None else {**identity, "init": initial.digest}

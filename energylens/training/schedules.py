@@ -22,6 +22,7 @@ class Position:
 
     @property
     def share(self) -> float:
+        """The share of the run that is over, in [0, 1)."""
         return self.step / self.total
 
 
@@ -44,7 +45,7 @@ def piecewise(at: Position) -> Rate:
 
 
 def cosine(at: Position) -> Rate:
-    """max -> 0 along half a cosine, no restart (arXiv 1608.03983)."""
+    """From max to 0 along half a cosine, no restart (arXiv 1608.03983)."""
     return Rate((1 + math.cos(math.pi * at.share)) / 2)
 
 
@@ -54,8 +55,9 @@ def constant(at: Position) -> Rate:
 
 
 def onecycle(at: Position) -> Rate:
-    """torch's OneCycleLR with its defaults: max/25 -> max -> max/250,000 along cosines, the momentum .95 -> .85 -> .95
-    against it (arXiv 1708.07120).
+    """The one-cycle policy of arXiv 1708.07120, as torch's OneCycleLR with its defaults.
+
+    max/25 -> max -> max/250,000 along cosines, the momentum .95 -> .85 -> .95 against it.
     """
     summit, end = at.peak * at.total - 1, at.total - 1
     if at.step <= summit:
@@ -78,6 +80,7 @@ class Schedule:
     by_length: bool = True
 
     def __call__(self, at: Position) -> Rate:
+        """The rate at this position."""
         return self.rate(at)
 
 

@@ -201,7 +201,7 @@ class TrainSettings:
 
     @property
     def radius(self) -> float:
-        """eps in units of [0, 1]."""
+        """The radius eps in units of [0, 1]."""
         return parse_radius(self.eps or "nan")
 
     @property
@@ -272,8 +272,9 @@ class TrainSettings:
         return next((end for end in self.extended if epoch < end), self.epochs)
 
     def extended_to(self, epochs: int) -> TrainSettings:
-        """The finished run made longer. ``extended`` tells what it becomes where that is not the run that so many
-        epochs from the start would be.
+        """The finished run made longer.
+
+        ``extended`` tells what it becomes where that is not the run that so many epochs from the start would be.
         """
         same = not SCHEDULES[self.schedule].by_length and self.epochs % self.eval_every == 0
         return replace(self, epochs=epochs, extended=self.extended if same else (*self.extended, self.epochs))
@@ -284,14 +285,17 @@ class TrainSettings:
         return repr(self.row.attack.relative_step * self.radius)
 
     def manifest(self) -> dict[str, Any]:
-        """The settings as JSON holds them; of those that came after the first release only what is set, so that a run
-        of an earlier version is still the same run.
+        """The settings as JSON holds them.
+
+        Of those that came after the first release only what is set, so that a run of an earlier version is still the
+        same run.
         """
         return manifest_of(self)
 
     def as_options(self) -> str:
-        """The settings as ``energylens train`` takes them, in full; a step size that is the method's own is left out,
-        for it follows from eps.
+        """The settings as ``energylens train`` takes them, in full.
+
+        A step size that is the method's own is left out, for it follows from eps.
         """
         return options_of(self, without={"step_size"} if self.step_size == self.usual_step_size else ())
 

@@ -83,8 +83,9 @@ class Step:
 
     @property
     def start_seen(self) -> Tensor | None:
-        """Logits of x_start that the attack saw, without a graph, where they can be compared with those of x_adv: batch
-        norm in another mode, or other weights, are another function.
+        """Logits of x_start that the attack saw, without a graph, where they can be compared with those of x_adv.
+
+        They cannot where batch norm was in another mode or the weights were others: that is another function.
         """
         same = self.terms.attack_mode == "train" and not self.terms.awp
         return self.first_logits if same else None

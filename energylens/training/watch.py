@@ -32,14 +32,21 @@ Reduce = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class WatchSettings:
-    """When to call. A window is what came between two calls of ``step``; usual is the median over the run's windows
-    that raised no suspicion, thinned to at most ``memory`` of them, evenly over the run.
+    """When to call.
 
-    rise: CO is called where the AAE share lies so far above the usual, in [0, 1], and by so many ``sigmas`` of a share
-    of the window's samples. fall: RO is called where dE(x) lies so many times below the usual, and under floor, in
-    nats; a steady fall is at twice its own median, so that more than that is running away. settle: windows before the
-    first call. gap: CO is called, too, where the accuracy under FGSM minus that under PGD lies so far above its median
-    over earlier evaluations, in [0, 1], and by so many ``sigmas``; ``settle`` evaluations come before the first call.
+    A window is what came between two calls of ``step``; usual is the median over the run's windows that raised no
+    suspicion, thinned to at most ``memory`` of them, evenly over the run.
+
+    Attributes:
+        rise: CO is called where the AAE share lies so far above the usual, in [0, 1], and by so many ``sigmas``.
+        sigmas: standard deviations, of a share of the window's samples or of a difference of two such shares.
+        fall: RO is called where dE(x) lies so many times below the usual, and under ``floor``; a steady fall is at
+            twice its own median, so that more than that is running away.
+        floor: in nats.
+        gap: CO is called, too, where the accuracy under FGSM minus that under PGD lies so far above its median over
+            earlier evaluations, in [0, 1], and by so many ``sigmas``.
+        settle: windows before the first call, and evaluations before the first call by ``gap``.
+        memory: the most windows that usual is of.
     """
 
     rise: float = 0.05
@@ -53,9 +60,14 @@ class WatchSettings:
 
 @dataclass(frozen=True)
 class Alarm:
-    """kind: "co" or "ro". reason: one line. step: batches seen so far. numbers: delta_marginal (nats) and
-    abnormal_share of the window, its samples, usual_delta_marginal and usual_abnormal_share, which they were held
-    against; of an evaluation fgsm, pgd, usual_gap and samples.
+    """What the watch calls.
+
+    Attributes:
+        kind: "co" or "ro".
+        reason: one line.
+        step: batches seen so far.
+        numbers: delta_marginal (nats) and abnormal_share of the window, its samples, usual_delta_marginal and
+            usual_abnormal_share, which they were held against; of an evaluation fgsm, pgd, usual_gap and samples.
     """
 
     kind: str
@@ -65,8 +77,9 @@ class Alarm:
 
 
 class EnergyWatch:
-    """Follows mean dE(x) and the AAE share of training samples; says once when a failure begins, and again only after
-    a window that was as usual.
+    """Follows mean dE(x) and the AAE share of training samples, and says once when a failure begins.
+
+    It says so again only after a window that was as usual.
 
     Memory is flat, sums are float64 where the device has it, and a GPU is waited for in ``step`` only.
 
@@ -130,8 +143,9 @@ class EnergyWatch:
         return Alarm(kind, RULES[kind].reason.format(**numbers), self._batches, numbers) if kind and new else None
 
     def judge_gap(self, fgsm: float, pgd: float, samples: int) -> Alarm | None:
-        """Judge an evaluation: accuracies, in [0, 1], of the same samples under FGSM and under PGD; None where the gap
-        is as usual, nothing new, or not a number.
+        """Judge an evaluation: accuracies, in [0, 1], of the same samples under FGSM and under PGD.
+
+        None where the gap is as usual, nothing new, or not a number.
         """
         gap = fgsm - pgd
         if not isfinite(gap):

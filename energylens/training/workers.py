@@ -29,8 +29,9 @@ def leave_with_parent() -> None:
 
 @contextmanager
 def deaf() -> Iterator[None]:
-    """Processes started inside do not hear Ctrl-C, which a terminal sends to everybody: their parent ends them, and
-    speaks for them.
+    """Processes started inside do not hear Ctrl-C, which a terminal sends to everybody.
+
+    Their parent ends them, and speaks for them.
     """
     if threading.current_thread() is not threading.main_thread():  # only the main thread hears, and may say so
         yield
@@ -52,8 +53,9 @@ def spread(number: int) -> None:
 
 @contextmanager
 def workers(jobs: int, begin: Callable[..., None], *arguments: Any) -> Iterator[ProcessPoolExecutor]:
-    """``jobs`` processes, each of which calls ``begin(*arguments)`` first; they share out the machine's GPUs. Submit
-    their work inside ``deaf``.
+    """``jobs`` processes, each of which calls ``begin(*arguments)`` first; they share out the machine's GPUs.
+
+    Submit their work inside ``deaf``.
 
     Where the block ends by an exception, Ctrl-C among them, they are ended at once.
     """

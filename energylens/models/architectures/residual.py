@@ -31,6 +31,7 @@ class PadShortcut(nn.Module):
         self.stride, self.pad = stride, (outputs - inputs) // 2
 
     def forward(self, x: Tensor) -> Tensor:
+        """Subsample x, and pad its channels with zeros."""
         return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.pad, self.pad))
 
 
@@ -69,6 +70,7 @@ class PostActBlock(nn.Module):
         self.shortcut = shortcut(inputs, outputs, stride) if changes else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
+        """x: (N, inputs, H, W) -> (N, outputs, H / stride, W / stride)."""
         out = F.relu(self.bn1(self.conv1(x)))
         return F.relu(self.bn2(self.conv2(out)) + self.shortcut(x))
 
@@ -94,6 +96,7 @@ class PreActBlock(nn.Module):
             self.add_module(self.projection_name, nn.Sequential(projection) if inner else projection)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x: (N, inputs, H, W) -> (N, outputs, H / stride, W / stride)."""
         active = F.relu(self.bn1(x))
         skip = self.get_submodule(self.projection_name)(active) if self.changes else x
         out: Tensor = self.conv2(F.relu(self.bn2(self.conv1(active)))) + skip
