@@ -1,7 +1,7 @@
-"""CO and RO, a panel a regulariser: PGD test error (left) and dE(x) of the training samples (right) by epoch.
+"""CO and RO, a panel a regulariser: PGD test error (left) and dE(x) (right) by epoch, mean and range over the seeds.
 
-Each of two data sets has a column (arXiv 2505.22486). Lines are means over the seeds; bands go from the lowest to the
-highest of them.
+dE(x) is of the training samples. Each of two data sets has a column (arXiv 2505.22486). Lines are means over the seeds;
+bands go from the lowest to the highest of them.
 """
 
 from __future__ import annotations
