@@ -110,7 +110,7 @@ class TestTrajectories:
         assert (table["low"] <= table["high"]).all()
         with pytest.raises(el.InputError, match="--trajectory"):
             energy_against_steps(el.profile(robust, digits, ["cw"]))
-        with pytest.raises(el.InputError, match="take one that climbs"):
+        with pytest.raises(el.InputError, match="take one that iterates"):
             el.profile(robust, digits, ["cw"], trajectory=True)
 
 

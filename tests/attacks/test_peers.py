@@ -71,10 +71,12 @@ def test_pgd_makes_adv_libs_iterates(model, peers):
 
 
 def test_trades_makes_torchattacks_iterates(model, peers):
+    """From each of theirs our step leads to their next: over many steps a flipped sign would spread."""
     x, y, theirs = peers["x"], peers["y"], peers["torchattacks.TPGD.iterates"]
-    ours, _ = iterates(model, "trades,steps=10", x, y, Start(theirs[0] - x))
-    # their KL and ours round differently where p and q all but agree: a sign may flip in a pixel of gradient ~0
-    assert (ours - theirs).abs().gt(1e-5).float().mean() < 0.01
+    steps = [iterates(model, "trades,steps=1", x, y, Start(one - x))[1] for one in theirs[:-1]]
+    apart = (torch.stack(steps) - theirs[1:]).abs().gt(1e-5).float().flatten(1).mean(dim=1)
+    # right beside x, p and q all but agree, and their KL and ours round differently: a sign flips where there is none
+    assert apart[0] < 0.01 and (apart[1:] < 0.001).all()
 
 
 def test_carlini_wagner_is_torchattacks_on_a_batch_of_one(model, peers):
