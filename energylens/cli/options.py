@@ -101,16 +101,13 @@ def _option(one: Setting, defaults: bool) -> Callable[[Command], Command]:
         return f"{one.text()[:-1]} [default: {one.default}]." if defaults else one.text()
 
     told: dict[str, Any] = {"cls": LateHelp, "text": text, "metavar": one.metavar, "default": None}
-    if one.kind is bool:
+    if one.base is bool:
         names = f"{one.option}/--no-{one.option[2:]}"
-    elif one.many and not one.repeat:
-        names, told["callback"] = one.option, listed(one.kind, one.example)
+    elif one.example:
+        names, told["callback"] = one.option, listed(one.base, one.example)
     else:
-        names, told["type"], told["multiple"] = (
-            one.option,
-            click.Choice(one.plain) if one.plain else one.kind,
-            one.repeat,
-        )
+        names, told["type"] = one.option, click.Choice(one.plain) if one.plain else one.base
+        told["multiple"] = one.repeat
     return click.option(names, *filter(None, [one.short]), one.name, **told)
 
 
