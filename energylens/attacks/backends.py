@@ -9,15 +9,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from energylens.errors import InputError
-
-if TYPE_CHECKING:
-    from energylens.attacks.settings import Settings
+from energylens.settings import check_word
 
 
 @dataclass(frozen=True)
@@ -50,8 +46,7 @@ def quickest_of(names: Iterable[str]) -> str:
 
 def check_backend(name: str) -> str:
     """The name, of a row of BACKENDS; InputError for any other."""
-    if name not in BACKENDS:
-        raise InputError(f"unknown backend {name!r}: give one of {', '.join(BACKENDS)}")
+    check_word("backend", name, BACKENDS)
     return name
 
 
@@ -67,12 +62,12 @@ class Networks:
         """The quickest backend there is."""
         return quickest_of(self.on)
 
-    def backend_for(self, settings: Settings, asked: str, *, trace: bool = False) -> str:
-        """The quickest backend there is, up to the one asked for, that an attack of these settings supports.
+    def backend_for(self, supported: str, asked: str, *, trace: bool = False) -> str:
+        """The quickest backend there is, up to the one asked for and the quickest that the attack supports.
 
         trace: the energies of the iterates are recorded from the logits that the attack sees: they must be float32.
         """
-        bounds = (asked, self.quickest, settings.quickest, FUSED if trace else BF16)
+        bounds = (asked, self.quickest, supported, FUSED if trace else BF16)
         return min(bounds, key=list(BACKENDS).index)
 
 
