@@ -53,8 +53,7 @@ def write_number(value: Any, write: Callable[[float], str] = repr) -> str:
     return text if float(text) == number else write(number)
 
 
-def write_text(value: Any) -> str:
-    """The text itself."""
+def _write_text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError
     return value
@@ -62,7 +61,7 @@ def write_text(value: Any) -> str:
 
 WHOLE = Kind("a whole number", lambda text, name: int(text), lambda value: str(operator.index(value)))
 NUMBER = Kind("a number", lambda text, name: float(text), write_number)
-TEXT = Kind("text", lambda text, name: text, write_text)
+TEXT = Kind("text", lambda text, name: text, _write_text)
 _KINDS: dict[type, Kind] = {int: WHOLE, float: NUMBER, str: TEXT}
 
 
@@ -247,14 +246,14 @@ def _is_within(value: Any, least: float, above: float | None, most: float) -> bo
     return known and least <= value <= most and (above is None or value > above)
 
 
-def check_words(settings: Any, told: str = "{option} {word!r} is unknown") -> None:
-    """Raise InputError for a word that is not among its choices. told: how the error begins."""
+def check_words(settings: Any, begins: str = "{option} {word!r} is unknown") -> None:
+    """Raise InputError for a word that is not among its choices. begins: how the error does."""
     for one in declared(type(settings)):
         given = getattr(settings, one.name)
         for word in given if one.choices and one.many else (given,):
             if one.choices and word is not None and word not in (known := one.words(_table)):
-                begun = told.format(option=one.option, name=one.name, word=word)
-                raise InputError(f"{begun}: give one of {', '.join(known)}")
+                fault = begins.format(option=one.option, name=one.name, word=word)
+                raise InputError(f"{fault}: give one of {', '.join(known)}")
 
 
 def check_ranges(settings: Any, spelled: Callable[[str], str] | None = None) -> None:

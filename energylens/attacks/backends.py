@@ -20,16 +20,13 @@ from energylens.settings import check_word
 class Backend:
     """One row. rounded: its gradients are not those of float32, so its rows of the record are its own."""
 
-    about: str
     rounded: bool = False
 
 
 BACKENDS: dict[str, Backend] = {  # from the slowest to the quickest
-    "plain": Backend("the model as it is"),
-    "fused": Backend(
-        "batch norms folded into the convolutions before them, channels-last, float32: the same to rounding"
-    ),
-    "bf16": Backend("the same under bfloat16 autocast: other gradients", rounded=True),
+    "plain": Backend(),  # the model as it is
+    "fused": Backend(),  # batch norms folded into the convolutions before them, channels-last, float32
+    "bf16": Backend(rounded=True),  # the same under bfloat16 autocast: other gradients
 }
 PLAIN, FUSED, BF16 = BACKENDS
 PROBED = 2  # images on which a fused copy is compared with the model

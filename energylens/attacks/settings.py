@@ -12,17 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from energylens.attacks.backends import FUSED
 from energylens.attacks.radius import check_radius, parse_radius, write_radius
-from energylens.settings import (
-    TEXT,
-    WHOLE,
-    Kind,
-    check_ranges,
-    check_words,
-    declared,
-    setting,
-    write_number,
-    write_text,
-)
+from energylens.settings import TEXT, WHOLE, Kind, check_ranges, check_words, declared, setting, write_number
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +26,7 @@ LENGTH = Kind(
     parse_radius,
     lambda value: value if isinstance(value, str) else write_number(value, write_radius),
 )
-NORM = Kind("a norm", lambda text, name: text.lower(), write_text)
+NORM = Kind("a norm", lambda text, name: text.lower(), TEXT.write)
 TARGET = Kind(
     "a rule or a class number", TEXT.read, lambda value: value if isinstance(value, str) else WHOLE.write(value)
 )
