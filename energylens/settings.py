@@ -35,8 +35,10 @@ LARGEST = 1e9  # more steps than anybody waits for
 class Kind:
     """How values of a setting are written in the text form. ``Annotated[float, kind]`` is a type of its own kind.
 
-    words: what is expected. read: (text, name of the setting) -> value; ValueError or InputError for other text.
-    write: a Python value as text that reads as the same value; TypeError for a value of another type.
+    Attributes:
+        words: what is expected, for errors.
+        read: (text, name of the setting) -> value; ValueError or InputError for other text.
+        write: a Python value as text that reads as the same value; TypeError for a value of another type.
     """
 
     words: str
@@ -247,7 +249,15 @@ def _is_within(value: Any, least: float, above: float | None, most: float) -> bo
 
 
 def check_words(settings: Any, begins: str = "{option} {word!r} is unknown") -> None:
-    """Raise InputError for a word that is not among its choices. begins: how the error does."""
+    """Refuse words that are not among their choices.
+
+    Args:
+        settings: a dataclass whose fields ``setting`` made.
+        begins: how the error begins, with the setting's ``{option}``, its ``{name}`` and the ``{word}``.
+
+    Raises:
+        InputError: for the first such word; it lists the choices.
+    """
     for one in declared(type(settings)):
         given = getattr(settings, one.name)
         for word in given if one.choices and one.many else (given,):
@@ -257,8 +267,15 @@ def check_words(settings: Any, begins: str = "{option} {word!r} is unknown") -> 
 
 
 def check_ranges(settings: Any, spelled: Callable[[str], str] | None = None) -> None:
-    """Raise InputError for a number outside its range. spelled: a setting's name as the error has it, None for the
-    command line's options."""
+    """Refuse numbers outside their ranges.
+
+    Args:
+        settings: a dataclass whose fields ``setting`` made.
+        spelled: gives a setting's name as the error has it; None for the option of the command line.
+
+    Raises:
+        InputError: for the first number that is outside.
+    """
     for one in declared(type(settings)):
         value = getattr(settings, one.name)
         if not one.numeric or value is None:
@@ -323,8 +340,10 @@ def _table(address: str) -> Iterable[str]:
 
 
 def names_in(address: str) -> Iterable[str]:
-    """The names of the rows of a table, ``package.module:NAME``. They are read from the source where the module is not
-    imported yet, so that help need not wait for torch."""
+    """The names of the rows of a table, ``package.module:NAME``.
+
+    They are read from the source where the module is not imported yet, so that help need not wait for torch.
+    """
     module, _, name = address.partition(":")
     spec = None if module in sys.modules else find_spec(module)
     source = getattr(spec and spec.loader, "get_source", lambda _: None)(module) or ""
