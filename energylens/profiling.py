@@ -27,7 +27,6 @@ from energylens.attacks.battery import (
     equip,
 )
 from energylens.attacks.radius import parse_radius, usual_norm, usual_radius, write_radius
-from energylens.attacks.settings import check_numbers
 from energylens.checks import remarks
 from energylens.checks.consistency import check_consistency
 from energylens.errors import InputError
@@ -41,6 +40,7 @@ from energylens.records.manifest import Subject
 from energylens.records.record import Record
 from energylens.records.run_folder import model_folder
 from energylens.records.shards import RANKS, Ranks, Shard, joined_ranks, parse_shard
+from energylens.settings import check_number
 
 DEFAULT_MODEL = "digits-standard"
 DEFAULT_BATTERY = ("fgsm", "pgd", "trades", "cw")
@@ -248,7 +248,7 @@ def resolve(request: Request) -> Job:
     battery = _battery(request, subject, eps, norm)
     usual = BATCH_SIZES.get(subject.device.type, BATCH_SIZES["cpu"])
     batch_size = usual if request.batch_size is None else request.batch_size
-    check_numbers({"batch size": batch_size}, positive=("batch size",))
+    check_number("batch size", batch_size, above=0)
     _check_used(battery, request)
     return Job(request, subject, eps, norm, battery, batch_size, _share(request, battery, len(subject.samples)))
 

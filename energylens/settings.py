@@ -2,11 +2,12 @@
 
     @dataclass(frozen=True)
     class Own:
-        lr: float = setting(0.1, "Largest learning rate.", least=0, most=10)
+        lr: float = setting(0.1, "Largest learning rate.", most=10)
         loss: str = setting("ce", "What is minimised: {names}.", choices="package.module:LOSSES")
 
-Command-line options, checks, manifests and tables of the docs are made from it. A choice may be a table of rows that
-needs torch: it is imported when a value is checked, not when help lists its names.
+Command-line options, the text form ``pgd,steps=50``, checks, manifests, listings and tables of the docs are made from
+it. A choice may be a table of rows that needs torch: it is imported when a value is checked, not when help lists its
+names.
 """
 
 from __future__ import annotations
@@ -14,16 +15,56 @@ from __future__ import annotations
 import ast
 import difflib
 import math
+import operator
 import sys
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, fields
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
+from numbers import Real
 from types import NoneType, UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from energylens.errors import InputError
+
+LARGEST = 1e9  # more steps than anybody waits for
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How values of a setting are written in the text form. ``Annotated[float, kind]`` is a type of its own kind.
+
+    Attributes:
+        words: what is expected, for errors.
+        read: (text, name of the setting) -> value; ValueError or InputError for other text.
+        write: a Python value as text that reads as the same value; TypeError for a value of another type.
+    """
+
+    words: str
+    read: Callable[[str, str], Any]
+    write: Callable[[Any], str]
+
+
+def write_number(value: Any, write: Callable[[float], str] = repr) -> str:
+    """In six digits where these are all that the number has, as a person would write it: ``10`` for 10.0."""
+    if not isinstance(value, Real):
+        raise TypeError
+    number = float(value)
+    text = f"{number:g}"
+    return text if float(text) == number else write(number)
+
+
+def _write_text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+WHOLE = Kind("a whole number", lambda text, name: int(text), lambda value: str(operator.index(value)))
+NUMBER = Kind("a number", lambda text, name: float(text), write_number)
+TEXT = Kind("text", lambda text, name: text, _write_text)
+_KINDS: dict[type, Kind] = {int: WHOLE, float: NUMBER, str: TEXT}
 
 
 @dataclass(frozen=True)
@@ -32,25 +73,43 @@ class Setting:
 
     Attributes:
         name: the field's name.
-        kind: bool, int, float or str; of the parts, where ``many``.
+        base: bool, int, float or str; of the parts, where ``many``.
         many: whether the value is a tuple.
+        own_kind: the kind that the type is annotated with.
         default: the field's default.
     """
 
     name: str
-    kind: type
+    base: type
     many: bool
+    own_kind: Kind | None
     default: Any
     help: str
-    choices: tuple[str, ...] = ()
-    least: float | None = None
-    most: float | None = None
-    above: float | None = None
-    metavar: str | None = None
-    short: str = ""
-    repeat: bool = False
-    example: str = ""
-    later: bool = False
+    choices: tuple[str, ...]
+    least: float
+    above: float | None
+    most: float
+    metavar: str | None
+    short: str
+    example: str
+    later: bool
+    amount: bool
+    standard: str
+
+    @property
+    def kind(self) -> Kind:
+        """How its values are written in the text form, which has no yes or no and no lists."""
+        return self.own_kind or _KINDS[self.base]
+
+    @property
+    def numeric(self) -> bool:
+        """Whether it is one number."""
+        return self.base in (int, float) and not self.many
+
+    @property
+    def repeat(self) -> bool:
+        """Whether its option is given once for each part."""
+        return self.many and not self.example
 
     @property
     def option(self) -> str:
@@ -70,43 +129,59 @@ class Setting:
         """The help with the names of the choices, read without importing their tables."""
         return self.help.format(names=one_of(self.words(names_in)))
 
+    def shown(self, settings: Any) -> str:
+        """Its value as text; for None, what is then taken."""
+        value = getattr(settings, self.name)
+        return self.standard.format(**vars(settings)) if value is None else str(value)
+
 
 def setting(
     default: Any,
     help: str,
     *,
-    choices: str | tuple[str, ...] = (),
-    least: float | None = None,
-    most: float | None = None,
+    choices: str | Iterable[str] = (),
+    least: float = 0,
     above: float | None = None,
+    most: float = LARGEST,
     metavar: str | None = None,
     short: str = "",
-    repeat: bool = False,
     example: str = "",
     later: bool = False,
+    amount: bool = False,
+    standard: str = "standard",
 ) -> Any:
-    """A dataclass field that declares a setting.
+    """A dataclass field that declares a setting; a field declared otherwise is not for users.
 
     Args:
-        default: the default; None where another setting decides.
-        help: one sentence; ``{names}`` stands for the choices.
+        default: the default; MISSING for none, None where another setting decides.
+        help: what it sets; in the help of an option ``{names}`` stands for the choices.
         choices: the words that it may be: words, or tables as ``package.module:NAME``.
         least: the smallest number allowed.
-        most: the largest number allowed.
         above: a number that it must exceed.
+        most: the largest number allowed.
         metavar: what the help shows in the value's place.
         short: the short option, as ``-d``.
-        repeat: a tuple is given by repeating the option, not as a list with commas.
-        example: of a list with commas, for the error.
+        example: of a list with commas, for the error; without one, a tuple is given by repeating the option.
         later: not in the first release: a manifest tells it only where it differs from its default, so that runs of
             earlier versions stay the same runs.
+        amount: an attack with more of it, and everything else alike, must not be weaker (``checks/strength.py``).
+        standard: how a listing shows None; ``{name}`` stands for another setting.
 
     Returns:
         The field.
+
+    Example:
+        >>> @dataclass(frozen=True)
+        ... class Mine:
+        ...     steps: int = setting(10, "gradient steps", above=0)
+        >>> check_ranges(Mine(steps=0), spelled=str)
+        Traceback (most recent call last):
+        energylens.errors.InputError: steps=0 cannot be run with: a number above 0, at most 1e9, was expected
     """
     told = {
-        "help": help, "choices": (choices,) if isinstance(choices, str) else choices, "least": least, "most": most,
-        "above": above, "metavar": metavar, "short": short, "repeat": repeat, "example": example, "later": later,
+        "help": help, "choices": (choices,) if isinstance(choices, str) else tuple(choices), "least": least,
+        "above": above, "most": most, "metavar": metavar, "short": short, "example": example, "later": later,
+        "amount": amount, "standard": standard,
     }  # fmt: skip
     return field(default=default, metadata=told)
 
@@ -118,14 +193,17 @@ def declared(kind: type) -> tuple[Setting, ...]:
 
 @cache
 def _declared(kind: type) -> tuple[Setting, ...]:
-    hints = get_type_hints(kind)
-    return tuple(Setting(one.name, *_kind(hints[one.name]), one.default, **one.metadata) for one in fields(kind))
+    hints = get_type_hints(kind, include_extras=True)
+    own = [one for one in fields(kind) if one.metadata]
+    return tuple(Setting(one.name, *_type(hints[one.name]), one.default, **one.metadata) for one in own)
 
 
-def _kind(hint: Any) -> tuple[type, bool]:
-    """The type of a value or of its parts, and whether it has parts."""
-    (one,) = [part for part in (get_args(hint) if isinstance(hint, UnionType) else [hint]) if part is not NoneType]
-    return (get_args(one)[0], True) if get_origin(one) is tuple else (one, False)
+def _type(hint: Any) -> tuple[type, bool, Kind | None]:
+    """The type of a value or of its parts, whether it has parts, and the kind that it is annotated with."""
+    if get_origin(hint) in (Union, UnionType):
+        (hint,) = [part for part in get_args(hint) if part is not NoneType]
+    base, *more = get_args(hint) or [hint]
+    return base, get_origin(hint) is tuple, more[0] if get_origin(hint) is Annotated else None
 
 
 def option_of(name: str) -> str:
@@ -148,23 +226,65 @@ def check_names(kind: type, given: Collection[str]) -> None:
         raise InputError(f"unknown setting {strange[0]!r}: {hint}one of {', '.join(known)}")
 
 
-def check_words(settings: Any, spelled: Callable[[str], str] = option_of) -> None:
-    """Raise InputError for a word that is not among its choices. spelled: a setting's name as the error has it."""
+def check_word(name: str, word: str, known: Collection[str]) -> None:
+    """Raise InputError for a word that is not among those known."""
+    if word not in known:
+        raise InputError(f"unknown {name} {word!r}: give one of {', '.join(known)}")
+
+
+def check_number(
+    name: str, value: float, *, least: float = 0, above: float | None = None, most: float = LARGEST
+) -> None:
+    """Raise InputError for a number outside its range, as ``setting`` explains it."""
+    if not _is_within(value, least, above, most):
+        low = f"{least:g} or more" if above is None else f"above {above:g}"
+        high = f"{most:g}".replace("e+0", "e")
+        came = f"{value:g}" if isinstance(value, Real) else repr(value)
+        raise InputError(f"{name}={came} cannot be run with: a number {low}, at most {high}, was expected")
+
+
+def _is_within(value: Any, least: float, above: float | None, most: float) -> bool:
+    known = isinstance(value, Real) and math.isfinite(value)
+    return known and least <= value <= most and (above is None or value > above)
+
+
+def check_words(settings: Any, begins: str = "{option} {word!r} is unknown") -> None:
+    """Refuse words that are not among their choices.
+
+    Args:
+        settings: a dataclass whose fields ``setting`` made.
+        begins: how the error begins, with the setting's ``{option}``, its ``{name}`` and the ``{word}``.
+
+    Raises:
+        InputError: for the first such word; it lists the choices.
+    """
     for one in declared(type(settings)):
         given = getattr(settings, one.name)
         for word in given if one.choices and one.many else (given,):
             if one.choices and word is not None and word not in (known := one.words(_table)):
-                raise InputError(f"{spelled(one.name)} {word!r} is unknown: give one of {', '.join(known)}")
+                fault = begins.format(option=one.option, name=one.name, word=word)
+                raise InputError(f"{fault}: give one of {', '.join(known)}")
 
 
-def check_ranges(settings: Any) -> None:
-    """Raise InputError for a number outside its range."""
+def check_ranges(settings: Any, spelled: Callable[[str], str] | None = None) -> None:
+    """Refuse numbers outside their ranges.
+
+    Args:
+        settings: a dataclass whose fields ``setting`` made.
+        spelled: gives a setting's name as the error has it; None for the option of the command line.
+
+    Raises:
+        InputError: for the first number that is outside.
+    """
     for one in declared(type(settings)):
         value = getattr(settings, one.name)
-        if one.least is None or one.most is None or value is None:
+        if not one.numeric or value is None:
             continue
-        if not (isinstance(value, int | float) and one.least <= value <= one.most):
-            raise InputError(f"{one.option} is {value}: give a number from {one.least:g} to {one.most:g}")
+        if spelled:
+            check_number(spelled(one.name), value, least=one.least, above=one.above, most=one.most)
+        elif not (isinstance(value, int | float) and _is_within(value, one.least, one.above, one.most)):
+            low = f"from {one.least:g}" if one.above is None else f"above {one.above:g}, up"
+            raise InputError(f"{one.option} is {value}: give a number {low} to {one.most:g}")
 
 
 def manifest_of(settings: Any) -> dict[str, Any]:
@@ -180,7 +300,7 @@ def options_of(settings: Any, *, without: Collection[str] = ()) -> str:
         value = getattr(settings, one.name)
         if value is None or one.name in without or not _told(one, settings):
             continue
-        if one.kind is bool:
+        if one.base is bool:
             words.append(one.option if value else option_of(f"no_{one.name}"))
         else:
             parts = value if one.repeat else [",".join(map(str, value)) if isinstance(value, tuple) else value]
@@ -197,19 +317,19 @@ def as_markdown(kind: type) -> str:
     lines = ["| option | default | values | what it sets |", "|---|---|---|---|"]
     for one in declared(kind):
         default = ",".join(map(str, one.default)) if one.many and one.default else one.default
-        usual = "-" if default in (None, ()) else ("yes" if default else "no") if one.kind is bool else default
+        usual = "-" if default in (None, ()) else ("yes" if default else "no") if one.base is bool else default
         allowed = ", ".join(one.plain) or _range(one) or "-"
         lines.append(f"| `{one.option}` | {usual} | {allowed} | {one.text()} |")
     return "\n".join(lines)
 
 
 def _range(one: Setting) -> str:
-    """``0 to 0.9``, ``above 0``; "" where any value is one."""
+    """``0 to 0.9``, ``above 0``; "" where it is no number."""
+    if not one.numeric:
+        return ""
     if one.above is not None:
         return f"above {one.above:g}"
-    if one.least is None:
-        return ""
-    return f"{one.least:g} or more" if (one.most or math.inf) >= 1e6 else f"{one.least:g} to {one.most:g}"
+    return f"{one.least:g} or more" if one.most >= 1e6 else f"{one.least:g} to {one.most:g}"
 
 
 def _table(address: str) -> Iterable[str]:
@@ -220,8 +340,10 @@ def _table(address: str) -> Iterable[str]:
 
 
 def names_in(address: str) -> Iterable[str]:
-    """The names of the rows of a table, ``package.module:NAME``. They are read from the source where the module is not
-    imported yet, so that help need not wait for torch."""
+    """The names of the rows of a table, ``package.module:NAME``.
+
+    They are read from the source where the module is not imported yet, so that help need not wait for torch.
+    """
     module, _, name = address.partition(":")
     spec = None if module in sys.modules else find_spec(module)
     source = getattr(spec and spec.loader, "get_source", lambda _: None)(module) or ""

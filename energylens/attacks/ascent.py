@@ -21,10 +21,11 @@ from energylens.attacks.backends import BF16, FUSED
 from energylens.attacks.losses import LOSSES, Aim
 from energylens.attacks.norms import NORMS
 from energylens.attacks.result import AttackResult, counts
-from energylens.attacks.settings import Length, NormName, Settings, norm_of, radius, setting
+from energylens.attacks.settings import Length, NormName, Settings, norm_of, radius
 from energylens.energy import joint_energy, marginal_energy
 from energylens.errors import InputError
 from energylens.noise import NoiseSource
+from energylens.settings import setting
 
 CROSSING = 2  # radii: where all steps together do not cross the ball, one step as long as the radius may do better
 
@@ -41,7 +42,7 @@ class Ascent(Settings):
     norm: NormName = norm_of(NORMS)
     steps: int = setting(1, "gradient steps of a run", above=0, amount=True)
     relative_step: float = 1.0
-    step_size: Length | None = setting(None, "length of a step", above=0, standard=lambda s: f"{s.relative_step:g} eps")
+    step_size: Length | None = setting(None, "length of a step", above=0, standard="{relative_step:g} eps")
     start: str = "zero"
     start_scale: float = 1.0
     loss: str = setting("ce", "what a step ascends", choices=LOSSES)

@@ -19,11 +19,12 @@ from torch import Tensor, nn
 
 from energylens.attacks.passes import Heard, PassCounter, Told
 from energylens.attacks.result import AttackResult
-from energylens.attacks.settings import Length, NormName, Settings, norm_of, radius, setting
+from energylens.attacks.settings import Length, NormName, Settings, norm_of, radius
 from energylens.errors import InputError, RunError
 from energylens.isolation import random_state
 from energylens.models.usable import FloatLogits
 from energylens.noise import Noise, key
+from energylens.settings import setting
 
 LOGGER = logging.getLogger("energylens.autoattack")
 PACKAGE_NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}  # our words, the package's

@@ -9,31 +9,24 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from energylens.errors import InputError
-
-if TYPE_CHECKING:
-    from energylens.attacks.settings import Settings
+from energylens.settings import check_word
 
 
 @dataclass(frozen=True)
 class Backend:
     """One row. rounded: its gradients are not those of float32, so its rows of the record are its own."""
 
-    about: str
     rounded: bool = False
 
 
 BACKENDS: dict[str, Backend] = {  # from the slowest to the quickest
-    "plain": Backend("the model as it is"),
-    "fused": Backend(
-        "batch norms folded into the convolutions before them, channels-last, float32: the same to rounding"
-    ),
-    "bf16": Backend("the same under bfloat16 autocast: other gradients", rounded=True),
+    "plain": Backend(),  # the model as it is
+    "fused": Backend(),  # batch norms folded into the convolutions before them, channels-last, float32
+    "bf16": Backend(rounded=True),  # the same under bfloat16 autocast: other gradients
 }
 PLAIN, FUSED, BF16 = BACKENDS
 PROBED = 2  # images on which a fused copy is compared with the model
@@ -50,8 +43,7 @@ def quickest_of(names: Iterable[str]) -> str:
 
 def check_backend(name: str) -> str:
     """The name, of a row of BACKENDS; InputError for any other."""
-    if name not in BACKENDS:
-        raise InputError(f"unknown backend {name!r}: give one of {', '.join(BACKENDS)}")
+    check_word("backend", name, BACKENDS)
     return name
 
 
@@ -67,12 +59,12 @@ class Networks:
         """The quickest backend there is."""
         return quickest_of(self.on)
 
-    def backend_for(self, settings: Settings, asked: str, *, trace: bool = False) -> str:
-        """The quickest backend there is, up to the one asked for, that an attack of these settings supports.
+    def backend_for(self, supported: str, asked: str, *, trace: bool = False) -> str:
+        """The quickest backend there is, up to the one asked for and the quickest that the attack supports.
 
         trace: the energies of the iterates are recorded from the logits that the attack sees: they must be float32.
         """
-        bounds = (asked, self.quickest, settings.quickest, FUSED if trace else BF16)
+        bounds = (asked, self.quickest, supported, FUSED if trace else BF16)
         return min(bounds, key=list(BACKENDS).index)
 
 

@@ -66,7 +66,7 @@ class ConfiguredAttack:
         """The attack on a backend that there is and that it supports: its own or the one asked for. One that follows
         rounded gradients says so in its name. trace: see ``Networks.backend_for``."""
         trace = trace and self.settings.traceable
-        backend = networks.backend_for(self.settings, self.backend or asked, trace=trace)
+        backend = networks.backend_for(self.settings.quickest, self.backend or asked, trace=trace)
         if backend == PLAIN and self.backend is None:
             return self
         told = {"backend": backend} if BACKENDS[backend].rounded else {}

@@ -23,8 +23,9 @@ from energylens.attacks.losses import Aim
 from energylens.attacks.minimum_norm import Descent, Smallest, smallest_perturbation
 from energylens.attacks.norms import l2_size
 from energylens.attacks.result import AttackResult, counts
-from energylens.attacks.settings import Settings, setting
+from energylens.attacks.settings import Settings
 from energylens.noise import Noise
+from energylens.settings import setting
 
 CHECKS = 10  # how often in a run a sample asks whether its objective still falls
 

@@ -31,9 +31,10 @@ from energylens.attacks.losses import Aim
 from energylens.attacks.minimum_norm import Descent, Smallest, smallest_perturbation
 from energylens.attacks.norms import linf_size
 from energylens.attacks.result import AttackResult, counts
-from energylens.attacks.settings import Settings, setting
+from energylens.attacks.settings import Settings
 from energylens.errors import InputError
 from energylens.noise import Noise
+from energylens.settings import setting
 
 # Carlini's, as in adv-lib and ART: within tau pixels are free, and a small c moves them as well as a large one
 LARGEST_C = 20.0

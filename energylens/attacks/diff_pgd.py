@@ -23,12 +23,13 @@ from torch import Tensor, nn
 from energylens.attacks.ascent import Ascent, ascend
 from energylens.attacks.norms import NORMS
 from energylens.attacks.result import AttackResult
-from energylens.attacks.settings import Length, NormName, Settings, norm_of, radius, setting
+from energylens.attacks.settings import Length, NormName, Settings, norm_of, radius
 from energylens.diffusion.diffuser import Diffuser
 from energylens.diffusion.loading import default_diffuser, load_diffuser
 from energylens.diffusion.purifier import purify
 from energylens.errors import InputError
 from energylens.noise import NoiseSource
+from energylens.settings import setting
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class DiffPGD(Settings):
     norm: NormName = norm_of(NORMS)
     steps: int = setting(10, "gradient steps", above=0)
     relative_step: float = 0.25
-    step_size: Length | None = setting(None, "length of a step", above=0, standard=lambda s: f"{s.relative_step:g} eps")
+    step_size: Length | None = setting(None, "length of a step", above=0, standard="{relative_step:g} eps")
     form: str = setting("fast", "how the gradient passes the purifier", choices=FORMS)
     t: int = setting(3, "the purifier noises to index t of the timesteps respaced to ddim_steps")
     ddim_steps: int = setting(50, "timesteps after respacing", above=0)

@@ -30,6 +30,12 @@ def parse_radius(text: str | float, what: str = "eps") -> float:
     return value
 
 
+def check_radius(eps: float, norm: str) -> None:
+    """Refuse a radius that every image lies within: a slip of the pen for eps / 255."""
+    if norm == "linf" and eps > 1:
+        raise InputError(f"eps={eps:g} in linf spans every image in [0, 1]: did you mean {eps:g}/255?")
+
+
 def write_radius(value: str | float) -> str:
     """The radius as a person would write it; text stays as it came.
 

@@ -16,8 +16,9 @@ from energylens.attacks.carlini_wagner import CarliniWagner, carlini_wagner
 from energylens.attacks.carlini_wagner_linf import CarliniWagnerLinf, carlini_wagner_linf
 from energylens.attacks.diff_pgd import DiffPGD, diff_pgd
 from energylens.attacks.result import AttackResult, counts
-from energylens.attacks.settings import BALL, BLOCK, NoAttack, Settings, declarations
+from energylens.attacks.settings import BALL, BLOCK, NoAttack, Settings
 from energylens.errors import InputError
+from energylens.settings import declared
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,9 @@ class AttackRow:
     def free_settings(self) -> dict[str, str]:
         """The settings a user may change beside eps and norm, each with its default as text."""
         shown = {
-            name: about.shown(name, self.defaults)
-            for name, (_, about) in declarations(type(self.defaults)).items()
-            if name not in self.defaults.fixed and name not in BALL and (name == BLOCK or not self.sealed)
+            one.name: one.shown(self.defaults)
+            for one in declared(type(self.defaults))
+            if one.name not in {*self.defaults.fixed, *BALL} and (one.name == BLOCK or not self.sealed)
         }
         if self.versions:
             shown["version"] = next(version for version, row in self.versions.items() if row == self.name)

@@ -15,19 +15,10 @@ from typing import Any
 from energylens.attacks.backends import BACKENDS
 from energylens.attacks.radius import parse_radius
 from energylens.attacks.registry import AttackRow, find_row
-from energylens.attacks.settings import (
-    BALL,
-    LENGTH,
-    Declaration,
-    Kind,
-    Settings,
-    TargetRule,
-    check_declared,
-    declarations,
-    setting,
-)
+from energylens.attacks.settings import BALL, LENGTH, Settings, TargetRule, check_declared
 from energylens.attacks.targets import RULES, check_target
 from energylens.errors import InputError
+from energylens.settings import Kind, Setting, declared, setting
 
 
 @dataclass(frozen=True)
@@ -42,15 +33,14 @@ class Beside:
 FORMERLY = {"kernels": "backend"}  # earlier spellings, still accepted
 
 
-def declared(row: AttackRow) -> dict[str, tuple[Kind, Declaration]]:
+def declared_by(row: AttackRow) -> dict[str, Setting]:
     """All that the row's settings and ``Beside`` declare, by name."""
-    return {**declarations(type(row.defaults)), **declarations(Beside)}
+    return {one.name: one for one in (*declared(type(row.defaults)), *declared(Beside))}
 
 
 def kind_of(name: str, row: AttackRow) -> Kind:
     """The kind of a row's setting, by the type of its field."""
-    kind, _ = declared(row)[name]
-    return kind
+    return declared_by(row)[name].kind
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -117,7 +107,7 @@ class Attack:
         """All settings of the row, checked; eps, norm and steps are taken where the attack has such a setting and it
         was not set. Raises InputError."""
         row, own = self.row, self.values
-        beside = Beside(**{name: own.pop(name) for name in declarations(Beside) if name in own})
+        beside = Beside(**{one.name: own.pop(one.name) for one in declared(Beside) if one.name in own})
         check_declared(beside)
         chosen: dict[str, Any] = {}
         if row.defaults.bounded:
@@ -140,7 +130,9 @@ class Attack:
 
     def __str__(self) -> str:
         row, own = self.row, dict(self.overrides)
-        told = {name: about.told for name, (_, about) in declared(row).items()}
+        told = {
+            name: ": ".join(filter(None, [one.help, ", ".join(one.choices)])) for name, one in declared_by(row).items()
+        }
         told |= {"norm": ", ".join(row.norms), "version": ", ".join(row.versions)}
         defaults, known = row.free_settings(), _known(row)
         if not row.defaults.targetable:

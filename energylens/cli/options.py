@@ -13,6 +13,7 @@ from energylens.records.shards import RANKS, launched_ranks
 from energylens.settings import Setting, declared
 
 Command = Callable[..., None]
+Decorator = Callable[[Command], Command]
 
 
 def listed(kind: type, example: str) -> Callable[..., tuple[float, ...] | None]:
@@ -63,7 +64,18 @@ class Renamed(click.Option):
         self.opts = shown
 
 
-def settings_options(kind: type, *, defaults: bool = False) -> Callable[[Command], Command]:
+def giving(*options: Decorator) -> Decorator:
+    """A decorator that gives a command these options, in this order."""
+
+    def give(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return give
+
+
+def settings_options(kind: type, *, defaults: bool = False) -> Decorator:
     """A decorator that gives a command an option for every setting of a dataclass, in the order of its fields.
 
     What is not given is None, or () for what is given by repeating. Words of a table are checked by the settings.
@@ -72,13 +84,7 @@ def settings_options(kind: type, *, defaults: bool = False) -> Callable[[Command
         kind: a dataclass whose fields are made by ``energylens.settings.setting``.
         defaults: whether the help tells the defaults of the fields.
     """
-
-    def decorate(command: Command) -> Command:
-        for one in reversed(declared(kind)):
-            command = _option(one, defaults)(command)
-        return command
-
-    return decorate
+    return giving(*(_option(one, defaults) for one in declared(kind)))
 
 
 class LateHelp(click.Option):
@@ -94,23 +100,20 @@ class LateHelp(click.Option):
         return super().get_help_record(ctx)
 
 
-def _option(one: Setting, defaults: bool) -> Callable[[Command], Command]:
+def _option(one: Setting, defaults: bool) -> Decorator:
     """The option of a setting."""
 
     def text() -> str:
         return f"{one.text()[:-1]} [default: {one.default}]." if defaults else one.text()
 
     told: dict[str, Any] = {"cls": LateHelp, "text": text, "metavar": one.metavar, "default": None}
-    if one.kind is bool:
+    if one.base is bool:
         names = f"{one.option}/--no-{one.option[2:]}"
-    elif one.many and not one.repeat:
-        names, told["callback"] = one.option, listed(one.kind, one.example)
+    elif one.example:
+        names, told["callback"] = one.option, listed(one.base, one.example)
     else:
-        names, told["type"], told["multiple"] = (
-            one.option,
-            click.Choice(one.plain) if one.plain else one.kind,
-            one.repeat,
-        )
+        names, told["type"] = one.option, click.Choice(one.plain) if one.plain else one.base
+        told["multiple"] = one.repeat
     return click.option(names, *filter(None, [one.short]), one.name, **told)
 
 
@@ -196,33 +199,10 @@ _RECORD = (  # what to do with them
 )  # fmt: skip
 
 
-def reading(command: Command) -> Command:
-    """Give a command the options that a model is read with."""
-    for option in reversed(_WEIGHTS):
-        command = option(command)
-    return command
-
-
-def loading(command: Command) -> Command:
-    """Give a command the options that a model and its data set are loaded with."""
-    for option in reversed((*_DATA, *_WEIGHTS)):
-        command = option(command)
-    return command
-
-
-def naming(command: Command) -> Command:
-    """Give a command the options that name a model and the samples it is shown."""
-    for option in reversed((*_DATA, *_WEIGHTS, *_SAMPLES)):
-        command = option(command)
-    return command
-
-
-def recording(command: Command) -> Command:
-    """Give a command every option that says what to record."""
-    command = naming(command)
-    for option in reversed(_RECORD):
-        command = option(command)
-    return command
+reading = giving(*_WEIGHTS)  # what a model is read with
+loading = giving(*_DATA, *_WEIGHTS)  # what a model and its data set are loaded with
+naming = giving(*_DATA, *_WEIGHTS, *_SAMPLES)  # which model, and which samples it is shown
+recording = giving(*_RECORD, *_DATA, *_WEIGHTS, *_SAMPLES)  # all that says what to record
 
 
 def given_options(options: dict[str, Any]) -> dict[str, Any]:

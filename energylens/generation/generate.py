@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from energylens.attacks.backends import BACKENDS, PLAIN, PROBED, networks_of
 from energylens.attacks.passes import PassCounter
-from energylens.attacks.settings import check_numbers
 from energylens.data import Samples
 from energylens.errors import InputError, RunError
 from energylens.generation.generated import Generated, export, measure
@@ -35,7 +34,7 @@ from energylens.records.manifest import shared_identity, software
 from energylens.records.run_folder import RunFolder, holding, open_run, run_path
 from energylens.records.shards import RANKS, Ranks, joined_ranks
 from energylens.records.store import Memory, Store
-from energylens.settings import declared
+from energylens.settings import check_number, declared
 
 DEFAULT_MODEL = "digits-pgd"
 DEFAULT_NUMBER = 100
@@ -213,8 +212,9 @@ def _collect(plan: _Plan, store: Store) -> Generated:
 
 def _check_numbers(n: int, seed: int, batch_size: int | None, backend: str) -> None:
     """Refuse numbers that cannot be run with, and a backend whose energies are rounded."""
-    size = 1 if batch_size is None else batch_size
-    check_numbers({"n": n, "batch size": size, "seed": seed}, positive=("n", "batch size"))
+    check_number("n", n, above=0)
+    check_number("batch size", 1 if batch_size is None else batch_size, above=0)
+    check_number("seed", seed)
     if backend not in CHAINS_SUPPORT:
         raise InputError(
             f"backend {backend!r} is not for chains, whose energies are kept and must be float32: give one of "

@@ -12,7 +12,6 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from energylens.attacks.settings import check_numbers
 from energylens.data import Samples, load_data
 from energylens.errors import InputError
 from energylens.generation.features import CLASS_SCORE, FRECHET, KERNEL, Extractor, extractor
@@ -32,6 +31,7 @@ from energylens.inputs import the_device
 from energylens.models import model_title
 from energylens.profiling import BATCH_SIZES
 from energylens.progress import Listener, Progress
+from energylens.settings import check_number
 from energylens.statistics import mean_interval
 
 ANCHOR_SEED = 0  # which real images, and which noise, mark the ends of the scale
@@ -201,7 +201,7 @@ def score(
     found = [read_pictures(path) for path in dict.fromkeys(Path(folder).resolve() for folder in named)]
     if not found:
         raise InputError("no folder came: give one with pictures, or one that `energylens generate` made")
-    check_numbers({"batch size": 1 if batch_size is None else batch_size}, positive=("batch size",))
+    check_number("batch size", 1 if batch_size is None else batch_size, above=0)
     name, classes = _the_data(found, dataset)
     scorer = open_scorer(
         name, reference, classes=classes, classifier=classifier, layer=layer, inception_weights=inception_weights,

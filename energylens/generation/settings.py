@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from energylens.errors import InputError
-from energylens.settings import check_words, declared, setting
+from energylens.settings import check_ranges, check_words, setting
 
 ROWS = "energylens.generation."
 
@@ -28,14 +28,14 @@ class GenerationSettings:
 
     start: str = setting("local-pca", "Where chains begin: {names}.", choices=f"{ROWS}starts:STARTS", metavar="NAME")
     loss: str = setting("joint", "What chains descend: {names}.", choices=f"{ROWS}sampler:LOSSES", metavar="NAME")
-    steps: int = setting(50, "Steps of a chain, 0 for the starts as they are.", metavar="K", least=0)
+    steps: int = setting(50, "Steps of a chain, 0 for the starts as they are.", metavar="K")
     step_size: float = setting(0.002, "Size eta of a step along the gradient.", metavar="ETA", above=0)
-    momentum: float = setting(0.8, "Share zeta of the last step in the next, below 1.", metavar="ZETA", least=0)
-    noise: float = setting(0.001, "Standard deviation of the noise of a step.", metavar="SD", least=0)
+    momentum: float = setting(0.8, "Share zeta of the last step in the next, below 1.", metavar="ZETA")
+    noise: float = setting(0.001, "Standard deviation of the noise of a step.", metavar="SD")
     retained_variance: float = setting(
         0.95, "Share of the variance that the principal components hold, or how many, from 2 on.", metavar="V", above=0
     )
-    spread: float = setting(1.0, "Spread of the starts about their mean, in standard deviations.", metavar="S", least=0)
+    spread: float = setting(1.0, "Spread of the starts about their mean, in standard deviations.", metavar="S")
     neighbours: int = setting(20, "Images of a local PCA, the anchor among them.", metavar="K", above=0)
     features: str = setting(
         "pixels", "What neighbours are near in: {names}.", choices=f"{ROWS}starts:FEATURES", metavar="NAME"
@@ -51,11 +51,8 @@ class GenerationSettings:
     tolerance: float = setting(0.25, "Tolerance of the stop, in nats squared.", metavar="T", above=0)
 
     def __post_init__(self) -> None:
-        from energylens.attacks.settings import check_numbers
-
-        check_words(self, spelled=str)
-        positive = [one.name.replace("_", " ") for one in declared(GenerationSettings) if one.above is not None]
-        check_numbers({name.replace("_", " "): value for name, value in asdict(self).items()}, positive=positive)
+        check_words(self, "{name} {word!r} is unknown")
+        check_ranges(self, spelled=lambda name: name.replace("_", " "))
         if self.momentum >= 1:
             raise InputError(f"momentum {self.momentum:g} never comes to rest: a number in [0, 1) was expected")
         if self.retained_variance > 1 and not float(self.retained_variance).is_integer():

@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from energylens.attacks.norms import NORMS
-from energylens.attacks.settings import check_norm
 from energylens.energy import cross_entropy, joint_energy
 from energylens.isolation import widest_float
 from energylens.noise import BatchNoise, NoiseSource
+from energylens.settings import check_word
 
 Model = Callable[[Tensor], Tensor]
 Energy = Callable[[Tensor, Tensor], Tensor]
@@ -68,7 +68,7 @@ def _bend(
     energy: Energy, model: Model, x: Tensor, y: Tensor, eps: float, norm: str, noise: NoiseSource | None
 ) -> Tensor:
     """The mean squared distance of the energy from its chord between two random points of the ball."""
-    check_norm(norm, list(NORMS))
+    check_word("norm", norm, NORMS)
     noise = noise or BatchNoise()
     first, second = (x + eps * NORMS[norm].uniform(noise, "ball", x) for _ in range(2))
     share = (noise.uniform("share", x[:, :1, :1, :1]) + 1) / 2

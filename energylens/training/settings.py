@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
-from energylens.attacks.radius import parse_radius, write_radius
+from energylens.attacks.radius import check_radius, parse_radius, write_radius
 from energylens.data import data_set
 from energylens.errors import InputError
 from energylens.settings import Setting, check_ranges, check_words, declared, manifest_of, options_of, setting
@@ -42,11 +42,9 @@ class TrainSettings:
     classes: tuple[int, ...] | None = setting(
         None, "Only these labels, renumbered in this order.", metavar="K,K,...", example="0,1,6,7"
     )
-    per_class: int | None = setting(
-        None, "Only the first N training images of each class.", metavar="N", least=1, most=1e9
-    )
+    per_class: int | None = setting(None, "Only the first N training images of each class.", metavar="N", least=1)
     val_fraction: float = setting(
-        0.1, "Share of the training images held back to pick the best epoch.", metavar="F", least=0, most=0.9
+        0.1, "Share of the training images held back to pick the best epoch.", metavar="F", most=0.9
     )
     omit: str | None = setting(
         None, "Leave out training images: {names}.", choices=f"{ROWS}omission:RULES", metavar="RULE"
@@ -74,7 +72,7 @@ class TrainSettings:
     eps: str | None = setting(None, "Radius of the attack, as 8/255 or 0.03 [default: the data set's].", metavar="R")
     norm: str = setting("linf", "Norm of the radius.", choices=("linf", "l2"))
     steps: int | None = setting(
-        None, "Steps of the attack, where it takes several [default: the method's].", metavar="K", least=0, most=1e4
+        None, "Steps of the attack, where it takes several [default: the method's].", metavar="K", most=1e4
     )
     step_size: str | None = setting(
         None, "Step size of the attack, as 2/255 [default: the method's share of eps].", metavar="R"
@@ -82,8 +80,8 @@ class TrainSettings:
     attack_mode: str | None = setting(
         None, "Mode of batch norm inside the attack [default: the method's].", choices=MODES
     )
-    eps_ramp: float = setting(0.0, "Epochs over which eps grows from 0.", metavar="E", least=0, most=1e6)
-    beta: float | None = setting(None, "Weight of the KL term [default: the method's].", least=0, most=1e6)
+    eps_ramp: float = setting(0.0, "Epochs over which eps grows from 0.", metavar="E", most=1e6)
+    beta: float | None = setting(None, "Weight of the KL term [default: the method's].", most=1e6)
     replays: int | None = setting(
         None, "How often free training uses a batch [default: the method's].", metavar="M", least=1, most=1e3
     )
@@ -92,16 +90,14 @@ class TrainSettings:
         "Regulariser: {names}, or none. Repeatable.",
         choices=f"{ROWS}regularizers:REGULARIZERS",
         metavar="NAME",
-        repeat=True,
     )
     reg_weight: tuple[float, ...] = setting(
         (), "Weight of each --reg, in their order; DER's is beta. Left out: the authors', AAER's and ELLE's at the "
-        "nearest eps they give; ours for der, energy-linearity and delta-l2 [R].", metavar="W", repeat=True,
+        "nearest eps they give; ours for der, energy-linearity and delta-l2 [R].", metavar="W",
     )  # fmt: skip
     der_gamma: float | None = setting(
-        None, "DER: difference that costs nothing, in --der-unit [R: 0 with the mask, else .1].", metavar="G",
-        least=0, most=1e6,
-    )  # fmt: skip
+        None, "DER: difference that costs nothing, in --der-unit [R: 0 with the mask, else .1].", metavar="G", most=1e6
+    )
     der_on: str = setting(
         AUTO, "DER: samples it is of: {names}; auto: abnormal in single-step training, else all.",
         choices=(AUTO, f"{ROWS}der:SAMPLES"), metavar="WHICH",
@@ -121,16 +117,12 @@ class TrainSettings:
     der_stop_gradient: str = setting(
         "none", "DER: end without a gradient: {names} [R].", choices=f"{ROWS}der:STOPS", metavar="END"
     )
-    der_warmup: float = setting(
-        0.0, "DER: epochs over which its weight grows from 0 [R].", metavar="E", least=0, most=1e6
-    )
-    awp: float = setting(
-        0.0, "Weight perturbation, 0 for none: .01, or .005 with TRADES.", metavar="GAMMA", least=0, most=1
-    )
+    der_warmup: float = setting(0.0, "DER: epochs over which its weight grows from 0 [R].", metavar="E", most=1e6)
+    awp: float = setting(0.0, "Weight perturbation, 0 for none: .01, or .005 with TRADES.", metavar="GAMMA", most=1)
     optimizer: str = setting("adamw", "Optimiser: {names}.", choices=f"{ROWS}optimizers:OPTIMIZERS", metavar="NAME")
     lr: float = setting(2e-3, "Largest learning rate.", least=1e-12, most=1e3)
-    momentum: float = setting(0.9, "Momentum; Adam's first beta, too.", least=0, most=0.9999)
-    weight_decay: float = setting(1e-4, "Weight decay.", least=0, most=1e3)
+    momentum: float = setting(0.9, "Momentum; Adam's first beta, too.", most=0.9999)
+    weight_decay: float = setting(1e-4, "Weight decay.", most=1e3)
     schedule: str = setting(
         "onecycle", "Learning rate over the run: {names}.", choices=f"{ROWS}schedules:SCHEDULES", metavar="NAME"
     )
@@ -144,15 +136,12 @@ class TrainSettings:
     epochs: int = setting(60, "Passes over the training images.", least=1, most=1e6)
     batch_size: int = setting(64, "Images in a batch, of all processes together.", metavar="B", least=2, most=1e6)
     ema: float = setting(
-        0.0, "Decay of an average of the weights, which is then judged; 0 for none.", metavar="D",
-        least=0, most=0.999999,
-    )  # fmt: skip
+        0.0, "Decay of an average of the weights, which is then judged; 0 for none.", metavar="D", most=0.999999
+    )
     amp: str = setting("no", "Mixed precision.", choices=PRECISIONS)
     channels_last: bool = setting(False, "Channels-last memory layout.")
     compile: bool = setting(False, "Compile the network with torch.compile.")
-    eval_samples: int = setting(
-        1000, "Images of each split that judge an epoch; 0 for all.", metavar="N", least=0, most=1e9
-    )
+    eval_samples: int = setting(1000, "Images of each split that judge an epoch; 0 for all.", metavar="N")
     eval_steps: int = setting(10, "Steps of the PGD that judges an epoch.", metavar="K", least=1, most=1e4)
     eval_restarts: int = setting(1, "Restarts of that PGD.", metavar="K", least=1, most=1e4, later=True)
     eval_step: str | None = setting(
@@ -173,24 +162,19 @@ class TrainSettings:
         later=True,
     )
     final_steps: int = setting(
-        0, "Steps of the PGD that judges best and last weights at the end; 0 for none.", metavar="K",
-        least=0, most=1e4, later=True,
+        0, "Steps of the PGD that judges best and last weights at the end; 0 for none.", metavar="K", most=1e4,
+        later=True,
     )  # fmt: skip
     final_restarts: int = setting(10, "Restarts of the final PGD.", metavar="K", least=1, most=1e4, later=True)
-    final_samples: int = setting(
-        0, "Test images that the final PGD judges by; 0 for all.", metavar="N", least=0, most=1e9, later=True
-    )
+    final_samples: int = setting(0, "Test images that the final PGD judges by; 0 for all.", metavar="N", later=True)
     measure_every: int = setting(
-        10, "Steps between two looks at the clean images, where the steps do not see them.", metavar="K",
-        least=1, most=1e9,
-    )  # fmt: skip
-    # settings, as they decide the weights where an alarm stops a run
-    watch_every: int = setting(
-        10, "Measured steps between two looks of the early warning.", metavar="K", least=1, most=1e9
+        10, "Steps between two looks at the clean images, where the steps do not see them.", metavar="K", least=1
     )
+    # settings, as they decide the weights where an alarm stops a run
+    watch_every: int = setting(10, "Measured steps between two looks of the early warning.", metavar="K", least=1)
     classwise: bool = setting(False, "Keep the probe's energies of every class.")
     on_alarm: str = setting("warn", "What the early warning does.", choices=("warn", "stop", "rollback"))
-    seed: int = setting(0, "Seed of all random choices.", least=0, most=2**63 - 1)
+    seed: int = setting(0, "Seed of all random choices.", most=2**63 - 1)
     init: str | None = setting(
         None, "Start from the weights of this model, a name or a weights file.", metavar="MODEL", later=True
     )
@@ -406,8 +390,6 @@ def _check_omission(settings: TrainSettings) -> None:
 
 
 def _check_numbers(settings: TrainSettings) -> None:
-    from energylens.attacks.settings import check_radius
-
     check_ranges(settings)
     if not all(0 <= weight < math.inf for weight in settings.reg_weight):
         raise InputError(f"--reg-weight is {settings.reg_weight}: give finite numbers of at least 0")

@@ -35,7 +35,8 @@ import torch
 import energylens as el
 from energylens.attacks.registry import AttackRow, register
 from energylens.attacks.result import AttackResult, counts
-from energylens.attacks.settings import Length, NormName, Settings, norm_of, radius, setting
+from energylens.attacks.settings import Length, NormName, Settings, norm_of, radius
+from energylens.settings import setting
 
 """
 

@@ -143,6 +143,7 @@ def test_what_a_class_is_too_small_for_is_said(settings, message, robust, train)
         ({"stop": "now"}, "stop 'now' is unknown"),
         ({"features": "dino"}, "features 'dino' is unknown"),
         ({"steps": -1}, "steps=-1 cannot be run with"),
+        ({"steps": "3"}, "steps='3' cannot be run with: a number 0 or more"),
         ({"step_size": 0.0}, "step size=0 cannot be run with"),
         ({"noise": float("nan")}, "noise=nan cannot be run with"),
         ({"momentum": 1.0}, "momentum 1 never comes to rest"),

@@ -1,6 +1,7 @@
 """What it takes to add a setting or a regulariser: the examples below are quoted in the docs, and run here."""
 
 import sys
+from dataclasses import make_dataclass
 from importlib import import_module
 
 import click
@@ -11,7 +12,7 @@ from energylens.cli import root
 from energylens.cli.options import settings_options
 from energylens.errors import InputError
 from energylens.generation.settings import GenerationSettings
-from energylens.settings import as_markdown, declared, names_in
+from energylens.settings import as_markdown, check_ranges, declared, names_in, setting
 from energylens.training.loop import train
 from energylens.training.recipes import settings_of
 from energylens.training.regularizers import REGULARIZERS
@@ -72,6 +73,14 @@ def test_a_setting_is_one_field(longer):
     assert "| `--label-smoothing` | 0.0 | 0 to 0.9 | Share of the label" in as_markdown(longer)
     with pytest.raises(InputError, match=r"--label-smoothing is 1\.5: give a number from 0 to 0\.9"):
         longer(label_smoothing=1.5).resolved()
+
+
+def test_a_range_may_leave_out_its_lower_end():
+    rates = make_dataclass("Rates", [("rate", float, setting(1.0, "How fast.", above=0, most=2))])
+    for rate in (0, 3, float("nan"), "1"):
+        with pytest.raises(InputError, match=f"--rate is {rate}: give a number above 0, up to 2"):
+            check_ranges(rates(rate))
+    check_ranges(rates(2))
 
 
 @pytest.fixture
