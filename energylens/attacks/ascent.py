@@ -1,4 +1,6 @@
-"""THE ascent loop. FGSM, RS-FGSM, N-FGSM, PGD, TRADES-KL and HE-PGD differ in start, loss, step and projection:
+"""THE ascent loop, of FGSM, RS-FGSM, N-FGSM, PGD, TRADES-KL and HE-PGD.
+
+They differ in start, loss, step and projection:
 
     x_0     = clamp(x + start, 0, 1)
     x_{t+1} = clamp(x + P(x_t + step_size * steepest(grad_x L(x_t)) - x), 0, 1),     t = 0 .. steps - 1
@@ -86,8 +88,11 @@ class Ascent(Settings):
 
     @property
     def fixed(self) -> frozenset[str]:
-        """One step is of the cross-entropy, a loss that asks for more is what makes the attack, and a run from x itself
-        is always the same."""
+        """The settings that this attack has no use for.
+
+        One step is of the cross-entropy, a loss that asks for more is what makes the attack, and a run from x itself
+        is always the same.
+        """
         one_step = self.steps == 1
         idle = {
             "steps": one_step,
@@ -252,8 +257,10 @@ def _run(problem: _Problem, purpose: str) -> tuple[Tensor, Tensor | None]:
 
 
 def _with_restarts(problem: _Problem) -> AttackResult:
-    """Runs from fresh starts: a broken sample rests with the images that broke it, the others keep those of their
-    highest loss."""
+    """Runs from fresh starts.
+
+    A broken sample rests with the images that broke it, the others keep those of their highest loss.
+    """
     best, best_energies = _run(problem, "start/0")
     best_logits = problem.judge(best).float()
     best_loss = problem.objective(best_logits)

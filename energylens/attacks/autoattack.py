@@ -33,8 +33,11 @@ GPU_BLOCK = 250  # as many as the package's own default batch
 
 @dataclass(frozen=True)
 class AutoAttackSettings(Settings):
-    """Settings. parts: rows of PARTS, run in this order. eps in units of [0, 1]. restarts and targets are 1 and 9 where
-    they are None, the package's standard, or 5 and 5 in L1. Another block is another draw."""
+    """The settings of AutoAttack and of its parts alone.
+
+    parts: rows of PARTS, run in this order. eps in units of [0, 1]. restarts and targets are 1 and 9 where they are
+    None, the package's standard, or 5 and 5 in L1. Another block is another draw.
+    """
 
     eps: Length = radius()
     parts: tuple[str, ...] = ("apgd-ce", "apgd-t", "fab-t", "square")  # the standard version
@@ -92,8 +95,11 @@ class Perturb(Protocol):
 
 @dataclass(frozen=True)
 class Part:
-    """One attack of the package. build: (model, settings, seed, classes, device) -> the package's object. unused: the
-    settings that it has no use for."""
+    """One attack of the package.
+
+    build: (model, settings, seed, classes, device) -> the package's object. unused: the settings that it has no use
+    for.
+    """
 
     build: Callable[[nn.Module, AutoAttackSettings, int, int, torch.device], Perturb]
     passes: Callable[[AutoAttackSettings], int]
@@ -204,8 +210,11 @@ class Shelf(Protocol):
 
 @dataclass
 class _Block:
-    """A block of N samples after some of the parts. broken_by: (N,), the number of the part that broke a sample,
-    NATURAL where it was never right, ROBUST where none did. done: (), how many parts have run."""
+    """A block of N samples after some of the parts.
+
+    broken_by: (N,), the number of the part that broke a sample, NATURAL where it was never right, ROBUST where none
+    did. done: (), how many parts have run.
+    """
 
     x_adv: Tensor
     logits: Tensor

@@ -63,8 +63,10 @@ class ConfiguredAttack:
         return ", ".join([self.row.label, *(f"{k} {v}" for k, v in self.overrides.items())])
 
     def running_on(self, networks: Networks, asked: str, *, trace: bool = False) -> ConfiguredAttack:
-        """The attack on a backend that there is and that it supports: its own or the one asked for. One that follows
-        rounded gradients says so in its name. trace: see ``Networks.backend_for``."""
+        """The attack on a backend that there is and that it supports: its own or the one asked for.
+
+        One that follows rounded gradients says so in its name. trace: see ``Networks.backend_for``.
+        """
         trace = trace and self.settings.traceable
         backend = networks.backend_for(self.settings.quickest, self.backend or asked, trace=trace)
         if backend == PLAIN and self.backend is None:
@@ -97,9 +99,12 @@ class ConfiguredAttack:
         shelf: Shelf | None = None,
         told: Told | None = None,
     ) -> AttackResult:
-        """Attack one batch; see ``ascend`` for the arguments. trace: only where settings.traceable. networks: the
-        model on its other backends, where the attack is to run on them. shelf: see ``run_autoattack``, for attacks in
-        blocks. told: hears which share of the batch is done, from the attacks that know."""
+        """Attack one batch; see ``ascend`` for the arguments.
+
+        trace: only where settings.traceable. networks: the model on its other backends, where the attack is to run on
+        them. shelf: see ``run_autoattack``, for attacks in blocks. told: hears which share of the batch is done, from
+        the attacks that know.
+        """
         more: dict[str, Any] = {"trace": True} if trace else {}
         if self.diffuser:
             more["diffuser"] = self.diffuser
@@ -164,8 +169,9 @@ def equip(
     diffusion: str | None,
     device: torch.device,
 ) -> ConfiguredAttack:
-    """The attack with what it needs here: its diffusion model, and on a GPU blocks that fill it, unless the user gave a
-    size; a record tells which.
+    """The attack with what it needs here.
+
+    That is its diffusion model, and on a GPU blocks that fill it, unless the user gave a size; a record tells which.
 
     Args:
         attack: as the user configured it.

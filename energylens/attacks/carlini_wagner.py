@@ -81,8 +81,10 @@ def carlini_wagner(
 
 
 def _search(model: nn.Module, x: Tensor, aim: Aim, smallest: Smallest, settings: CarliniWagner) -> Tensor:
-    """The runs for one c after another, by bisection once a c has succeeded, tenfold until then; improves ``smallest``.
-    Returns the steps each sample took, (N,)."""
+    """The runs for one c after another, by bisection once a c has succeeded, tenfold until then.
+
+    Improves ``smallest``. Returns the steps each sample took, (N,).
+    """
     steps = counts(0, x)
     c = torch.full((len(x),), settings.c, device=x.device)
     lower, upper = torch.zeros_like(c), torch.full_like(c, torch.inf)

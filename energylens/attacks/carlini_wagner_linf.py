@@ -86,8 +86,10 @@ def carlini_wagner_linf(
 
 
 def _shrink(model: nn.Module, x: Tensor, aim: Aim, smallest: Smallest, settings: CarliniWagnerLinf) -> Tensor:
-    """Lower tau while that succeeds and raise c where it does not; improves ``smallest``.
-    Returns the steps each sample took, (N,)."""
+    """Lower tau while that succeeds and raise c where it does not.
+
+    Improves ``smallest``. Returns the steps each sample took, (N,).
+    """
     descent, rows = Descent(x, aim), torch.arange(len(x), device=x.device)
     tau, c = torch.ones(len(x), device=x.device), torch.full((len(x),), settings.c, device=x.device)
     waited, steps = counts(0, x), counts(0, x)

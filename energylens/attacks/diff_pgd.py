@@ -1,5 +1,6 @@
-"""Diff-PGD (arXiv 2305.16494): PGD on what a diffusion model makes of the image, f(R(x')), so that the perturbation
-looks natural. R(x) is the purifier of ``diffusion/purifier.py``, under fresh noise at every call.
+"""Diff-PGD (arXiv 2305.16494): PGD on what a diffusion model makes of the image, f(R(x')).
+
+So the perturbation looks natural. R(x) is the purifier of ``diffusion/purifier.py``, under fresh noise at every call.
 
 Its forms are the ascent loop with R in front of the classifier, as in the authors' code:
 
@@ -34,8 +35,11 @@ from energylens.settings import setting
 
 @dataclass(frozen=True)
 class Form:
-    """One row. start: of the ascent. straight: the gradient passes R as if it were the identity. boxed: in [0, 1] at
-    every step, not at the end alone."""
+    """One row.
+
+    start: of the ascent. straight: the gradient passes R as if it were the identity. boxed: in [0, 1] at every step,
+    not at the end alone.
+    """
 
     start: str
     straight: bool
@@ -93,8 +97,10 @@ class DiffPGD(Settings):
     def diffuser(
         self, asked: str | None, dataset: str | None, image_shape: Sequence[int], device: torch.device
     ) -> Diffuser:
-        """The diffusion model of its own settings, else the one asked for, else the data set's. Raises InputError where
-        none is known or fits."""
+        """The diffusion model of its own settings, else the one asked for, else the data set's.
+
+        Raises InputError where none is known or fits.
+        """
         diffuser = load_diffuser(self.diffusion or asked or default_diffuser(dataset), device)
         diffuser.check_fit(tuple(image_shape))
         diffuser.check_schedule(self.ddim_steps)

@@ -1,7 +1,8 @@
 """Somebody else's attack in the place of one of ours: any callable ``f(model, x, y) -> x_adv``.
 
 An attack that is made for a model, or takes a radius, goes into a function of these three arguments; see
-examples/foreign_attacks.py."""
+examples/foreign_attacks.py.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +30,10 @@ ROUNDING = 1e-5  # how far outside [0, 1] float32 arithmetic may leave a pixel
 
 @dataclass(frozen=True)
 class Foreign(Settings):
-    """A foreign attack's settings are its own business; ``kind`` says where it is defined. It may look at the whole
-    batch and draw from the global random state, so it runs in fixed blocks."""
+    """A foreign attack's settings are its own business; ``kind`` says where it is defined.
+
+    It may look at the whole batch and draw from the global random state, so it runs in fixed blocks.
+    """
 
     kind: str
     block: int = 50

@@ -1,5 +1,7 @@
-"""What Carlini & Wagner's attacks share (arXiv 1608.04644): Adam in w-space, ``x' = (tanh(w) + 1) / 2``, from which
-samples leave one by one, and the smallest perturbation that succeeded on each.
+"""What Carlini & Wagner's attacks share (arXiv 1608.04644).
+
+That is Adam in w-space, ``x' = (tanh(w) + 1) / 2``, from which samples leave one by one, and the smallest perturbation
+that succeeded on each.
 
 A sample that needs no perturbation gets none, and one on which no perturbation succeeded comes back as it was.
 """
@@ -49,8 +51,11 @@ def smallest_perturbation(
 
 @dataclass
 class Smallest:
-    """The smallest successful perturbation so far: its images (N, C, H, W), their distance (N,) in the attack's norm
-    and the logits (N, K) that were seen on the way, so that nobody runs that forward again."""
+    """The smallest successful perturbation so far.
+
+    Its images (N, C, H, W), their distance (N,) in the attack's norm, and the logits (N, K) that were seen on the way,
+    so that nobody runs that forward again.
+    """
 
     x_adv: Tensor
     size: Tensor
@@ -66,8 +71,11 @@ class Smallest:
 
 @dataclass(frozen=True)
 class Seen:
-    """What one forward and backward tell of N samples, all detached: images and logits, by how much the label leads
-    (N,), turned for a target, the objective (N,) and its gradient with respect to w."""
+    """What one forward and backward tell of N samples, all detached.
+
+    Images and logits, by how much the label leads (N,), turned for a target, the objective (N,) and its gradient with
+    respect to w.
+    """
 
     x_adv: Tensor
     logits: Tensor

@@ -1,5 +1,8 @@
-"""The geometry of a threat model: steepest direction, projection, a random point and the size of a perturbation,
-as a table over norms. All tensors are perturbations of shape (N, C, H, W); eps and sizes are in units of [0, 1]."""
+"""The geometry of a threat model, as a table over norms.
+
+Steepest direction, projection, a random point and the size of a perturbation. All tensors are perturbations of shape
+(N, C, H, W); eps and sizes are in units of [0, 1].
+"""
 
 from __future__ import annotations
 
@@ -46,8 +49,11 @@ def _uniform_l2(noise: NoiseSource, purpose: str, like: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Norm:
-    """One row: ``steepest(g)`` maximises <g, d> over the unit ball; ``project(delta, eps)`` is the nearest point of
-    the ball; ``uniform(noise, purpose, like)`` a uniform point of the unit ball."""
+    """One row.
+
+    ``steepest(g)`` maximises <g, d> over the unit ball; ``project(delta, eps)`` is the nearest point of the ball;
+    ``uniform(noise, purpose, like)`` a uniform point of the unit ball.
+    """
 
     steepest: Callable[[Tensor], Tensor]
     project: Callable[[Tensor, float], Tensor]

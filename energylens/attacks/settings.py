@@ -93,8 +93,11 @@ class Settings:
 
     @property
     def quickest(self) -> str:
-        """The quickest backend it supports (``backends.py``): bfloat16 where rounding a gradient does no harm, float32
-        where it does, as right behind the boundary, the model itself where nobody knows."""
+        """The quickest backend it supports (``backends.py``).
+
+        bfloat16 where rounding a gradient does no harm, float32 where it does, as right behind the boundary, the model
+        itself where nobody knows.
+        """
         return FUSED
 
     @property

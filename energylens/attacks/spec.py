@@ -104,8 +104,10 @@ class Attack:
         return {name: _read(name, text, self.row) for name, text in self.overrides}
 
     def settings(self, *, eps: str | float | None, norm: str = "linf", steps: int | None = None) -> Settings:
-        """All settings of the row, checked; eps, norm and steps are taken where the attack has such a setting and it
-        was not set. Raises InputError."""
+        """All settings of the row, checked.
+
+        eps, norm and steps are taken where the attack has such a setting and it was not set. Raises InputError.
+        """
         row, own = self.row, self.values
         beside = Beside(**{one.name: own.pop(one.name) for one in declared(Beside) if one.name in own})
         check_declared(beside)
