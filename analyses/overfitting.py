@@ -40,12 +40,22 @@ AS_TEXT: dict[str, Any] = {"dtype": str, "keep_default_na": False}
 @click.option("--jobs", default=1, help="Runs at a time, a thread each.")
 @click.option("--results", type=click.Path(path_type=Path), default=RECORDS, help="Where the tables go.")
 @click.option("--without", multiple=True, metavar="ARM", help="Leave this arm out, as in 'FGSM + GradAlign'.")
-def main(name: str, runs: Path, data_root: Path | None, jobs: int, results: Path, without: tuple[str, ...]) -> None:
+@click.option("--only", multiple=True, metavar="ARM", help="Run this arm, and only those that are named so.")
+def main(
+    name: str,
+    runs: Path,
+    data_root: Path | None,
+    jobs: int,
+    results: Path,
+    without: tuple[str, ...],
+    only: tuple[str, ...],
+) -> None:
     """Run a study and write its tables."""
-    if unknown := [arm for arm in without if arm not in STUDIES[name].arms]:
-        raise click.BadParameter(
-            f"no arm {unknown[0]!r}: one of {', '.join(STUDIES[name].arms)}", param_hint="--without"
-        )
+    known = STUDIES[name].arms
+    for option, given in {"--without": without, "--only": only}.items():
+        if unknown := [arm for arm in given if arm not in known]:
+            raise click.BadParameter(f"no arm {unknown[0]!r}: one of {', '.join(known)}", param_hint=option)
+    without = tuple(arm for arm in known if arm in without or (only and arm not in only))
     cache = RunCache(runs=runs, root=data_root, jobs=jobs, tell=partial(click.echo, err=True))
     arms, found = trained(cache, name, without=without, diverged_too=True)
     results.mkdir(parents=True, exist_ok=True)
@@ -72,9 +82,10 @@ def record(table: pd.DataFrame, results: Path, study: str, what: str, without: S
     with whole_file(csv) as temporary:
         rows.to_csv(temporary, index=False)
     made = set(pd.read_csv(results / f"{study}-runs.csv", **AS_TEXT)["arm"])
-    missing = "".join(f" --without '{arm}'" for arm in order if arm not in made)
-    command = f"python -m analyses.overfitting {study} --data-root DATA{missing}"
-    write_origin(origin(command, STUDIES[study].seeds), csv)
+    left_out = set(order) - made
+    option, told = ("--without", left_out) if len(left_out) <= len(made) else ("--only", made)
+    part = "".join(f" {option} '{arm}'" for arm in order if arm in told)
+    write_origin(origin(f"python -m analyses.overfitting {study} --data-root DATA{part}", STUDIES[study].seeds), csv)
 
 
 if __name__ == "__main__":
