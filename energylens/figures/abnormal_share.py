@@ -36,7 +36,7 @@ LETTERS = 75  # of the caption's line
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """Draw the rows of ``analyses.overfitting.falls`` of one arm."""
+    """Draw the rows of ``tables.overfitting.falls`` of one arm."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(5.2, 3.5))
         axes = figure.subplots()

@@ -62,7 +62,7 @@ def cells(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """Draw what ``analyses.overfitting.der_settings`` returns."""
+    """Draw what ``table`` returns."""
     points, plain = cells(table), table.groupby(["study", "arm"])["val_end"].mean()
     there = set(zip(points["study"], points["rest"], strict=True))
     panels = {key: title for key, title in PANELS.items() if key in there}

@@ -25,7 +25,7 @@ HELD = {True: DELTA, False: ADVERSARIAL}  # by whether no collapse and no diverg
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """Draw what ``analyses.overfitting.outcomes`` returns, a line a run."""
+    """Draw what ``tables.overfitting.outcomes`` returns, a line a run."""
     rows = table.iloc[::-1].reset_index(drop=True)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 1.1 + 0.165 * len(rows)))

@@ -62,7 +62,7 @@ CURVES: dict[str, dict[str, Any]] = {
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """Draw what ``analyses.overfitting.epochs`` returns."""
+    """Draw what ``tables.overfitting.epochs`` returns."""
     table = table.assign(error=100 - table["test_pgd"])
     arms, datasets = list(dict.fromkeys(table["arm"])), list(dict.fromkeys(table["dataset"]))
     panels = list(product(arms, datasets))

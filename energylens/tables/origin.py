@@ -1,6 +1,6 @@
 """Where recorded numbers are from: a JSON beside their CSV, with the command that made them, its seeds and machine.
 
-``analyses.gallery``, ``analyses.recorded`` and the commands that draw write it; ``tests/test_origins.py`` follows every
+``analyses.gallery``, the studies and the commands that draw write it; ``tests/test_origins.py`` follows every
 line ``Recorded: [...](...)`` of the docs to such a pair.
 """
 
