@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # before torch comes: processes of several threads each slow each other down
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from energylens.cli import main
 
 collect_ignore = ["mutations"]  # it runs tests, it has none

@@ -134,7 +134,7 @@ def _test(slot: Path, stages: Sequence[Sequence[str]], first: str, slow: frozens
     sys.path[:0] = [str(slot)]
     for name in [name for name in sys.modules if name.split(".")[0] in ("tests", "energylens", "analyses")]:
         del sys.modules[name]
-    options = ["-x", "-q", "--tb=line", "-p", "no:cacheprovider", f"--basetemp={slot}-tmp", f"--rootdir={slot}"]
+    options = ["-x", "-q", "-n0", "--tb=line", "-p", "no:cacheprovider", f"--basetemp={slot}-tmp", f"--rootdir={slot}"]
     caught = ""
     for files in stages:
         recorder = _Recorder(first, slow)
