@@ -281,7 +281,7 @@ def _check_used(battery: Sequence[ConfiguredAttack], request: Request) -> None:
             "or ask for no trajectory"
         )
     if request.diffusion is not None and not any(attack.diffuser for attack in battery):
-        raise InputError("no attack here looks through a diffusion model: take diff-pgd, or leave --diffusion out")
+        raise InputError("no attack here uses a diffusion model: take diff-pgd, or leave --diffusion out")
 
 
 def _share(request: Request, battery: Sequence[ConfiguredAttack], n: int) -> Share:

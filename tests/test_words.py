@@ -15,11 +15,13 @@ INSTEAD = {  # a word that was ours: the field's
     "felled": "broken",
     "dear": "expensive",
     "to and fro": "alternating",
+    "goes before": "overrides",
+    "looks? through": "uses, computes",
     "lab": "run cache",
 }
 EARLIER = {"ladder": "checks", "kernels": "backend"}  # names that old commands and records have, and still may
 READS_EARLIER = re.compile(r"earlier|formerly|FORMERLY|own\[|\.get\(|ladder is None|def ladder|ladder: bool|\"ladder\"")
-TEXT = {".py", ".md", ".toml"}
+TEXT = {".py", ".md", ".toml", ".html", ".js", ".css"}
 ITSELF = Path(__file__).relative_to(ROOT)
 
 

@@ -154,7 +154,7 @@ class Settings:
         """Refuse settings that cannot be run."""
         check_declared(self)
         if self.bounded:
-            check_radius(getattr(self, "eps"), self.norm)  # noqa: B009  # only attacks in a ball have the field
+            check_radius(vars(self)["eps"], self.norm)
 
 
 @dataclass(frozen=True)

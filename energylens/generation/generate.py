@@ -152,7 +152,7 @@ class _Plan:
 
 
 def _plan(job: _Job, backend: str) -> _Plan:
-    """What is there already, and what the chains look through. The model is held as ``frozen`` holds it."""
+    """What is there already, and what computes the chains. The model is held as ``frozen`` holds it."""
     settings, module, train = job.settings, job.module, job.train
     check_fit(module, job.card, train)
     witness = Witness(module, train, train.digest)
@@ -309,7 +309,7 @@ def _settled(store: Store, job: _Job) -> RunFolder:
 class _Maker:
     """Makes the images of any indices.
 
-    network: what chains look through; labels: the classes in turn; reference: (K,) the classes' training losses.
+    network: the model on its backend; labels: the classes in turn; reference: (K,) the classes' training losses.
     """
 
     settings: GenerationSettings

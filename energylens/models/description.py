@@ -80,9 +80,7 @@ class Description:
         lambda radius: float(Fraction(radius)) if isinstance(radius, str) else _number(radius),
         _a(float, lambda radius: 0 < radius < inf),
     )
-    measured: Measured = _told(  # noqa: RUF009 (a field)
-        'an object of accuracies in %, as in {"clean": 98.4}', _a(dict), default=Measured()
-    )
+    measured: Measured = _told('an object of accuracies in %, as in {"clean": 98.4}', _a(dict), default=Measured())
 
 
 def description_beside(path: Path) -> Description:

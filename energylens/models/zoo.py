@@ -114,8 +114,8 @@ def find_models(pattern: str | None = None) -> list[ZooRow]:
 def resolve(name: str, *, dataset: str | None = None, threat_model: str | None = None) -> ZooRow:
     """The row that a name means: exact, or an unambiguous prefix (`Carmon2019`); case is ignored.
 
-    dataset, threat_model: narrow the choice. Where the name still stands in several benchmarks, cifar10 goes before
-    cifar100 before imagenet, and Linf before L2 before corruptions, as in RobustBench.
+    dataset, threat_model: narrow the choice. Where several benchmarks still have the name, cifar10 is taken
+    first, then cifar100, then imagenet, and Linf before L2 before corruptions, as in RobustBench.
     Raises InputError with the candidates of an ambiguous prefix, the benchmarks a name does stand in, or close matches.
 
     >>> resolve("Rice2020").label, resolve("Rice2020", threat_model="L2").label

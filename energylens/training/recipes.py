@@ -1,4 +1,4 @@
-"""Presets: the papers' settings under a short name. What a user sets himself goes before."""
+"""Presets: the papers' settings under a short name. What a user sets overrides them."""
 
 from __future__ import annotations
 

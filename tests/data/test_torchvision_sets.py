@@ -58,7 +58,7 @@ def test_choices_of_cifar10(cifar10_root: Path) -> None:
 def test_the_environment_names_the_root(cifar10_root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ENERGYLENS_DATA", str(cifar10_root))
     assert len(load_data("cifar10", n=3)) == 3
-    with pytest.raises(RunError, match=re.escape(str(tmp_path))):  # the argument goes before it
+    with pytest.raises(RunError, match=re.escape(str(tmp_path))):  # the argument overrides it
         load_data("cifar10", n=3, root=tmp_path)
 
 
