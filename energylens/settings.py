@@ -30,6 +30,11 @@ from energylens.errors import InputError
 
 LARGEST = 1e9  # more steps than anybody waits for
 
+#: words that settings of attacks and of trainings share
+NORM_NAMES = {"linf": "Linf", "l2": "L2", "l1": "L1"}  # norms, and what RobustBench and AutoAttack call them
+GRADIENT_NORMS = ("linf", "l2")  # those that a gradient step is made in (rows of ``attacks.norms.NORMS``)
+PRECISIONS = ("no", "bf16")  # mixed precision
+
 
 @dataclass(frozen=True)
 class Kind:

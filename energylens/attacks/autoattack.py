@@ -24,10 +24,9 @@ from energylens.errors import InputError, RunError
 from energylens.isolation import random_state
 from energylens.models.usable import FloatLogits
 from energylens.noise import Noise, key
-from energylens.settings import setting
+from energylens.settings import NORM_NAMES, setting
 
 LOGGER = logging.getLogger("energylens.autoattack")
-PACKAGE_NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}  # our words, the package's
 GPU_BLOCK = 250  # as many as the package's own default batch
 
 
@@ -41,7 +40,7 @@ class AutoAttackSettings(Settings):
 
     eps: Length = radius()
     parts: tuple[str, ...] = ("apgd-ce", "apgd-t", "fab-t", "square")  # the standard version
-    norm: NormName = norm_of(PACKAGE_NORMS)
+    norm: NormName = norm_of(NORM_NAMES)
     steps: int = setting(100, "iterations", above=0, amount=True)
     restarts: int | None = setting(
         None, "runs of the untargeted attacks; the standard is 1, or 5 in l1", above=0, amount=True
@@ -112,7 +111,7 @@ def _apgd(loss: str) -> Callable[[nn.Module, AutoAttackSettings, int, int, torch
         from pyautoattack.autopgd_base import APGDAttack
 
         attack: Perturb = APGDAttack(
-            model, n_iter=s.steps, norm=PACKAGE_NORMS[s.norm], n_restarts=s.runs, eps=s.eps, seed=seed, loss=loss,
+            model, n_iter=s.steps, norm=NORM_NAMES[s.norm], n_restarts=s.runs, eps=s.eps, seed=seed, loss=loss,
             eot_iter=s.eot, rho=0.75, verbose=False, device=device, use_largereps=s.norm == "l1", logger=LOGGER,
         )  # fmt: skip
         return attack
@@ -124,7 +123,7 @@ def _apgd_targeted(model: nn.Module, s: AutoAttackSettings, seed: int, classes: 
     from pyautoattack.autopgd_base import APGDAttack_targeted
 
     attack: Perturb = APGDAttack_targeted(
-        model, n_iter=s.steps, norm=PACKAGE_NORMS[s.norm], n_restarts=1, eps=s.eps, seed=seed, eot_iter=s.eot,
+        model, n_iter=s.steps, norm=NORM_NAMES[s.norm], n_restarts=1, eps=s.eps, seed=seed, eot_iter=s.eot,
         rho=0.75, n_target_classes=min(s.aims, classes - 1), verbose=False, device=device,
         use_largereps=s.norm == "l1", logger=LOGGER,
     )  # fmt: skip
@@ -136,7 +135,7 @@ def _fab(targeted: bool) -> Callable[[nn.Module, AutoAttackSettings, int, int, t
         from pyautoattack.fab_pt import FABAttack_PT
 
         attack: Perturb = FABAttack_PT(
-            model, norm=PACKAGE_NORMS[s.norm], n_restarts=1 if targeted else s.runs, n_iter=s.steps, eps=s.eps,
+            model, norm=NORM_NAMES[s.norm], n_restarts=1 if targeted else s.runs, n_iter=s.steps, eps=s.eps,
             seed=seed, targeted=targeted, device=device, n_target_classes=min(s.aims, classes - 1), verbose=False,
         )  # fmt: skip
         return attack
@@ -148,7 +147,7 @@ def _square(model: nn.Module, s: AutoAttackSettings, seed: int, classes: int, de
     from energylens.attacks.square import AnySizeSquare
 
     attack: Perturb = AnySizeSquare(
-        model, norm=PACKAGE_NORMS[s.norm], n_queries=s.queries, eps=s.eps, p_init=0.8, n_restarts=1, seed=seed,
+        model, norm=NORM_NAMES[s.norm], n_queries=s.queries, eps=s.eps, p_init=0.8, n_restarts=1, seed=seed,
         verbose=False, device=device, resc_schedule=False,
     )  # fmt: skip
     return attack

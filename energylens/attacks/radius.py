@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from energylens.data.catalog import DATA_SETS
 from energylens.errors import InputError
+from energylens.settings import NORM_NAMES
 
 if TYPE_CHECKING:
     from energylens.models import ModelCard
 
-NORMS_OF = {"Linf": "linf", "L2": "l2"}  # RobustBench's threat models as norms
+NORMS_OF = {name: norm for norm, name in NORM_NAMES.items()}  # RobustBench's threat models as norms
 
 
 def parse_radius(text: str | float, what: str = "eps") -> float:

@@ -10,7 +10,7 @@ import click
 
 from energylens.data.catalog import DATA_SETS
 from energylens.records.shards import RANKS, launched_ranks
-from energylens.settings import Setting, declared
+from energylens.settings import NORM_NAMES, Setting, declared
 
 Command = Callable[..., None]
 Decorator = Callable[[Command], Command]
@@ -167,7 +167,7 @@ _RECORD = (  # what to do with them
     ),
     click.option("--n", type=int, callback=positive, metavar="N", help="How many samples [default: 256]."),
     click.option("--eps", metavar="R", help="Radius, as 8/255 or 0.03 [default: the model's or the data set's]."),
-    click.option("--norm", type=click.Choice(["linf", "l2", "l1"]), help="Default: the model's, else linf."),
+    click.option("--norm", type=click.Choice(list(NORM_NAMES)), help="Default: the model's, else linf."),
     click.option("--steps", type=int, callback=positive, metavar="K", help="Iterations of the attacks that iterate."),
     click.option(
         "--target", metavar="RULE", help="Aim at a class: random, least-likely, second-best or a class number."

@@ -27,6 +27,7 @@ from energylens.noise import BatchNoise, key
 from energylens.records.identity import PROBES, Answers, ask
 from energylens.records.run_folder import MANIFEST, fingerprint, holding, open_folder, read_manifest, safe_name, writing
 from energylens.records.shards import PATIENCE, launched_ranks, meeting
+from energylens.settings import NORM_NAMES
 from energylens.training.attacker import Attacker, make_attacker
 from energylens.training.average import MovingAverage
 from energylens.training.checkpoint import BEST, LAST, STATE, copy_weights, load_state, save_state, save_weights
@@ -197,7 +198,7 @@ class Run:
             "dataset": settings.dataset,
             "labels": None if settings.classes is None else list(settings.classes),
             "classes": list(self.data.classes),
-            "threat_model": {"linf": "Linf", "l2": "L2"}[settings.norm] if robust else None,
+            "threat_model": NORM_NAMES[settings.norm] if robust else None,
             "eps": settings.eps if robust else None,
             "trained_on": settings.method,
             "epoch": self.epoch,

@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Any, Self
 from energylens.attacks.radius import check_radius, parse_radius, write_radius
 from energylens.data import data_set
 from energylens.errors import InputError
-from energylens.settings import Setting, check_ranges, check_words, declared, manifest_of, options_of, setting
+from energylens.settings import (
+    GRADIENT_NORMS,
+    PRECISIONS,
+    Setting,
+    check_ranges,
+    check_words,
+    declared,
+    manifest_of,
+    options_of,
+    setting,
+)
 from energylens.training.schedules import SCHEDULES
 
 if TYPE_CHECKING:
@@ -22,7 +32,6 @@ if TYPE_CHECKING:
     from energylens.training.step import Terms
 
 MODES = ("train", "eval")
-PRECISIONS = ("no", "bf16")
 OMIT_SHARE = 0.1  # ours [R], not tuned
 AUTO = "auto"  # DER on abnormal examples in single-step training, on all in multi-step training, as its author has it
 ROWS = "energylens.training."
@@ -70,7 +79,7 @@ class TrainSettings:
     normalize: bool = setting(False, "Put the training images' mean and std into the model, as a layer.")
     method: str = setting("pgd", "How to train: {names}.", choices=f"{ROWS}methods:METHODS", metavar="NAME")
     eps: str | None = setting(None, "Radius of the attack, as 8/255 or 0.03 [default: the data set's].", metavar="R")
-    norm: str = setting("linf", "Norm of the radius.", choices=("linf", "l2"))
+    norm: str = setting("linf", "Norm of the radius.", choices=GRADIENT_NORMS)
     steps: int | None = setting(
         None, "Steps of the attack, where it takes several [default: the method's].", metavar="K", most=1e4
     )

@@ -13,6 +13,7 @@ from energylens.attacks.registry import ATTACKS
 from energylens.attacks.targets import choose_targets
 from energylens.energy import cross_entropy, marginal_energy
 from energylens.noise import Noise
+from energylens.settings import GRADIENT_NORMS
 
 EPS = 0.1
 
@@ -87,6 +88,10 @@ def test_every_restart_starts_elsewhere(linear, images, labels, noise):
     first, second, third = seen[0], seen[2], seen[4]  # each followed by where its run ended
     assert len(first) == len(second) == len(third) == 32, "no sample falls to so small a radius"
     assert not torch.equal(first, second) and not torch.equal(second, third)
+
+
+def test_norms_are_those_that_settings_name():
+    assert tuple(NORMS) == GRADIENT_NORMS
 
 
 def test_l2_starts_fill_the_ball():
