@@ -66,6 +66,11 @@ def grid(axes: Mapping[str, Sequence[Any]], **fixed: Any) -> dict[str, dict[str,
     }
 
 
+def weights(regularizer: str, *values: float) -> dict[str, dict[str, Any]]:
+    """A regulariser at each of these weights, an arm each: ``delta-l2, weight 10``."""
+    return {f"{regularizer}, weight {value:g}": {"reg": (regularizer,), "reg_weight": (value,)} for value in values}
+
+
 def single_step_grid() -> dict[str, dict[str, Any]]:
     """DER's switches under FGSM, then where it begins under methods that begin elsewhere."""
     starts = {
@@ -126,6 +131,8 @@ STUDIES: dict[str, Study] = {
         CHOOSING,
         NOT_AT_THE_END,
     ),
+    "weights-co": Study("co-small", weights("energy-linearity", 1000.0, 4000.0, 16000.0), CHOOSING, NOT_AT_THE_END),
+    "weights-ro": Study("ro-small", weights("delta-l2", 1.0, 10.0, 100.0), CHOOSING, NOT_AT_THE_END),
     "co-paper": Study(
         "co",
         {
