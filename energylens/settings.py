@@ -82,6 +82,7 @@ class Setting:
         many: whether the value is a tuple.
         own_kind: the kind that the type is annotated with.
         default: the field's default.
+        group: the heading that its option stands under in the help.
     """
 
     name: str
@@ -100,6 +101,7 @@ class Setting:
     later: bool
     amount: bool
     standard: str
+    group: str
 
     @property
     def kind(self) -> Kind:
@@ -134,6 +136,23 @@ class Setting:
         """The help with the names of the choices, read without importing their tables."""
         return self.help.format(names=one_of(self.words(names_in)))
 
+    @property
+    def allowed(self) -> str:
+        """``0 to 0.9``, ``above 0``; "" where it is no number."""
+        if not self.numeric:
+            return ""
+        if self.above is not None:
+            return f"above {self.above:g}"
+        return f"{self.least:g} or more" if self.most >= 1e6 else f"{self.least:g} to {self.most:g}"
+
+    def written(self, value: Any) -> str:
+        """A value as help and docs show it, ``yes`` for True; "" for None and for no parts."""
+        if value in (None, ()):
+            return ""
+        if self.base is bool:
+            return "yes" if value else "no"
+        return ",".join(map(str, value)) if self.many else str(value)
+
     def shown(self, settings: Any) -> str:
         """Its value as text; for None, what is then taken."""
         value = getattr(settings, self.name)
@@ -154,6 +173,7 @@ def setting(
     later: bool = False,
     amount: bool = False,
     standard: str = "standard",
+    group: str = "",
 ) -> Any:
     """A dataclass field that declares a setting; a field declared otherwise is not for users.
 
@@ -171,6 +191,7 @@ def setting(
             earlier versions stay the same runs.
         amount: an attack with more of it, and everything else alike, must not be weaker (``checks/strength.py``).
         standard: how a listing shows None; ``{name}`` stands for another setting.
+        group: the heading of the help for this option and those below it, until a field names another.
 
     Returns:
         The field.
@@ -186,7 +207,7 @@ def setting(
     told = {
         "help": help, "choices": (choices,) if isinstance(choices, str) else tuple(choices), "least": least,
         "above": above, "most": most, "metavar": metavar, "short": short, "example": example, "later": later,
-        "amount": amount, "standard": standard,
+        "amount": amount, "standard": standard, "group": group,
     }  # fmt: skip
     return field(default=default, metadata=told)
 
@@ -199,8 +220,12 @@ def declared(kind: type) -> tuple[Setting, ...]:
 @cache
 def _declared(kind: type) -> tuple[Setting, ...]:
     hints = get_type_hints(kind, include_extras=True)
-    own = [one for one in fields(kind) if one.metadata]
-    return tuple(Setting(one.name, *_type(hints[one.name]), one.default, **one.metadata) for one in own)
+    found: list[Setting] = []
+    for one in fields(kind):
+        if told := dict(one.metadata):
+            told["group"] = told["group"] or (found[-1].group if found else "")
+            found.append(Setting(one.name, *_type(hints[one.name]), one.default, **told))
+    return tuple(found)
 
 
 def _type(hint: Any) -> tuple[type, bool, Kind | None]:
@@ -321,20 +346,9 @@ def as_markdown(kind: type) -> str:
     """The settings as a table for the docs."""
     lines = ["| option | default | values | what it sets |", "|---|---|---|---|"]
     for one in declared(kind):
-        default = ",".join(map(str, one.default)) if one.many and one.default else one.default
-        usual = "-" if default in (None, ()) else ("yes" if default else "no") if one.base is bool else default
-        allowed = ", ".join(one.plain) or _range(one) or "-"
-        lines.append(f"| `{one.option}` | {usual} | {allowed} | {one.text()} |")
+        allowed = ", ".join(one.plain) or one.allowed or "-"
+        lines.append(f"| `{one.option}` | {one.written(one.default) or '-'} | {allowed} | {one.text()} |")
     return "\n".join(lines)
-
-
-def _range(one: Setting) -> str:
-    """``0 to 0.9``, ``above 0``; "" where it is no number."""
-    if not one.numeric:
-        return ""
-    if one.above is not None:
-        return f"above {one.above:g}"
-    return f"{one.least:g} or more" if one.most >= 1e6 else f"{one.least:g} to {one.most:g}"
 
 
 def _table(address: str) -> Iterable[str]:

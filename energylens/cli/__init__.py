@@ -16,10 +16,14 @@ from energylens.cli.program import run_program
 from energylens.errors import InputError, Note
 from energylens.records.shards import launched_ranks
 
-COMMANDS = (
-    "profile", "histogram", "trajectory", "merge", "doctor", "train", "compare", "generate", "score", "figures",
-    "report", "models", "attacks", "datasets",
-)  # fmt: skip
+#: the commands by what they are for, as the help shows them
+GROUPS = {
+    "Look at a model": ("profile", "histogram", "trajectory", "doctor"),
+    "Train and generate": ("train", "generate", "score"),
+    "Show and share": ("compare", "report", "figures", "merge"),
+    "List what there is": ("models", "attacks", "datasets"),
+}
+COMMANDS = tuple(name for names in GROUPS.values() for name in names)
 
 
 class Commands(click.Group):
@@ -46,10 +50,28 @@ class Commands(click.Group):
             ctx.fail(f"unknown command {args[0]!r}: {hint}the commands are {', '.join(COMMANDS)}")
         return super().resolve_command(ctx, args)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands, a section a group, each with the first sentence of its help."""
+        width = max(map(len, COMMANDS))
+        for heading, names in GROUPS.items():
+            commands = [command for name in names if (command := self.get_command(ctx, name))]
+            with formatter.section(heading):
+                formatter.write_dl([(str(one.name).ljust(width), one.get_short_help_str(200)) for one in commands])
 
-@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="energylens", message="energylens %(version)s")
-def root() -> None:
+
+def _version(ctx: click.Context, option: click.Parameter, asked: bool) -> None:
+    """Print the version and end; with --verbose all that a bug report needs."""
+    if asked and not ctx.resilient_parsing:
+        from energylens.cli.environment import environment, version
+
+        click.echo(environment() if ctx.params.get("verbose") else f"energylens {version('energylens')}")
+        ctx.exit()
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, no_args_is_help=True)
+@click.option("--verbose", is_flag=True, is_eager=True, help="With --version: all that a bug report needs.")
+@click.option("--version", is_flag=True, expose_value=False, callback=_version, help="Print the version.")
+def root(verbose: bool) -> None:
     """Look at image classifiers through their energies.
 
     E(x, y) = -f(x)[y] and E(x) = -logsumexp f(x), for natural and adversarial images.

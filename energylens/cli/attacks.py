@@ -7,44 +7,37 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from energylens.cli.help import Command
+from energylens.cli.options import JSON
 from energylens.cli.tables import Column, show
 
 if TYPE_CHECKING:
     from energylens.attacks.registry import AttackRow
 
 COLUMNS = (
-    Column("attack"),
-    Column("what it does", wrap=24),
-    Column("settings and defaults", wrap=21),
-    Column("norms", optional=1),
-    Column("source", wrap=16, optional=2),
+    Column("attack", lambda row: row.name),
+    Column("what it does", lambda row: row.summary, wrap=24),
+    Column("settings and defaults", lambda row: ", ".join(map("=".join, row.free_settings().items())), wrap=21),
+    Column("norms", lambda row: " ".join(row.norms), optional=1),
+    Column("source", lambda row: row.source, wrap=16, optional=2),
 )
-
-
 CAPTION = "Set one with --attack NAME,SETTING=VALUE, as in pgd,steps=50,restarts=10"
 
 
-@click.command("attacks")
-@click.option("--json", "as_json", is_flag=True, help="Print all that is known of them as a list in JSON.")
+@click.command("attacks", cls=Command)
+@JSON
 def command(as_json: bool) -> None:
-    """List the attacks with their settings and defaults."""
+    """List the attacks with their settings and defaults.
+
+    \b
+    energylens attacks
+    """
     from energylens.attacks.registry import ATTACKS
 
     if as_json:
         click.echo(json.dumps([_as_numbers(row) for row in ATTACKS], indent=2))
-        return
-
-    rows = [
-        (
-            row.name,
-            row.summary,
-            ", ".join(f"{name}={value}" for name, value in row.free_settings().items()),
-            " ".join(row.norms),
-            row.source,
-        )
-        for row in ATTACKS
-    ]
-    show(COLUMNS, rows, caption=CAPTION, all_of_it="--json")
+    else:
+        show(COLUMNS, ATTACKS, caption=CAPTION, all_of_it="--json")
 
 
 def _as_numbers(row: AttackRow) -> dict[str, Any]:

@@ -4,43 +4,55 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from energylens.cli.tables import Column, show
+from energylens.cli.help import OUTPUT, Command, option
+from energylens.cli.options import FIGURE
+from energylens.cli.tables import Column, cells_of, show
 
 if TYPE_CHECKING:
     import pandas as pd
 
-COLUMNS = (
-    Column("run", wrap=16),
-    Column("data", optional=2),
-    Column("n", right=True),
-    Column("judge", optional=1),
-    Column("best by"),
-    Column("best epoch", right=True, optional=1),
-    *(Column(f"{attack} {what}", right=True) for attack in ("PGD", "clean") for what in ("best", "last", "gap")),
-    Column("alarms", optional=3),
-    Column("unfinished", optional=4),
-)
 
+def _spread(name: str, heading: str, optional: int = 0) -> Column:
+    """A column of a mean, to one decimal, with its deviation where there are several seeds."""
+
+    def cell(row: dict[str, Any]) -> str:
+        mean, sd = row[f"{name}_mean"], row[f"{name}_sd"]
+        return f"{mean:.1f}" if sd != sd else f"{mean:.1f} ± {sd:.1f}"
+
+    return Column(heading, cell, right=True, optional=optional)
+
+
+COLUMNS = (
+    Column("run", lambda row: row["label"], wrap=16),
+    Column("data", lambda row: row["dataset"], optional=2),
+    Column("n", lambda row: row["seeds"], right=True),
+    Column("judge", lambda row: row["judge"], optional=1),
+    Column("best by", lambda row: row["best_by"]),
+    _spread("best_epoch", "best epoch", optional=1),
+    *(
+        _spread(f"{what}_{attack.lower()}", f"{attack} {what}")
+        for attack in ("PGD", "clean")
+        for what in ("best", "last", "gap")
+    ),
+    Column("alarms", lambda row: row["alarms"], optional=3),
+    Column("unfinished", lambda row: row["unfinished"], optional=4),
+)
 CAPTION = (
     "Test accuracies in %, gap = best - last; mean ± sd over n seeds. Best: the epoch of the highest PGD accuracy on "
     'the split named under "best by"; judge: PGD of so many steps, and restarts'
 )
-RIGHT = tuple(column.heading for column in COLUMNS if column.right)
 
 
-@click.command("compare")
+@click.command("compare", cls=Command)
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
-@click.option("--csv", "form", flag_value="csv", help="Print the table as CSV: means and deviations as they are.")
-@click.option("--markdown", "form", flag_value="markdown", help="Print it as a Markdown table.")
-@click.option("--latex", "form", flag_value="latex", help="Print it as a LaTeX tabular (needs booktabs).")
-@click.option(
-    "--figure", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
-    help="Draw accuracies, dE(x) and AAE share against the epoch; PNG, PDF and CSV share the name.",
-)  # fmt: skip
+@option("--csv", "form", flag_value="csv", group=OUTPUT, help="Print the table as CSV: means and deviations in full.")
+@option("--markdown", "form", flag_value="markdown", group=OUTPUT, help="Print it as a Markdown table.")
+@option("--latex", "form", flag_value="latex", group=OUTPUT, help="Print it as a LaTeX tabular (needs booktabs).")
+@FIGURE(help="Draw accuracies, dE(x) and AAE share against the epoch; PNG, PDF and CSV share the name.")
 def command(runs: tuple[Path, ...], form: str | None, figure: Path | None) -> None:
     """Put training runs side by side: best and last test accuracy and the gap between them.
 
@@ -51,12 +63,18 @@ def command(runs: tuple[Path, ...], form: str | None, figure: Path | None) -> No
     energylens compare runs/train/*
     energylens compare runs/train/fgsm-* runs/train/der-* --figure compare.png --latex > compare.tex
     """
+    from energylens.plots import tables
     from energylens.tables.compare_runs import comparison, followed
     from energylens.tables.training_runs import read_runs
 
     read = read_runs(runs)
     table = comparison(read)
-    FORMS[form](table)
+    if form is None:
+        show(COLUMNS, table.to_dict("records"), caption=CAPTION, all_of_it="--csv")
+    elif form == "csv":
+        click.echo(table.to_csv(index=False), nl=False)
+    else:
+        _print(table, {"markdown": tables.markdown, "latex": tables.latex}[form])
     for note in table.attrs["notes"]:
         click.echo(f"note: {note}", err=True)
     if figure:
@@ -68,54 +86,11 @@ def command(runs: tuple[Path, ...], form: str | None, figure: Path | None) -> No
             click.echo(path, err=True)
 
 
-def _print(table: pd.DataFrame) -> None:
-    show(COLUMNS, _cells(table), caption=CAPTION, all_of_it="--csv")
-
-
-def _print_csv(table: pd.DataFrame) -> None:
-    click.echo(table.to_csv(index=False), nl=False)
-
-
-def _print_markdown(table: pd.DataFrame) -> None:
-    from energylens.plots.tables import markdown
-
-    click.echo(markdown(_headed(table), RIGHT), nl=False)
-
-
-def _print_latex(table: pd.DataFrame) -> None:
-    from energylens.plots.tables import latex
-
-    click.echo(latex(_headed(table), RIGHT), nl=False)
-
-
-def _headed(table: pd.DataFrame) -> pd.DataFrame:
-    """The cells under their headings."""
+def _print(table: pd.DataFrame, form: Callable[..., str]) -> None:
+    """The cells under their headings, in another program's form."""
     import pandas as pd
 
-    return pd.DataFrame(_cells(table), columns=[column.heading for column in COLUMNS])
-
-
-FORMS: dict[str | None, Callable[[pd.DataFrame], None]] = {
-    None: _print,
-    "csv": _print_csv,
-    "markdown": _print_markdown,
-    "latex": _print_latex,
-}
-
-
-def _cells(table: pd.DataFrame) -> list[list[str]]:
-    """The table as it is read: numbers to one decimal, with their deviation where there are several seeds."""
-    from energylens.tables.compare_runs import MEASURED
-
-    return [
-        [
-            row["label"], row["dataset"], str(row["seeds"]), row["judge"], row["best_by"],
-            *(_spread(row[f"{name}_mean"], row[f"{name}_sd"]) for name in MEASURED),
-            row["alarms"], row["unfinished"],
-        ]
-        for row in table.to_dict("records")
-    ]  # fmt: skip
-
-
-def _spread(mean: float, sd: float) -> str:
-    return f"{mean:.1f}" if sd != sd else f"{mean:.1f} ± {sd:.1f}"
+    cells = cells_of(COLUMNS, table.to_dict("records"))
+    headings = [column.heading for column in COLUMNS]
+    right = [column.heading for column in COLUMNS if column.right]
+    click.echo(form(pd.DataFrame(cells, columns=headings), right), nl=False)

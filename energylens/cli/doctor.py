@@ -8,19 +8,26 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from energylens.cli.options import given_options, naming, positive
+from energylens.cli.help import DATA, Command, option
+from energylens.cli.options import COUNT, JSON, given_options, naming
 from energylens.cli.progress import progress
 from energylens.cli.tables import Column, show
 
 if TYPE_CHECKING:
-    from energylens.checks import Diagnosis, Finding
+    from energylens.checks import Diagnosis
+
+COLUMNS = (
+    Column("check", lambda finding: finding.check),
+    Column("verdict", lambda finding: finding.verdict),
+    Column("measured", lambda finding: finding.measured, wrap=40),
+)
 
 
-@click.command("doctor")
+@click.command("doctor", cls=Command, first=("arch", "dataset", "preprocessing", "n", "as_json"))
 @click.argument("model")
-@click.option("--n", type=int, callback=positive, metavar="N", help="How many samples, at least 48 [default: 64].")
+@option("--n", **COUNT | {"allowed": "48 or more"}, metavar="N", group=DATA, usual="64", help="How many samples.")
 @naming
-@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON, and nothing else.")
+@JSON
 def command(model: str, as_json: bool, **options: Any) -> None:
     """Look for what would make MODEL's energies and accuracies worthless; exit status 1 where something does.
 
@@ -42,20 +49,12 @@ def command(model: str, as_json: bool, **options: Any) -> None:
 
 def _print(diagnosis: Diagnosis) -> None:
     """Every finding in a line, then what to do about those that are not ok."""
-    rows = [(finding.check, finding.verdict, finding.measured) for finding in diagnosis.findings]
-    title = f"{diagnosis.model} on {diagnosis.dataset}, {diagnosis.n} samples"
-    show((Column("check"), Column("verdict"), Column("measured", wrap=40)), rows, title=title)
+    show(COLUMNS, diagnosis.findings, title=f"{diagnosis.model} on {diagnosis.dataset}, {diagnosis.n} samples")
     for finding in diagnosis.findings:
         if finding.remedy:
-            click.echo(_advice(finding))
-    click.echo(_verdict(diagnosis))
-
-
-def _advice(finding: Finding) -> str:
-    return f"{finding.verdict.upper()} {finding.check}: {finding.meaning}.\n    What to do: {finding.remedy}.\n"
-
-
-def _verdict(diagnosis: Diagnosis) -> str:
+            click.echo(f"{finding.verdict.upper()} {finding.check}: {finding.meaning}.")
+            click.echo(f"    What to do: {finding.remedy}.\n")
     if diagnosis.healthy:
-        return "Nothing fails: energies and accuracies of this model can be read as they are."
-    return f"Failed: {', '.join(diagnosis.failed)}. Mend that before you believe a number."
+        click.echo("Nothing fails: energies and accuracies of this model can be read as they are.")
+    else:
+        click.echo(f"Failed: {', '.join(diagnosis.failed)}. Mend that before you believe a number.")

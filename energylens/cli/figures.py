@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from energylens.cli.options import positive
+from energylens.cli.help import OUTPUT, SPEED, Command, option
+from energylens.cli.options import COUNT, DATA_ROOT, PATH, RUNS
 from energylens.cli.tables import Column, show
 from energylens.errors import InputError, RunError
 from energylens.files import shown
@@ -21,23 +22,21 @@ if TYPE_CHECKING:
 
 LISTED = (Column("figure"), Column("shows"), Column("source"))
 DRAWN = (Column("figure"), Column("file"), Column("time", right=True))
+KEPT = ("folder", "out", "data_root", "jobs")  # options of which a recorded command tells what was typed
 
 
-@click.command("figures")
+@click.command("figures", cls=Command, first=("listing", "scale", "folder", "data_root", "jobs"))
 @click.argument("names", nargs=-1, metavar="[NAME...|all]")
-@click.option("--list", "listing", is_flag=True, help="Say what there is.")
-@click.option(
-    "--scale", type=click.Choice(["demo", "paper"]), default="demo", show_default=True,
+@option("--list", "listing", is_flag=True, help="Say what there is.")
+@option(
+    "--scale", type=click.Choice(["demo", "paper"]), default="demo",
     help="demo: the embedded digits, in minutes. paper: the papers' data, models and numbers.",
 )  # fmt: skip
-@click.option("--paper", "scale", flag_value="paper", help="The same as --scale paper.")
-@click.option("--figures", "folder", type=click.Path(path_type=Path), default=Path("figures-drawn"), show_default=True,
-    help="Where pictures go, by scale.")  # fmt: skip
-@click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, help="Where runs are kept."
-)
-@click.option("--data-root", type=click.Path(path_type=Path), envvar="ENERGYLENS_DATA", help="Where data sets lie.")
-@click.option("--jobs", type=int, default=1, callback=positive, show_default=True, help="Training runs at a time.")
+@option("--paper", "scale", flag_value="paper", help="The same as --scale paper.")
+@option("--figures", "folder", **PATH, default=Path("figures-drawn"), group=OUTPUT, help="Where pictures go, by scale.")
+@RUNS(help="Where runs are kept.")
+@DATA_ROOT
+@option("--jobs", **COUNT, metavar="N", default=1, group=SPEED, help="Training runs at a time.")
 def command(
     names: tuple[str, ...], listing: bool, scale: str, folder: Path, out: Path, data_root: Path | None, jobs: int
 ) -> None:
@@ -59,28 +58,25 @@ def command(
     if listing or not names:
         show(LISTED, [[name, figure.about, figure.source] for name, figure in FIGURES.items()])
         return
-    given = _given("folder", "out", "data_root", "jobs")
+    typed = _typed()
     drawn, missing = [], {}
     for name in _chosen(names, tuple(FIGURES)):
         began = time.monotonic()
         cache = RunCache(scale, out, data_root, jobs, tell=lambda said: click.echo(f"  {said}", err=True))
         click.echo(f"{name}: {FIGURES[name].about}", err=True)
         try:
-            file = _draw(
-                name, cache, folder / scale / f"{name}.png", f"energylens figures {name} --scale {scale}{given}"
-            )
+            command = f"energylens figures {name} --scale {scale}{typed}"
+            file = _draw(name, cache, folder / scale / f"{name}.png", command)
         except (InputError, RunError) as error:
             missing[name] = str(error)
             click.echo(f"  not here: {error}", err=True)
         else:
-            drawn.append([name, str(file), f"{time.monotonic() - began:.0f} s"])
+            drawn.append([name, file, f"{time.monotonic() - began:.0f} s"])
     if drawn:
         show(DRAWN, drawn)
     if missing:
-        raise RunError(
-            f"{len(missing)} of {len(drawn) + len(missing)} figures could not be drawn: "
-            + "; ".join(f"{name} ({why})" for name, why in missing.items())
-        )
+        reasons = "; ".join(f"{name} ({why})" for name, why in missing.items())
+        raise RunError(f"{len(missing)} of {len(drawn) + len(missing)} figures could not be drawn: {reasons}")
 
 
 def _chosen(names: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
@@ -95,15 +91,14 @@ def _chosen(names: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _given(*names: str) -> str:
-    """These options as they were typed, each after a space; nothing of what was left to its default."""
+def _typed() -> str:
+    """The options of ``KEPT`` as they were typed, each after a space; nothing of what was left to its default."""
     context = click.get_current_context()
-    typed = [option for option in context.command.params if option.name in names and _typed(context, option)]
-    return "".join(f" {option.opts[0]} {shlex.quote(str(context.params[str(option.name)]))}" for option in typed)
-
-
-def _typed(context: click.Context, option: click.Parameter) -> bool:
-    return context.get_parameter_source(str(option.name)) is ParameterSource.COMMANDLINE
+    return "".join(
+        f" {option.opts[0]} {shlex.quote(str(context.params[name]))}"
+        for option in context.command.params
+        if (name := str(option.name)) in KEPT and context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    )
 
 
 def _draw(name: str, cache: RunCache, path: Path, command: str) -> Path:

@@ -7,23 +7,21 @@ from typing import Any
 
 import click
 
-from energylens.cli.options import positive, record_options, recording
-from energylens.cli.progress import progress
-from energylens.errors import InputError
-from energylens.files import shown
-from energylens.records.shards import launched_ranks
+from energylens.cli import pictures
+from energylens.cli.help import OUTPUT, Command, option
+from energylens.cli.options import COUNT, FIGURE, models, recording
 
 
-@click.command("histogram")
-@click.option("--model", "-m", "models", multiple=True, metavar="NAME", help="Default: digits-standard.")
+@click.command("histogram", cls=Command, first=pictures.USED_MOST)
+@models
 @recording
-@click.option("--bins", type=int, callback=positive, metavar="B", help="How many; default: from the number of samples.")
-@click.option("--range", "limits", type=float, nargs=2, metavar="LOW HIGH", help="Of the energies; the papers: -50 20.")
-@click.option("--paper", is_flag=True, help="The papers' bins, and without --attack its nine attacks.")
-@click.option(
-    "--figure", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
-    help="Where to draw; PNG, PDF, CSV and JSON share the name [default: OUT/MODEL/landscape-ATTACKS.png].",
+@option("--bins", **COUNT, metavar="B", group=OUTPUT, usual="by the number of samples", help="How many bins.")
+@option(
+    "--range", "limits", type=float, nargs=2, metavar="LOW HIGH", group=OUTPUT, usual="that of the energies",
+    help="Range of the bins, in nats; the papers: -50 20.",
 )  # fmt: skip
+@option("--paper", is_flag=True, group=OUTPUT, help="The papers' bins, and without --attack its nine attacks.")
+@FIGURE(usual="OUT/MODEL/landscape-ATTACKS.png", help=pictures.KEPT)
 def command(
     models: tuple[str, ...],
     bins: int | None,
@@ -39,26 +37,14 @@ def command(
     energylens histogram --model autoattack-resnet18 --attack pgd --attack trades --attack cw
     """
     from energylens.figures.attack_landscape import PAPER_NINE, draw
-    from energylens.plots.save import save_figure
-    from energylens.profiling import DEFAULT_MODEL, profile
-    from energylens.records.run_folder import safe_name
     from energylens.tables.attack_landscape import PAPER_BINS, landscape
-    from energylens.tables.origin import origin, typed_command, write_origin
 
-    if len(models) > 1:
-        raise InputError(f"a landscape is of one model, {len(models)} were named: draw them one after another")
-    model = models[0] if models else DEFAULT_MODEL
     if paper:
         bins, limits = bins or PAPER_BINS["bins"], limits or PAPER_BINS["limits"]
         options["attacks"] = options["attacks"] or PAPER_NINE
-    with progress(model) as listener:
-        record = profile(model, listener=listener, checks=False, **record_options(options))
-    if not launched_ranks().speaks:
+    record = pictures.recorded(models, options)
+    if record is None:
         return
     table = landscape(record, bins=bins, limits=limits)
-    attacks = "-".join(attack.name for attack in record.attacks[1:])
-    default = (record.folder or options["out"]) / f"landscape-{safe_name(attacks)}.png"
-    written = save_figure(draw(table), figure or default, table)
-    about = origin(typed_command(), [record.seed], caption=table.attrs["caption"])
-    for path in [*written, write_origin(about, written[-1])]:
-        click.echo(shown(path))
+    attacks = [attack.name for attack in record.attacks[1:]]
+    pictures.keep(record, table, draw, figure or pictures.beside(record, options["out"], "landscape", attacks))

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
+from energylens.cli.help import OUTPUT, Command, option
+from energylens.cli.options import PATH
 from energylens.cli.tables import Column, show
 
 
-@click.command("merge")
+@click.command("merge", cls=Command)
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option(
-    "--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="Where the rows go together."
-)
+@option("--out", **PATH, required=True, group=OUTPUT, help="Where the rows go together.")
 def command(folders: tuple[Path, ...], out: Path) -> None:
     """Put the records of a job array's shares together.
 
@@ -23,11 +23,11 @@ def command(folders: tuple[Path, ...], out: Path) -> None:
     """
     from energylens.records.merging import merge
 
-    merged = merge(folders, out)
-    rows = [[run.path.relative_to(out.absolute()), run.source, run.added, run.rows] for run in merged]
-    columns = [Column("record"), Column("from"), Column("added", right=True), Column("rows", right=True)]
-    show(
-        columns,
-        rows,
-        caption=f"Kept in {out}: the same profile with --out {out} prints the whole table (callables run again).",
+    columns = (
+        Column("record", lambda run: run.path.relative_to(out.absolute())),
+        Column("from", lambda run: run.source),
+        Column("added", lambda run: run.added, right=True),
+        Column("rows", lambda run: run.rows, right=True),
     )
+    caption = f"Kept in {out}: the same profile with --out {out} prints the whole table (callables run again)."
+    show(columns, merge(folders, out), caption=caption)

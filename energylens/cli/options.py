@@ -1,19 +1,21 @@
-"""The options that name a model and its data and say what to record, shared by commands."""
+"""The options that several commands share: which model and data, what to record, what a dataclass of settings has."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
+from energylens.cli.help import ATTACK, DATA, MODEL, OUTPUT, SPEED, option
 from energylens.data.catalog import DATA_SETS
 from energylens.records.shards import RANKS, launched_ranks
 from energylens.settings import NORM_NAMES, Setting, declared
 
-Command = Callable[..., None]
-Decorator = Callable[[Command], Command]
+Function = Callable[..., None]
+Decorator = Callable[[Function], Function]
 
 
 def listed(kind: type, example: str) -> Callable[..., tuple[float, ...] | None]:
@@ -39,9 +41,6 @@ def arguments(ctx: click.Context, option: click.Parameter, texts: tuple[str, ...
     return dict(map(parse_argument, texts))
 
 
-numbers = listed(float, "0.485,0.456,0.406")
-
-
 def positive(ctx: click.Context, option: click.Parameter, value: int | None) -> int | None:
     """A whole number above zero."""
     if value is not None and value < 1:
@@ -49,64 +48,32 @@ def positive(ctx: click.Context, option: click.Parameter, value: int | None) -> 
     return value
 
 
-class Renamed(click.Option):
-    """An option that still takes an earlier spelling, which its help does not show."""
-
-    def __init__(self, *args: Any, formerly: str, **more: Any) -> None:
-        super().__init__(*args, **more)
-        self._formerly = formerly
-
-    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
-        """Let the parser know both spellings."""
-        shown = self.opts
-        self.opts = [*shown, self._formerly]
-        super().add_to_parser(parser, ctx)
-        self.opts = shown
-
-
 def giving(*options: Decorator) -> Decorator:
     """A decorator that gives a command these options, in this order."""
 
-    def give(command: Command) -> Command:
-        for option in reversed(options):
-            command = option(command)
+    def give(command: Function) -> Function:
+        for one in reversed(options):
+            command = one(command)
         return command
 
     return give
 
 
-def settings_options(kind: type, *, defaults: bool = False) -> Decorator:
+def settings_options(kind: type, preset: Mapping[str, Any] | None = None) -> Decorator:
     """A decorator that gives a command an option for every setting of a dataclass, in the order of its fields.
 
     What is not given is None, or () for what is given by repeating. Words of a table are checked by the settings.
 
     Args:
         kind: a dataclass whose fields are made by ``energylens.settings.setting``.
-        defaults: whether the help tells the defaults of the fields.
+        preset: defaults that the help shows instead of those of the fields.
     """
-    return giving(*(_option(one, defaults) for one in declared(kind)))
+    return giving(*(_setting(one, (preset or {}).get(one.name, one.default)) for one in declared(kind)))
 
 
-class LateHelp(click.Option):
-    """An option whose help is made when it is shown."""
-
-    def __init__(self, names: Sequence[str], text: Callable[[], str], **rest: Any) -> None:
-        super().__init__(names, **rest)
-        self._text = text
-
-    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        """The option's line in the help, whose text is made now."""
-        self.help = self._text()
-        return super().get_help_record(ctx)
-
-
-def _option(one: Setting, defaults: bool) -> Decorator:
+def _setting(one: Setting, default: Any) -> Decorator:
     """The option of a setting."""
-
-    def text() -> str:
-        return f"{one.text()[:-1]} [default: {one.default}]." if defaults else one.text()
-
-    told: dict[str, Any] = {"cls": LateHelp, "text": text, "metavar": one.metavar, "default": None}
+    told: dict[str, Any] = {"metavar": one.metavar, "default": None}
     if one.base is bool:
         names = f"{one.option}/--no-{one.option[2:]}"
     elif one.example:
@@ -114,101 +81,94 @@ def _option(one: Setting, defaults: bool) -> Decorator:
     else:
         names, told["type"] = one.option, click.Choice(one.plain) if one.plain else one.base
         told["multiple"] = one.repeat
-    return click.option(names, *filter(None, [one.short]), one.name, **told)
+    told |= {"help": one.text, "group": one.group, "allowed": one.allowed, "usual": one.written(default)}
+    return option(names, *filter(None, [one.short]), one.name, **told)
 
 
-_DATA = (  # whose, and where
-    click.option("--dataset", "-d", metavar="NAME", help=f"Default: the model's own. One of {', '.join(DATA_SETS)}."),
-    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps."),
-    click.option(
-        "--data-root", type=click.Path(path_type=Path), metavar="DIR",
-        help="Where data sets lie [default: $ENERGYLENS_DATA].",
-    ),
-)  # fmt: skip
+COUNT: dict[str, Any] = {"type": int, "callback": positive, "allowed": "1 or more"}
+PATH: dict[str, Any] = {"type": click.Path(path_type=Path), "metavar": "DIR"}
+FILE: dict[str, Any] = {"type": click.Path(path_type=Path, dir_okay=False), "metavar": "FILE"}
+RUNS = partial(option, "--out", **PATH, default=Path("runs"), group=OUTPUT)
+FIGURE = partial(option, "--figure", **FILE, group=OUTPUT)
+JSON = option("--json", "as_json", is_flag=True, group=OUTPUT, help="Print all of it as JSON, and nothing else.")
+BACKEND = partial(option, "--backend", formerly="--kernels", group=SPEED)
+BATCH_SIZE = option("--batch-size", **COUNT, metavar="B", group=SPEED, help="Changes speed and memory only.")
+DEVICE = option("--device", metavar="NAME", default="auto", group=SPEED, help="auto, cpu, cuda, cuda:1, mps.")
+DATA_ROOT = option("--data-root", **PATH, group=DATA, usual="$ENERGYLENS_DATA", help="Where data sets lie.")
+
+_data = partial(option, group=DATA)
+_model = partial(option, group=MODEL)
+_attack = partial(option, group=ATTACK)
+_output = partial(option, group=OUTPUT)
+
+_WHERE = (  # whose data, and where
+    _data("--dataset", "-d", metavar="NAME", usual="the model's own", help=f"One of {', '.join(DATA_SETS)}."),
+    DEVICE,
+    DATA_ROOT,
+)
 
 _WEIGHTS = (  # how a model is read
-    click.option(
-        "--model-dir", type=click.Path(path_type=Path), metavar="DIR",
-        help="Where weights lie, in RobustBench's layout [default: $ENERGYLENS_MODELS].",
-    ),
-    click.option("--threat-model", metavar="NAME", help="RobustBench's: Linf, L2 or corruptions."),
-    click.option(
-        "--arch", metavar="NAME|MODULE:CLASS",
-        help="Architecture of a checkpoint of your own: a name of ours, or a class or factory of yours.",
-    ),
-    click.option(
-        "--arch-arg", "arch_args", multiple=True, callback=arguments, metavar="NAME=VALUE",
-        help="An argument of that class, as width=32: a Python literal or a word. Repeatable.",
-    ),
-    click.option("--weights-key", metavar="KEY", help="Which weights of a file with several, such as state_dict_ema."),
-    click.option("--mean", callback=numbers, metavar="M,M,M", help="Its input normalisation, if the network has one."),
-    click.option("--std", callback=numbers, metavar="S,S,S"),
-    click.option(
-        "--preprocessing", metavar="HOW",
+    _model("--model-dir", **PATH, usual="$ENERGYLENS_MODELS", help="Where weights lie, in RobustBench's layout."),
+    _model("--threat-model", metavar="NAME", help="RobustBench's: Linf, L2 or corruptions."),
+    _model("--arch", metavar="NAME|MODULE:CLASS",
+        help="Architecture of a checkpoint of your own: a name of ours, or a class or factory of yours."),
+    _model("--arch-arg", "arch_args", multiple=True, callback=arguments, metavar="NAME=VALUE",
+        help="An argument of that class, as width=32: a Python literal or a word. Repeatable."),
+    _model("--weights-key", metavar="KEY", help="Which weights of a file with several, such as state_dict_ema."),
+    _model("--mean", callback=listed(float, "0.485,0.456,0.406"), metavar="M,M,M",
+        help="Mean of its input normalisation, a number a channel, if the network has none of its own."),
+    _model("--std", callback=listed(float, "0.229,0.224,0.225"), metavar="S,S,S",
+        help="Standard deviation of its input normalisation."),
+    _model("--preprocessing", metavar="HOW",
         help="How pictures become its images, where it does not say: resize=256,crop=224,interpolation=bicubic "
-        "(resize=224x224: both sides) or a word of RobustBench's, Res256Crop224.",
-    ),
-    click.option("--trust-pickle", is_flag=True, help="Run the code inside a pickled checkpoint. Only for your own."),
+        "(resize=224x224: both sides) or a word of RobustBench's, Res256Crop224."),
+    _model("--trust-pickle", is_flag=True, help="Run the code inside a pickled checkpoint. Only for your own."),
 )  # fmt: skip
 
 _SAMPLES = (  # which of the data
-    click.option(
-        "--choose", type=click.Choice(["first", "random", "balanced"]), default="first", show_default=True,
-        help="Which samples: the first n, n at random under the seed, or as many of each class.",
-    ),
-    click.option("--split", default="test", show_default=True, help="Which part of the data set: test or train."),
-    click.option("--seed", type=int, default=0, show_default=True, help="Of the noise and of random choices."),
+    _data("--choose", type=click.Choice(["first", "random", "balanced"]), default="first",
+        help="Which samples: the first n, n at random under the seed, or as many of each class."),
+    _data("--split", metavar="NAME", default="test", help="Which part of the data set: test or train."),
+    _data("--seed", type=int, metavar="S", default=0, allowed="0 or more", help="Seed of noise and random choices."),
 )  # fmt: skip
 
 _RECORD = (  # what to do with them
-    click.option(
-        "--attack", "-a", "attacks", multiple=True, metavar="NAME[,SETTING=VALUE]...",
-        help="An attack, with settings if you like: pgd,steps=50. Repeatable; `energylens attacks` lists them.",
-    ),
-    click.option("--n", type=int, callback=positive, metavar="N", help="How many samples [default: 256]."),
-    click.option("--eps", metavar="R", help="Radius, as 8/255 or 0.03 [default: the model's or the data set's]."),
-    click.option("--norm", type=click.Choice(list(NORM_NAMES)), help="Default: the model's, else linf."),
-    click.option("--steps", type=int, callback=positive, metavar="K", help="Iterations of the attacks that iterate."),
-    click.option(
-        "--target", metavar="RULE", help="Aim at a class: random, least-likely, second-best or a class number."
-    ),
-    click.option("--version", type=click.Choice(["standard", "plus", "rand"]), help="Of AutoAttack."),
-    click.option("--batch-size", type=int, callback=positive, metavar="B", help="Changes speed and memory only."),
-    click.option(
-        "--backend", cls=Renamed, formerly="--kernels", default="plain", show_default=True, metavar="plain|fused|bf16",
-        help="What attacks run on: the model; a fused float32 copy; that in bfloat16. Energies stay float32.",
-    ),
-    click.option(
-        "--diffusion", metavar="NAME|PATH",
-        help="What diff-pgd purifies with: digits-ddpm, a diffusers folder or a hub id [default: the data set's].",
-    ),
-    click.option(
-        "--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, metavar="DIR",
-        help="Where records are kept.",
-    ),
-    click.option("--trajectory", is_flag=True, help="Keep E(x') and E(x',y) of every step, where attacks tell them."),
-    click.option(
-        "--save-images", is_flag=True,
-        help="Keep the adversarial images, lossless, and what rounding them to 8 bits does; AutoAttack's always are.",
-    ),
-    click.option(
-        "--shard", metavar="I/N",
-        help="Do the I-th of N shares (1/8 ... 8/8); under torchrun or accelerate launch, shares go out by themselves.",
-    ),
-    click.option("--overwrite", is_flag=True, help="Compute again what is already recorded."),
+    _attack("--attack", "-a", "attacks", multiple=True, metavar="NAME[,SETTING=VALUE]...",
+        usual="fgsm, pgd, trades and cw",
+        help="An attack, with settings if you like: pgd,steps=50. Repeatable; `energylens attacks` lists them."),
+    _data("--n", **COUNT, metavar="N", usual="256", help="How many samples."),
+    _attack("--eps", metavar="R", usual="the model's or the data set's", help="Radius, as 8/255 or 0.03."),
+    _attack("--norm", type=click.Choice(list(NORM_NAMES)), usual="the model's, else linf",
+        help="Norm of the radius."),
+    _attack("--steps", **COUNT, metavar="K", help="Iterations of the attacks that iterate."),
+    _attack("--target", metavar="RULE", help="Aim at a class: random, least-likely, second-best or a class number."),
+    _attack("--version", type=click.Choice(["standard", "plus", "rand"]), help="Version of AutoAttack."),
+    BATCH_SIZE,
+    BACKEND(default="plain", metavar="plain|fused|bf16",
+        help="What attacks run on: the model; a fused float32 copy; that in bfloat16. Energies stay float32."),
+    _attack("--diffusion", metavar="NAME|PATH", usual="the data set's",
+        help="What diff-pgd purifies with: digits-ddpm, a diffusers folder or a hub id."),
+    RUNS(help="Where records are kept."),
+    _output("--trajectory", is_flag=True, help="Keep E(x') and E(x',y) of every step, where attacks tell them."),
+    _output("--save-images", is_flag=True,
+        help="Keep the adversarial images, lossless, and what rounding them to 8 bits does; AutoAttack's always are."),
+    option("--shard", metavar="I/N", group=SPEED,
+        help="Do the I-th of N shares (1/8 ... 8/8); torchrun and accelerate launch give out shares by themselves."),
+    _output("--overwrite", is_flag=True, help="Compute again what is already recorded."),
 )  # fmt: skip
 
-
+models = _model("--model", "-m", "models", multiple=True, metavar="NAME", default=["digits-standard"],
+    usual="digits-standard", help="A name of `energylens models`, a checkpoint or module:factory.")  # fmt: skip
 reading = giving(*_WEIGHTS)  # what a model is read with
-loading = giving(*_DATA, *_WEIGHTS)  # what a model and its data set are loaded with
-naming = giving(*_DATA, *_WEIGHTS, *_SAMPLES)  # which model, and which samples it is shown
-recording = giving(*_RECORD, *_DATA, *_WEIGHTS, *_SAMPLES)  # all that says what to record
+loading = giving(*_WHERE, *_WEIGHTS)  # what a model and its data set are loaded with
+naming = giving(*_WHERE, *_WEIGHTS, *_SAMPLES)  # which model, and which samples it is shown
+recording = giving(*_RECORD, *_WHERE, *_WEIGHTS, *_SAMPLES)  # all that says what to record
 
 
 def given_options(options: dict[str, Any]) -> dict[str, Any]:
     """The options as the Python functions take them: what was not given is left to their defaults."""
     renamed = {"dataset": "data"}
-    return {renamed.get(name, name): value for name, value in options.items() if value is not None}
+    return {renamed.get(name, name): value for name, value in options.items() if value not in (None, ())}
 
 
 def record_options(options: dict[str, Any]) -> dict[str, Any]:
@@ -219,7 +179,5 @@ def record_options(options: dict[str, Any]) -> dict[str, Any]:
     if version := given.pop("version", None):
         from energylens.attacks.spec import with_version
 
-        given["attacks"] = with_version(given["attacks"], version)
-    if not given["attacks"]:
-        del given["attacks"]
+        given["attacks"] = with_version(given.get("attacks", ()), version)
     return given

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from energylens.cli.options import Renamed, record_options, recording
+from energylens.cli.help import SPEED, Command, option
+from energylens.cli.options import JSON, models, record_options, recording
 from energylens.cli.progress import progress
-from energylens.cli.tables import Column, show
+from energylens.cli.tables import Column, percent, show
 from energylens.files import shown
 from energylens.records.shards import launched_ranks
 
@@ -19,23 +19,36 @@ if TYPE_CHECKING:
     from energylens.records.record import Record
 
 
-@click.command("profile")
-@click.option(
-    "--model",
-    "-m",
-    "models",
-    multiple=True,
-    metavar="NAME",
-    help="Default: digits-standard. Repeatable: JSON is then a list.",
+COLUMNS = (
+    Column("attack", lambda row: row["attack"]),
+    Column("accuracy", lambda row: percent(row["accuracy"]), right=True),
+    Column("target hit", lambda row: percent(row.get("success_share")), right=True),
+    Column("E(x)", lambda row: f"{row['marginal_mean']:.2f}", right=True),
+    Column("E(x,y)", lambda row: f"{row['joint_mean']:.2f}", right=True),
+    Column("dE(x)", lambda row: f"{row['delta_marginal_mean']:+.2f}", right=True),
+    Column("dE(x,y)", lambda row: f"{row['delta_joint_mean']:+.2f}", right=True),
+    Column("AAE", lambda row: percent(row["abnormal_share"]), right=True, optional=1),
+    Column("AUROC", lambda row: "" if row["auroc"] is None else f"{row['auroc']:.2f}", right=True, optional=2),
+    Column("detector", lambda row: _detector(row["tpr"], row["fpr"]), right=True, optional=5),
+    Column("Linf", lambda row: f"{row['linf_mean']:.3f}", right=True, optional=3),
+    Column("L2", lambda row: f"{row['l2_mean']:.3f}", right=True, optional=4),
+    Column("passes", lambda row: f"{row['forwards']:.0f}+{row['backwards']:.0f}", right=True, optional=6),
+    Column("time", lambda row: f"{row['seconds']:.1f} s", right=True, optional=7),
 )
+
+
+def _detector(tpr: float | None, fpr: float | None) -> str:
+    return "" if tpr is None or fpr is None else f"{100 * tpr:.0f}/{100 * fpr:.0f} %"
+
+
+@click.command("profile", cls=Command, first=("models", "attacks", "n", "eps", "dataset"))
+@models
 @recording
-@click.option(
-    "--no-checks", "checks", cls=Renamed, formerly="--no-ladder", is_flag=True, flag_value=False, default=True,
+@option(
+    "--no-checks", "checks", formerly="--no-ladder", is_flag=True, flag_value=False, default=True, group=SPEED,
     help="Skip the consistency checks and the doctor's remarks.",
 )  # fmt: skip
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print the numbers as JSON, and nothing else, to standard output."
-)
+@JSON
 def command(models: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Attack a model and record every sample's energies.
 
@@ -45,10 +58,10 @@ def command(models: tuple[str, ...], as_json: bool, **options: Any) -> None:
     energylens profile --model my.pt --arch resnet18 --dataset cifar10
     energylens profile --model my.pt --arch my_models:MyCNN --arch-arg width=32 --dataset cifar10
     """
-    from energylens.profiling import DEFAULT_MODEL, profile
+    from energylens.profiling import profile
 
     records = []
-    for model in models or (DEFAULT_MODEL,):
+    for model in models:
         with progress(model) as listener:
             record = profile(model, listener=listener, **record_options(options))
         records.append(as_numbers(record, options))
@@ -81,40 +94,11 @@ def as_numbers(record: Record, options: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-# heading, how a row of the summary shows it, and what may go on a narrow terminal
-_COLUMNS: tuple[tuple[Column, Callable[[dict[str, Any]], str]], ...] = (
-    (Column("attack"), lambda row: row["attack"]),
-    (Column("accuracy", right=True), lambda row: f"{100 * row['accuracy']:.1f} %"),
-    (Column("target hit", right=True), lambda row: _percent(row.get("success_share"))),
-    (Column("E(x)", right=True), lambda row: f"{row['marginal_mean']:.2f}"),
-    (Column("E(x,y)", right=True), lambda row: f"{row['joint_mean']:.2f}"),
-    (Column("dE(x)", right=True), lambda row: f"{row['delta_marginal_mean']:+.2f}"),
-    (Column("dE(x,y)", right=True), lambda row: f"{row['delta_joint_mean']:+.2f}"),
-    (Column("AAE", right=True, optional=1), lambda row: f"{100 * row['abnormal_share']:.1f} %"),
-    (Column("AUROC", right=True, optional=2), lambda row: "" if row["auroc"] is None else f"{row['auroc']:.2f}"),
-    (Column("detector", right=True, optional=5), lambda row: _detector(row["tpr"], row["fpr"])),
-    (Column("Linf", right=True, optional=3), lambda row: f"{row['linf_mean']:.3f}"),
-    (Column("L2", right=True, optional=4), lambda row: f"{row['l2_mean']:.3f}"),
-    (Column("passes", right=True, optional=6), lambda row: f"{row['forwards']:.0f}+{row['backwards']:.0f}"),
-    (Column("time", right=True, optional=7), lambda row: f"{row['seconds']:.1f} s"),
-)
-
-
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{100 * share:.1f} %"
-
-
-def _detector(tpr: float | None, fpr: float | None) -> str:
-    return "" if tpr is None or fpr is None else f"{100 * tpr:.0f}/{100 * fpr:.0f} %"
-
-
 def _print(record: Record, options: dict[str, Any]) -> None:
     """The summary as a table, natural first."""
     from energylens.tables.published import beside_published
 
-    columns = [column for column, _ in _COLUMNS]
     summary = record.as_numbers()
-    rows = [[form(row) for _, form in _COLUMNS] for row in summary]
     unusual = [options[name] for name, usual in (("choose", "first"), ("split", "test")) if options[name] != usual]
     samples = " ".join([str(len(record)), *unusual, "samples"])
     title = f"{record.model} on {record.dataset}, {samples}, {record.threat}, seed {record.seed}"
@@ -122,12 +106,11 @@ def _print(record: Record, options: dict[str, Any]) -> None:
         "Means over the samples; dE is natural minus adversarial.",
         *record.notes,
         *_checks(record),
-        *_rounded(summary),
-        *_purified(summary),
+        *_kept_images(summary),
         *beside_published(record),
         *([] if record.folder is None else [f"Kept in {shown(record.folder)}"]),
     ]
-    show(columns, rows, title=title, caption="\n".join(caption), all_of_it="--json")
+    show(COLUMNS, summary, title=title, caption="\n".join(caption), all_of_it="--json")
 
 
 def _checks(record: Record) -> list[str]:
@@ -138,10 +121,16 @@ def _checks(record: Record) -> list[str]:
     return violated or [f"Consistency checks: all {len(record.checks)} hold."] * bool(record.checks)
 
 
-def _rounded(summary: list[dict[str, Any]]) -> list[str]:
-    """Whether the attacks whose images are kept survive 8 bits."""
-    accuracies = [f"{row['attack']} {100 * row['accuracy_uint8']:.1f} %" for row in summary if "accuracy_uint8" in row]
-    return [f"Accuracy on the images rounded to 8 bits: {', '.join(accuracies)}."] if accuracies else []
+def _kept_images(summary: list[dict[str, Any]]) -> list[str]:
+    """Whether attacks survive 8 bits, where their images are kept; what the diffusion model leaves of an attack."""
+    rounded = [f"{row['attack']} {percent(row['accuracy_uint8'])}" for row in summary if "accuracy_uint8" in row]
+    purified = [
+        f"{row['attack']}: {percent(row['accuracy_purified'])} accuracy on R(x_adv), its images purified by the "
+        "diffusion model."
+        for row in summary
+        if "accuracy_purified" in row
+    ]
+    return [f"Accuracy on the images rounded to 8 bits: {', '.join(rounded)}."] * bool(rounded) + purified
 
 
 def _draw_images(record: Record, to_stderr: bool) -> None:
@@ -157,13 +146,3 @@ def _draw_images(record: Record, to_stderr: bool) -> None:
         path = record.folder / f"images-{safe_name(attack.name)}.png"
         for file in save_figure(draw(table), path, table.drop(columns=list(PIXELS))):
             click.echo(shown(file), err=to_stderr)
-
-
-def _purified(summary: list[dict[str, Any]]) -> list[str]:
-    """What the diffusion model leaves of an attack, a line each."""
-    return [
-        f"{row['attack']}: {100 * row['accuracy_purified']:.1f} % accuracy on R(x_adv), its images purified by the "
-        "diffusion model."
-        for row in summary
-        if "accuracy_purified" in row
-    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -15,10 +15,34 @@ from rich.console import Console
 from energylens.progress import EVERY, Course, Lines, Listener, Progress
 from energylens.records.shards import launched_ranks
 
+Update = Callable[..., None]
+
+
+@contextmanager
+def moving_bar(console: Console, title: str, *columns: rich.progress.ProgressColumn) -> Iterator[Update]:
+    """A bar on a terminal, which goes when the work is over.
+
+    Args:
+        console: the terminal.
+        title: before the bar.
+        columns: the bar and what stands between it and its two texts.
+
+    Yields:
+        ``update(completed=..., total=..., course=..., left=...)``, with ``description`` for another title.
+    """
+    texts = [rich.progress.TextColumn(f"{{task.{name}}}") for name in ("description", "fields[course]", "fields[left]")]
+    with rich.progress.Progress(texts[0], *columns, *texts[1:], console=console, transient=True) as bar:
+        task = bar.add_task(title, total=None, course="", left="")
+        yield partial(bar.update, task)
+
 
 @contextmanager
 def progress(title: str) -> Iterator[Listener]:
-    """A listener for ``profile`` and its like. title: a model's name or path."""
+    """A listener for ``profile`` and its like.
+
+    Args:
+        title: a model's name or path.
+    """
     title = Path(title).name
     console = Console(file=sys.stderr)
     if not launched_ranks().speaks:  # the first of a launcher's processes speaks for all
@@ -27,26 +51,12 @@ def progress(title: str) -> Iterator[Listener]:
     if not console.is_terminal:
         yield Lines(title, partial(click.echo, err=True), EVERY)
         return
-    columns = (
-        rich.progress.TextColumn("{task.description}"),
-        rich.progress.BarColumn(),
-        rich.progress.TaskProgressColumn(),
-        rich.progress.TextColumn("{task.fields[rate]}"),
-        rich.progress.TextColumn("{task.fields[left]}"),
-    )
-    with rich.progress.Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(title, total=None, rate="", left="")
-        course = Course()
+    course = Course()
+    with moving_bar(console, title, rich.progress.BarColumn(), rich.progress.TaskProgressColumn()) as update:
 
         def listen(step: Progress) -> None:
             rate, left = course.of(step)
-            bar.update(
-                task,
-                description=f"{title} · {step.attack}",
-                completed=step.done,
-                total=step.total,
-                rate=rate,
-                left=left,
-            )
+            title_now = f"{title} · {step.attack}"
+            update(description=title_now, completed=step.done, total=step.total, course=rate, left=left)
 
         yield listen

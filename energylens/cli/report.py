@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from energylens.cli.options import positive
+from energylens.cli.help import Command, option
+from energylens.cli.options import COUNT, DATA_ROOT, FILE
 from energylens.cli.progress import progress
 from energylens.progress import Progress
 
@@ -19,20 +20,11 @@ if TYPE_CHECKING:
     from energylens.tables.training_runs import TrainingRun
 
 
-@click.command("report")
+@click.command("report", cls=Command)
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
-@click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), default=Path("report.html"), show_default=True,
-    metavar="FILE", help="Where the page goes.",
-)  # fmt: skip
-@click.option(
-    "--samples", type=int, callback=positive, default=8, show_default=True, metavar="N",
-    help="How many of the most abnormal samples to show.",
-)  # fmt: skip
-@click.option(
-    "--data-root", type=click.Path(path_type=Path), metavar="DIR",
-    help="Where data sets lie, for the images [default: $ENERGYLENS_DATA].",
-)  # fmt: skip
+@option("--out", **FILE, default=Path("report.html"), help="Where the page goes.")
+@option("--samples", **COUNT, default=8, metavar="N", help="How many of the most abnormal samples to show.")
+@DATA_ROOT
 def command(runs: tuple[Path, ...], out: Path, samples: int, data_root: Path | None) -> None:
     """Make one HTML page of runs, to read or to send: it needs no network and no other file.
 

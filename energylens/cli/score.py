@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from energylens.cli.options import positive, reading
+from energylens.cli.help import DATA, MODEL, Command, option
+from energylens.cli.options import BATCH_SIZE, DATA_ROOT, DEVICE, FILE, JSON, RUNS, reading
 from energylens.cli.progress import progress
 from energylens.cli.tables import Column, show
 
@@ -16,22 +17,23 @@ if TYPE_CHECKING:
     from energylens.generation.score import Scores, Value
 
 
-@click.command("score")
+@click.command("score", cls=Command, first=("dataset", "reference", "classifier", "inception_weights", "as_json"))
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FOLDER...")
-@click.option("--dataset", "-d", metavar="NAME", help="Of the real images [default: the generation's own].")
-@click.option("--reference", metavar="SPLIT", help="Of the real images: train [default] or test.")
-@click.option("--inception-weights", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE")
-@click.option("--classifier", metavar="NAME", help="Score in this classifier's features instead of Inception's.")
-@click.option("--layer", metavar="NAME", help="Of the classifier: penultimate [default] or logits.")
+@option(
+    "--dataset", "-d", metavar="NAME", group=DATA, usual="the generation's own", help="Data set of the real images."
+)
+@option("--reference", metavar="SPLIT", group=DATA, usual="train", help="Split of the real images: train or test.")
+@option("--inception-weights", **FILE, group=MODEL, help="Inception's weights, where torch's cache has them not.")
+@option("--classifier", metavar="NAME", group=MODEL, help="Score in this classifier's features instead of Inception's.")
+@option(
+    "--layer", metavar="NAME", group=MODEL, usual="penultimate", help="Layer of the classifier: penultimate or logits."
+)
 @reading
-@click.option("--batch-size", type=int, callback=positive, metavar="B", help="Changes speed and memory only.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, mps.")
-@click.option("--data-root", type=click.Path(path_type=Path), metavar="DIR", help="Where data sets lie.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, metavar="DIR",
-    help="Where the statistics of the real images are kept.",
-)  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON, and nothing else.")
+@BATCH_SIZE
+@DEVICE
+@DATA_ROOT
+@RUNS(help="Where the statistics of the real images are kept.")
+@JSON
 def command(as_json: bool, **options: Any) -> None:
     """Score folders of pictures against real images and rank them.
 
@@ -63,16 +65,16 @@ def _print(scores: Scores) -> None:
     The table has a row a score and a column a set of images, by rank, so that many scores fit a narrow terminal.
     """
     columns = [Column("score", wrap=12), *(Column(row.name, right=True, wrap=10) for row in scores.rows)]
-    counts = [("n", [str(row.n) for row in scores.rows]), ("seeds", [str(len(row.seeds) or "") for row in scores.rows])]
-    values = [
-        (name.replace("_", " "), [_cell(row.values[name]) for row in scores.rows]) for name in scores.rows[0].values
+    rows = [
+        ["n", *(row.n for row in scores.rows)],
+        ["seeds", *(len(row.seeds) or "" for row in scores.rows)],
+        *(
+            [name.replace("_", " "), *(_cell(row.values[name]) for row in scores.rows)]
+            for name in scores.rows[0].values
+        ),
     ]
-    show(
-        columns,
-        [[name, *cells] for name, cells in [*counts, *values]],
-        title=scores.title,
-        caption="\n".join([f"Resize: {scores.resize}. {scores.dtype}. ±: half a 95 % interval.", *scores.notes]),
-    )
+    caption = [f"Resize: {scores.resize}. {scores.dtype}. ±: half a 95 % interval.", *scores.notes]
+    show(columns, rows, title=scores.title, caption="\n".join(caption))
 
 
 def _cell(value: Value) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,19 +20,33 @@ class Column:
     """One column.
 
     Attributes:
+        heading: its heading.
+        cell: makes the text of a row's cell; None where rows are sequences of cells.
+        right: whether its cells stand at the right.
         wrap: the width down to which its text may be folded, 0 for never.
         optional: the column may go where the terminal is narrow, the highest number first; 0 never goes.
     """
 
     heading: str
+    cell: Callable[[Any], str | None] | None = None
     right: bool = False
     wrap: int = 0
     optional: int = 0
 
 
+def percent(share: float | None, digits: int = 1) -> str:
+    """``98.4 %`` of 0.984; "" for None."""
+    return "" if share is None else f"{100 * share:.{digits}f} %"
+
+
+def cells_of(columns: Sequence[Column], rows: Sequence[Any]) -> list[list[str]]:
+    """The texts of a table's cells."""
+    return [[_text(one.cell(row) if one.cell else row[at]) for at, one in enumerate(columns)] for row in rows]
+
+
 def show(
     columns: Sequence[Column],
-    rows: Sequence[Sequence[Any]],
+    rows: Sequence[Any],
     *,
     title: str | None = None,
     caption: str | None = None,
@@ -42,13 +56,19 @@ def show(
 
     No number is ever cut. Columns that can be missed go first, and those that are empty are not shown.
 
-    all_of_it: the option that tells what a narrow terminal has no room for.
+    Args:
+        columns: from left to right.
+        rows: what the columns make their cells of.
+        title: above the table.
+        caption: below it.
+        all_of_it: the option that tells what a narrow terminal has no room for.
     """
     console = Console()
-    filled = [i for i in range(len(columns)) if any(row[i] not in (None, "") for row in rows)]
+    cells = cells_of(columns, rows)
+    filled = [i for i in range(len(columns)) if any(row[i] for row in cells)]
     for level in range(max(column.optional for column in columns), -1, -1):
         kept = [i for i in filled if columns[i].optional <= level]
-        table = _Table([columns[i] for i in kept], [[_text(row[i]) for i in kept] for row in rows])
+        table = _Table([columns[i] for i in kept], [[row[i] for i in kept] for row in cells])
         if not console.is_terminal or table.least_wide <= console.width:
             break
     if not console.is_terminal:

@@ -2,40 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from energylens.cli.options import LateHelp, settings_options
-from energylens.cli.tables import Column, show
+from energylens.cli.help import OUTPUT, SPEED, Command, option
+from energylens.cli.options import DATA_ROOT, PATH, RUNS, settings_options
+from energylens.cli.tables import Column, percent, show
 from energylens.cli.training_progress import training_progress
 from energylens.files import shown
 from energylens.settings import names_in, one_of
-from energylens.training.settings import TrainSettings, advice
+from energylens.training.settings import DIGITS, TrainSettings, advice
 
 if TYPE_CHECKING:
     from energylens.training.final import Ends
     from energylens.training.loop import Trained
 
-
-@click.command("train")
-@click.option(
-    "--recipe",
-    metavar="NAME",
-    cls=LateHelp,
-    text=lambda: f"Preset: {one_of(names_in('energylens.training.recipes:RECIPES'))} [default: digits].",
+RECIPES = "energylens.training.recipes:RECIPES"
+COLUMNS = (
+    Column("", lambda row: row["name"]),
+    Column("epoch", lambda row: f"{row['epoch']:.0f}", right=True),
+    Column("clean", lambda row: percent(row["test_clean"]), right=True),
+    Column("FGSM", lambda row: percent(row["test_fgsm"]), right=True),
+    Column("PGD", lambda row: percent(row["test_pgd"]), right=True),
+    Column("dE(x)", lambda row: f"{row['delta_marginal']:+.3f}", right=True),
+    Column("dE(x,y)", lambda row: f"{row['delta_joint']:+.3f}", right=True, optional=2),
+    Column("AAE", lambda row: percent(row["abnormal_share"]), right=True),
+    Column("seconds", lambda row: f"{row['seconds']:.1f}", right=True, optional=1),
 )
-@settings_options(TrainSettings)
+
+
+@click.command("train", cls=Command, first=("recipe", "dataset", "method", "reg", "epochs"))
+@option(
+    "--recipe", metavar="NAME", usual="digits",
+    help=lambda: f"Preset, whose values override the defaults shown: {one_of(names_in(RECIPES))}.",
+)  # fmt: skip
+@settings_options(TrainSettings, preset=DIGITS)
 @click.option("--der-form", hidden=True)
-@click.option("--device", type=click.Choice(["auto", "cpu"]), default="auto", show_default=True)
-@click.option("--data-root", type=click.Path(path_type=Path), metavar="DIR", help="Where data sets lie.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True, metavar="DIR")
-@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN",
-    help="Go on with this run folder; with a larger --epochs, extend a finished run.")  # fmt: skip
-@click.option("--overwrite", is_flag=True, help="Start a run anew that is already there.")
-@click.option("--verbose", is_flag=True, help="Print every setting, as a command that repeats the run.")
+@option("--device", type=click.Choice(["auto", "cpu"]), default="auto", group=SPEED, help="What trains.")
+@DATA_ROOT
+@RUNS(help="Where runs are kept, below train/.")
+@option(
+    "--resume", **PATH | {"metavar": "RUN"}, group=OUTPUT,
+    help="Go on with this run folder; with a larger --epochs, extend a finished run.",
+)  # fmt: skip
+@option("--overwrite", is_flag=True, group=OUTPUT, help="Start a run anew that is already there.")
+@option("--verbose", is_flag=True, group=OUTPUT, help="Print every setting, as a command that repeats the run.")
 def command(
     recipe: str | None,
     device: str,
@@ -48,7 +61,7 @@ def command(
 ) -> None:
     """Train a classifier, natural or adversarial, and follow its energies epoch by epoch.
 
-    The same command again goes on where it was interrupted.
+    The same command again goes on where it was interrupted. [R]: a choice of ours, where no paper gives one.
 
     \b
     energylens train
@@ -89,14 +102,11 @@ def _print(trained: Trained) -> None:
     from energylens.tables.training_runs import read_run
 
     history = trained.history
-    rows = [
-        [name, *(form(row) for _, form in _COLUMNS)]
-        for name, row in (("best", history.iloc[trained.best - 1].to_dict()), ("last", history.iloc[-1].to_dict()))
-    ]
+    rows = [{"name": name, **history.iloc[at].to_dict()} for name, at in (("best", trained.best - 1), ("last", -1))]
     judge = "validation split" if history["val_pgd"].notna().any() else "training probe"
     ended = f", ended by the {trained.stopped.upper()} alarm" if trained.stopped else ""
     show(
-        [Column(""), *(column for column, _ in _COLUMNS)],
+        COLUMNS,
         rows,
         title=f"{trained.settings.name}, {len(history)} epochs{ended}",
         caption="Accuracies on test images; E(x) means over the training images seen, natural minus adversarial.\n"
@@ -116,15 +126,3 @@ def _told(ends: Ends) -> str:
         f"{ends.judge} on {ends.images} test images: best (epoch {ends.best['epoch']}) {100 * ends.best['pgd']:.1f} %, "
         f"last {100 * ends.last['pgd']:.1f} %, lost {100 * ends.lost:.1f} points"
     )
-
-
-_COLUMNS: tuple[tuple[Column, Callable[[Mapping[Any, Any]], str]], ...] = (
-    (Column("epoch", right=True), lambda row: f"{row['epoch']:.0f}"),
-    (Column("clean", right=True), lambda row: f"{100 * row['test_clean']:.1f} %"),
-    (Column("FGSM", right=True), lambda row: f"{100 * row['test_fgsm']:.1f} %"),
-    (Column("PGD", right=True), lambda row: f"{100 * row['test_pgd']:.1f} %"),
-    (Column("dE(x)", right=True), lambda row: f"{row['delta_marginal']:+.3f}"),
-    (Column("dE(x,y)", right=True, optional=2), lambda row: f"{row['delta_joint']:+.3f}"),
-    (Column("AAE", right=True), lambda row: f"{100 * row['abnormal_share']:.1f} %"),
-    (Column("seconds", right=True, optional=1), lambda row: f"{row['seconds']:.1f}"),
-)

@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
-import rich.progress
 from rich.console import Console
+from rich.progress import BarColumn
 
+from energylens.cli.progress import moving_bar
 from energylens.progress import EVERY, NowAndThen, Pace, told
 
 if TYPE_CHECKING:
@@ -19,21 +20,18 @@ if TYPE_CHECKING:
 
 @contextmanager
 def training_progress(title: str) -> Iterator[Listener]:
-    """A listener for ``train``. title: the run's name."""
+    """A listener for ``train``.
+
+    Args:
+        title: the run's name.
+    """
     console = Console(file=sys.stderr)
     if not console.is_terminal:
         yield _lines(title)
         return
-    columns = (
-        rich.progress.TextColumn("{task.description}"),
-        rich.progress.BarColumn(bar_width=20),
-        rich.progress.TextColumn("{task.fields[course]}"),
-        rich.progress.TextColumn("{task.fields[left]}"),
-    )
-    with rich.progress.Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(title, total=None, course="", left="")
-        energies = judged = ""
-        pace = Pace()
+    energies = judged = ""
+    pace = Pace()
+    with moving_bar(console, title, BarColumn(bar_width=20)) as update:
 
         def listen(step: Progress) -> None:
             nonlocal energies, judged
@@ -43,8 +41,7 @@ def training_progress(title: str) -> Iterator[Listener]:
             energies = _energies(step.row) if step.row else energies
             judged = _accuracies(step.row) if step.finished else judged
             course = " ".join(filter(None, [f"epoch {step.epoch}", energies, judged]))
-            left = told(pace.left(step.done, step.total))
-            bar.update(task, completed=step.done, total=step.total, course=course, left=left)
+            update(completed=step.done, total=step.total, course=course, left=told(pace.left(step.done, step.total)))
 
         yield listen
 
@@ -56,13 +53,14 @@ def _lines(title: str) -> Listener:
     def listen(step: Progress) -> None:
         left = told(pace.left(step.done, step.total))
         if step.message:
-            click.echo(f"{title}: {step.message}", err=True)
+            words = [step.message]
         elif step.finished:
             words = [f"epoch {step.epoch} {_energies(step.row)} {_accuracies(step.row)}".rstrip(), left]
-            click.echo(f"{title}: {', '.join(filter(None, words))}", err=True)
         elif line.due():
             words = [f"epoch {step.epoch}", f"{100 * step.done / step.total:.1f} % of all steps", left]
-            click.echo(f"{title}: {', '.join(filter(None, words))}", err=True)
+        else:
+            return
+        click.echo(f"{title}: {', '.join(filter(None, words))}", err=True)
 
     return listen
 

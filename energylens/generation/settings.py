@@ -26,15 +26,20 @@ class GenerationSettings:
     also the pair of the least Frechet distance in the recorded spread.csv, seed 0.
     """
 
-    start: str = setting("local-pca", "Where chains begin: {names}.", choices=f"{ROWS}starts:STARTS", metavar="NAME")
-    loss: str = setting("joint", "What chains descend: {names}.", choices=f"{ROWS}sampler:LOSSES", metavar="NAME")
+    start: str = setting(
+        "local-pca", "Where chains begin: {names}.", choices=f"{ROWS}starts:STARTS", metavar="NAME", group="Starts"
+    )
+    loss: str = setting(
+        "joint", "What chains descend: {names}.", choices=f"{ROWS}sampler:LOSSES", metavar="NAME", group="Chains"
+    )
     steps: int = setting(50, "Steps of a chain, 0 for the starts as they are.", metavar="K")
     step_size: float = setting(0.002, "Size eta of a step along the gradient.", metavar="ETA", above=0)
     momentum: float = setting(0.8, "Share zeta of the last step in the next, below 1.", metavar="ZETA")
     noise: float = setting(0.001, "Standard deviation of the noise of a step.", metavar="SD")
     retained_variance: float = setting(
-        0.95, "Share of the variance that the principal components hold, or how many, from 2 on.", metavar="V", above=0
-    )
+        0.95, "Share of the variance that the principal components hold, or how many, from 2 on.", metavar="V", above=0,
+        group="Starts",
+    )  # fmt: skip
     spread: float = setting(1.0, "Spread of the starts about their mean, in standard deviations.", metavar="S")
     neighbours: int = setting(20, "Images of a local PCA, the anchor among them.", metavar="K", above=0)
     features: str = setting(
@@ -42,7 +47,7 @@ class GenerationSettings:
     )
     guidance: str = setting(
         "none", "{names}, which descends the squared distance to the class's mean training loss.",
-        choices=f"{ROWS}sampler:GUIDANCES", metavar="RULE",
+        choices=f"{ROWS}sampler:GUIDANCES", metavar="RULE", group="Guidance",
     )  # fmt: skip
     stop: str = setting(
         "none", "{names}, which ends a chain once that squared distance is below the tolerance.",

@@ -12,12 +12,12 @@ from energylens.records.run_folder import MANIFEST, check_same, read_manifest
 from energylens.settings import check_names
 from energylens.training.checkpoint import load_state
 from energylens.training.schedules import SCHEDULES, Position
-from energylens.training.settings import TrainSettings
+from energylens.training.settings import DIGITS, TrainSettings
 
 #: name -> (where the settings are from, the settings). co-small and ro-small were chosen so that FGSM collapses and PGD
 #: overfits within minutes on one core: that they do so is no finding. docs/training.md has what is ours
 RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
-    "digits": ("the embedded default; ours", {"eps_ramp": 10.0, "epochs": 40, "eval_samples": 500}),
+    "digits": ("the embedded default; ours", DIGITS),
     "co": (
         "catastrophic overfitting in fast training: arXiv 2001.03994, 2007.02617",
         {

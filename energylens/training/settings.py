@@ -35,6 +35,7 @@ MODES = ("train", "eval")
 OMIT_SHARE = 0.1  # ours [R], not tuned
 AUTO = "auto"  # DER on abnormal examples in single-step training, on all in multi-step training, as its author has it
 ROWS = "energylens.training."
+DIGITS = {"eps_ramp": 10.0, "epochs": 40, "eval_samples": 500}  # the default recipe, here so that help can show it
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,9 @@ class TrainSettings:
     """
 
     dataset: str = setting(
-        "digits", "Data set to train on.", choices="energylens.data.catalog:DATA_SETS", metavar="NAME", short="-d"
-    )
+        "digits", "Data set to train on.", choices="energylens.data.catalog:DATA_SETS", metavar="NAME", short="-d",
+        group="Data",
+    )  # fmt: skip
     classes: tuple[int, ...] | None = setting(
         None, "Only these labels, renumbered in this order.", metavar="K,K,...", example="0,1,6,7"
     )
@@ -72,12 +74,14 @@ class TrainSettings:
         choices=f"{ROWS}augmentation:AUGMENTATIONS",
         metavar="NAME",
     )
-    arch: str = setting("digits-cnn", "Architecture, as in `energylens profile --arch`.", metavar="NAME")
+    arch: str = setting("digits-cnn", "Architecture, as in `energylens profile --arch`.", metavar="NAME", group="Model")
     width: int | None = setting(
         None, "Channels of the architecture's stem, where that is free.", metavar="W", least=1, most=1e6
     )
     normalize: bool = setting(False, "Put the training images' mean and std into the model, as a layer.")
-    method: str = setting("pgd", "How to train: {names}.", choices=f"{ROWS}methods:METHODS", metavar="NAME")
+    method: str = setting(
+        "pgd", "How to train: {names}.", choices=f"{ROWS}methods:METHODS", metavar="NAME", group="Attack"
+    )
     eps: str | None = setting(None, "Radius of the attack, as 8/255 or 0.03 [default: the data set's].", metavar="R")
     norm: str = setting("linf", "Norm of the radius.", choices=GRADIENT_NORMS)
     steps: int | None = setting(
@@ -99,6 +103,7 @@ class TrainSettings:
         "Regulariser: {names}, or none. Repeatable.",
         choices=f"{ROWS}regularizers:REGULARIZERS",
         metavar="NAME",
+        group="Regulariser",
     )
     reg_weight: tuple[float, ...] = setting(
         (), "Weight of each --reg, in their order; DER's is beta. Left out: the authors', AAER's and ELLE's at the "
@@ -128,7 +133,9 @@ class TrainSettings:
     )
     der_warmup: float = setting(0.0, "DER: epochs over which its weight grows from 0 [R].", metavar="E", most=1e6)
     awp: float = setting(0.0, "Weight perturbation, 0 for none: .01, or .005 with TRADES.", metavar="GAMMA", most=1)
-    optimizer: str = setting("adamw", "Optimiser: {names}.", choices=f"{ROWS}optimizers:OPTIMIZERS", metavar="NAME")
+    optimizer: str = setting(
+        "adamw", "Optimiser: {names}.", choices=f"{ROWS}optimizers:OPTIMIZERS", metavar="NAME", group="Optimisation"
+    )
     lr: float = setting(2e-3, "Largest learning rate.", least=1e-12, most=1e3)
     momentum: float = setting(0.9, "Momentum; Adam's first beta, too.", most=0.9999)
     weight_decay: float = setting(1e-4, "Weight decay.", most=1e3)
@@ -147,10 +154,12 @@ class TrainSettings:
     ema: float = setting(
         0.0, "Decay of an average of the weights, which is then judged; 0 for none.", metavar="D", most=0.999999
     )
-    amp: str = setting("no", "Mixed precision.", choices=PRECISIONS)
+    amp: str = setting("no", "Mixed precision.", choices=PRECISIONS, group="Speed")
     channels_last: bool = setting(False, "Channels-last memory layout.")
     compile: bool = setting(False, "Compile the network with torch.compile.")
-    eval_samples: int = setting(1000, "Images of each split that judge an epoch; 0 for all.", metavar="N")
+    eval_samples: int = setting(
+        1000, "Images of each split that judge an epoch; 0 for all.", metavar="N", group="Evaluation"
+    )
     eval_steps: int = setting(10, "Steps of the PGD that judges an epoch.", metavar="K", least=1, most=1e4)
     eval_restarts: int = setting(1, "Restarts of that PGD.", metavar="K", least=1, most=1e4, later=True)
     eval_step: str | None = setting(
@@ -177,13 +186,14 @@ class TrainSettings:
     final_restarts: int = setting(10, "Restarts of the final PGD.", metavar="K", least=1, most=1e4, later=True)
     final_samples: int = setting(0, "Test images that the final PGD judges by; 0 for all.", metavar="N", later=True)
     measure_every: int = setting(
-        10, "Steps between two looks at the clean images, where the steps do not see them.", metavar="K", least=1
-    )
+        10, "Steps between two looks at the clean images, where the steps do not see them.", metavar="K", least=1,
+        group="Early warning",
+    )  # fmt: skip
     # settings, as they decide the weights where an alarm stops a run
     watch_every: int = setting(10, "Measured steps between two looks of the early warning.", metavar="K", least=1)
     classwise: bool = setting(False, "Keep the probe's energies of every class.")
     on_alarm: str = setting("warn", "What the early warning does.", choices=("warn", "stop", "rollback"))
-    seed: int = setting(0, "Seed of all random choices.", most=2**63 - 1)
+    seed: int = setting(0, "Seed of all random choices.", most=2**63 - 1, group="Other options")
     init: str | None = setting(
         None, "Start from the weights of this model, a name or a weights file.", metavar="MODEL", later=True
     )

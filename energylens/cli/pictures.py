@@ -1,0 +1,62 @@
+"""What ``energylens histogram`` and ``energylens trajectory`` share: attack one model, draw its record, keep both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from energylens.cli.options import record_options
+from energylens.cli.progress import progress
+from energylens.errors import InputError
+from energylens.files import shown
+from energylens.records.shards import launched_ranks
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from energylens.records.record import Record
+
+USED_MOST = ("models", "attacks", "n", "eps", "figure")
+KEPT = "Where to draw; PNG, PDF, CSV and JSON share the name."
+
+
+def recorded(models: Sequence[str], options: dict[str, Any], **settings: Any) -> Record | None:
+    """The record of the one model that a picture is of; None in a process of a launcher that prints nothing.
+
+    Args:
+        models: what ``--model`` named.
+        options: the command's others.
+        settings: overrides what the options say to ``energylens.profile``.
+
+    Raises:
+        InputError: for several models.
+    """
+    from energylens.profiling import profile
+
+    if len(models) > 1:
+        raise InputError(f"a picture is of one model, {len(models)} were named: draw them one after another")
+    with progress(models[0]) as listener:
+        record = profile(models[0], listener=listener, **record_options(options) | {"checks": False} | settings)
+    return record if launched_ranks().speaks else None
+
+
+def keep(record: Record, table: pd.DataFrame, draw: Callable[[pd.DataFrame], Figure], figure: Path) -> None:
+    """Draw the table, keep picture, table and their origin under the figure's name, and print where."""
+    from energylens.plots.save import save_figure
+    from energylens.tables.origin import origin, typed_command, write_origin
+
+    written = save_figure(draw(table), figure, table)
+    about = origin(typed_command(), [record.seed], caption=table.attrs["caption"])
+    for path in [*written, write_origin(about, written[-1])]:
+        click.echo(shown(path))
+
+
+def beside(record: Record, out: Path, kind: str, attacks: Sequence[str]) -> Path:
+    """Where a picture goes by default: ``OUT/MODEL/KIND-ATTACKS.png``."""
+    from energylens.records.run_folder import safe_name
+
+    return (record.folder or out) / f"{kind}-{safe_name('-'.join(attacks))}.png"
