@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -18,10 +19,13 @@ __all__ = ["ARCHITECTURES", "Architecture", "Normalize", "architecture", "normal
 class Architecture:
     """One row: how to build a network, and where its weights tell how it was built.
 
-    builder: (num_classes, in_channels[, width]) -> module with random weights.
-    stem, head: the state-dict keys of the first convolution (width, in_channels, 3, 3) and of the last linear layer
-    (num_classes, features).
-    num_classes, in_channels, width: defaults; width (channels of the stem) is None where it is fixed.
+    Attributes:
+        builder: (num_classes, in_channels[, width]) -> module with random weights.
+        stem: the state-dict key of the first convolution's weight, (width, in_channels, k, k).
+        head: the state-dict key of the last linear layer's weight, (num_classes, features).
+        num_classes: the default number of logits.
+        in_channels: the default number of the image's channels.
+        width: the default number of the stem's channels; None where it is fixed.
     """
 
     builder: Callable[..., nn.Module]
@@ -34,27 +38,41 @@ class Architecture:
     def build(
         self, *, num_classes: int | None = None, in_channels: int | None = None, width: int | None = None
     ) -> nn.Module:
-        """The network with random weights; what is not given is the row's default, a width that is fixed is ignored.
+        """The network with random weights.
 
-        Raises InputError for a size that is not a positive integer.
+        Args:
+            num_classes: logits; None for the row's default.
+            in_channels: channels of the image; None for the row's default.
+            width: channels of the stem; None for the row's default, and ignored where the width is fixed.
+
+        Raises:
+            InputError: for a size that is not a positive integer.
+
+        Example:
+            >>> net = ARCHITECTURES["resnet20"].build(num_classes=7)
+            >>> net.linear.weight.shape
+            torch.Size([7, 64])
         """
-        sizes = {
-            "num_classes": self.num_classes if num_classes is None else num_classes,
-            "in_channels": self.in_channels if in_channels is None else in_channels,
-        }
-        if self.width is not None:
-            sizes["width"] = self.width if width is None else width
+        given = {"num_classes": num_classes, "in_channels": in_channels, "width": width}
+        sizes = {size: getattr(self, size) if given[size] is None else given[size] for size in self.sizes()}
         for size, value in sizes.items():
             if not isinstance(value, int) or value < 1:
                 raise InputError(f"{size} is {value!r}, expected a positive integer")
         return self.builder(**sizes)
 
     def sizes(self) -> tuple[str, ...]:
-        """The arguments of `build`."""
+        """The arguments that `build` uses."""
         return ("num_classes", "in_channels") if self.width is None else ("num_classes", "in_channels", "width")
 
     def settings_of(self, state: Mapping[str, Tensor]) -> dict[str, int]:
-        """The arguments of `build` that the weights tell by their shapes; nothing where the keys are absent."""
+        """The arguments of `build` that weights tell by their shapes.
+
+        Args:
+            state: tensors by name, as a state dict has them.
+
+        Returns:
+            num_classes where the head is there, width and in_channels where the stem is.
+        """
         told: dict[str, int] = {}
         if self.stem in state and state[self.stem].dim() == 4:
             told["width"], told["in_channels"] = state[self.stem].shape[:2]
@@ -66,10 +84,10 @@ class Architecture:
 ARCHITECTURES: dict[str, Architecture] = {
     "resnet18": Architecture(resnet18, "conv1.weight", "linear.weight", width=64),
     "preactresnet18": Architecture(preactresnet18, "conv1.weight", "linear.weight", width=64),
-    "wrn-28-10": Architecture(wide_resnet(28, 10), "conv1.weight", "fc.weight"),
-    "wrn-34-10": Architecture(wide_resnet(34, 10), "conv1.weight", "fc.weight"),
+    "wrn-28-10": Architecture(partial(wide_resnet, depth=28, widen=10), "conv1.weight", "fc.weight"),
+    "wrn-34-10": Architecture(partial(wide_resnet, depth=34, widen=10), "conv1.weight", "fc.weight"),
     **{
-        f"resnet{depth}": Architecture(cifar_resnet(depth), "conv1.weight", "linear.weight")
+        f"resnet{depth}": Architecture(partial(cifar_resnet, depth=depth), "conv1.weight", "linear.weight")
         for depth in (20, 32, 44, 56, 110)
     },
     "resnet4b": Architecture(resnet4b, "conv1.weight", "linear2.weight"),
@@ -82,9 +100,14 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 
 def architecture(name: str, otherwise: str = "") -> Architecture:
-    """The row of that name; InputError with the close matches and the whole list otherwise.
+    """The row of that name.
 
-    otherwise: what else than a name of the list would do, for the message.
+    Args:
+        name: as in ARCHITECTURES.
+        otherwise: what else than a name of the list would do, for the error.
+
+    Raises:
+        InputError: for another name, with the close matches and the whole list.
     """
     if name not in ARCHITECTURES:
         close = difflib.get_close_matches(name.lower(), ARCHITECTURES, n=2)

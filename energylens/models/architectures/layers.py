@@ -18,7 +18,16 @@ def named(**layers: nn.Module) -> nn.Sequential:
 class Normalize(nn.Module):
     """(x - mean) / std per channel, so that the model's input stays an image in [0, 1].
 
-    mean, std: one float a channel, in units of the image; buffers, so they are saved and moved but never trained.
+    Args:
+        mean: one float a channel, in units of the image in [0, 1].
+        std: one positive float a channel, in the same units. Both become buffers: saved and moved, but never trained.
+
+    Raises:
+        InputError: where the two differ in length, are empty, or a std is not positive.
+
+    Example:
+        >>> Normalize([0.5], [0.25])(torch.tensor([0.0, 1.0]).view(1, 1, 1, 2)).flatten().tolist()
+        [-2.0, 2.0]
     """
 
     mean: Tensor
@@ -35,14 +44,23 @@ class Normalize(nn.Module):
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(-1, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (N, C, H, W) float in [0, 1] -> (N, C, H, W)."""
+        """Images x (N, C, H, W), floats in [0, 1], normalised: of the same shape."""
         return (x - self.mean) / self.std
 
 
 def normalized(module: nn.Module, mean: Sequence[float] | None, std: Sequence[float] | None) -> nn.Module:
-    """`module` behind a Normalize layer (keys `normalize.*`, `model.*`); `module` itself where both are None.
+    """A network behind a Normalize layer (keys `normalize.*`, `model.*`).
 
-    Raises InputError if only one of the two is given, or they are of images in [0, 255].
+    Args:
+        module: a network that expects normalised images.
+        mean: one float a channel, of images in [0, 1]; None, as std, for a network that normalises itself.
+        std: one float a channel, in (0, 1].
+
+    Returns:
+        The two in a row; the module itself where mean and std are None.
+
+    Raises:
+        InputError: if only one of the two is given, or they are of images in [0, 255].
     """
     if mean is None and std is None:
         return module
@@ -52,14 +70,28 @@ def normalized(module: nn.Module, mean: Sequence[float] | None, std: Sequence[fl
     return named(normalize=Normalize(mean, std), model=module)
 
 
+def is_of_unit_images(mean: Sequence[float], std: Sequence[float]) -> bool:
+    """Whether these can be the mean and std of images in [0, 1]."""
+    return all(0 <= m <= 1 for m in mean) and all(0 < s <= 1 for s in std)
+
+
 def check_range(mean: Sequence[float], std: Sequence[float]) -> None:
-    """InputError for a mean and std, given by a user, of images in [0, 255]."""
-    if not (all(0 <= m <= 1 for m in mean) and all(0 < s <= 1 for s in std)):
+    """Refuse a mean and std, given by a user, of images in [0, 255].
+
+    Raises:
+        InputError: with what mends it.
+    """
+    if not is_of_unit_images(mean, std):
         raise InputError(f"mean {mean} and std {std} are not of images in [0, 1]: divide them by 255")
 
 
 def kaiming(module: nn.Module, mode: Literal["fan_in", "fan_out"]) -> nn.Module:
-    """`module` with every convolution drawn from N(0, 2 / fan) (He et al. 2015, arXiv:1502.01852, eq. 10)."""
+    """The module, with every convolution drawn anew from N(0, 2 / fan) (He et al. 2015, arXiv:1502.01852, eq. 10).
+
+    Args:
+        module: changed in place.
+        mode: which fan: the weights that lead into a unit, or out of it.
+    """
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode=mode, nonlinearity="relu")

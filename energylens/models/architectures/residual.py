@@ -1,15 +1,20 @@
 """Residual networks for small images: post-activation (ResNet), pre-activation, and wide.
 
 A network is a named sequence of a stem, stages of blocks, pooling and a head. The names are the state-dict keys of the
-public checkpoints, so that those load without translation.
+public checkpoints, so that those load without translation. Every builder takes num_classes (logits) and in_channels (of
+the image), and returns a module with random weights: images (N, in_channels, H, W) -> logits (N, num_classes).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import pairwise
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from energylens.models.architectures.layers import kaiming, named
+
+Block = Callable[[int, int, int], nn.Module]  # (input channels, output channels, stride) -> a part of a network
 
 
 def conv3x3(inputs: int, outputs: int, stride: int = 1, *, bias: bool = False) -> nn.Conv2d:
@@ -17,10 +22,29 @@ def conv3x3(inputs: int, outputs: int, stride: int = 1, *, bias: bool = False) -
     return nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=bias)
 
 
-def stage(block: Callable[[int, int, int], nn.Module], count: int, inputs: int, outputs: int, stride: int) -> nn.Module:
+def stage(block: Block, count: int, inputs: int, outputs: int, stride: int) -> nn.Module:
     """`count` blocks in a row; the first one changes the width and the resolution."""
     rest = [block(outputs, outputs, 1) for _ in range(count - 1)]
     return nn.Sequential(block(inputs, outputs, stride), *rest)
+
+
+def stages(block: Block, count: int, widths: Sequence[int]) -> dict[str, nn.Module]:
+    """`layer1`, `layer2`, ...: stages that each halve the resolution, except for the first.
+
+    Args:
+        block: what a stage is made of.
+        count: blocks a stage.
+        widths: the channels of the stem, then those of each stage.
+    """
+    return {
+        f"layer{k}": stage(block, count, inputs, outputs, stride=1 if k == 1 else 2)
+        for k, (inputs, outputs) in enumerate(pairwise(widths), start=1)
+    }
+
+
+def pooled(**head: nn.Module) -> dict[str, nn.Module]:
+    """The mean over the image, flattened, then the head."""
+    return {"pool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten(), **head}
 
 
 class PadShortcut(nn.Module):
@@ -31,7 +55,7 @@ class PadShortcut(nn.Module):
         self.stride, self.pad = stride, (outputs - inputs) // 2
 
     def forward(self, x: Tensor) -> Tensor:
-        """Subsample x, and pad its channels with zeros."""
+        """Features x (N, inputs, H, W) -> (N, outputs, H / stride, W / stride)."""
         return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.pad, self.pad))
 
 
@@ -48,19 +72,15 @@ def plain_projection(inputs: int, outputs: int, stride: int) -> nn.Module:
 class PostActBlock(nn.Module):
     """relu(conv-bn-relu-conv-bn(x) + shortcut(x)) (He et al. 2016, arXiv:1512.03385, fig. 2).
 
-    shortcut: builds the path round the block where width or resolution change.
-    norm: without it the convolutions carry a bias instead.
+    Args:
+        inputs: channels of x.
+        outputs: channels of the result.
+        stride: of the first convolution.
+        shortcut: builds the path round the block where width or resolution change.
+        norm: whether there is batch norm; without it the convolutions carry a bias instead.
     """
 
-    def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        stride: int,
-        *,
-        shortcut: Callable[[int, int, int], nn.Module],
-        norm: bool = True,
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int, *, shortcut: Block, norm: bool = True) -> None:
         super().__init__()
         self.conv1 = conv3x3(inputs, outputs, stride, bias=not norm)
         self.bn1 = nn.BatchNorm2d(outputs) if norm else nn.Identity()
@@ -70,7 +90,7 @@ class PostActBlock(nn.Module):
         self.shortcut = shortcut(inputs, outputs, stride) if changes else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (N, inputs, H, W) -> (N, outputs, H / stride, W / stride)."""
+        """Features x (N, inputs, H, W) -> (N, outputs, H / stride, W / stride)."""
         out = F.relu(self.bn1(self.conv1(x)))
         return F.relu(self.bn2(self.conv2(out)) + self.shortcut(x))
 
@@ -80,7 +100,12 @@ class PreActBlock(nn.Module):
 
     Where width or resolution change, the projection reads the activated input, as in the public adversarial-training
     code, and takes the place of x.
-    projection_key: `shortcut.0` (pre-activation ResNets) or `convShortcut` (TRADES' WideResNet).
+
+    Args:
+        inputs: channels of x.
+        outputs: channels of the result.
+        stride: of the first convolution.
+        projection_key: `shortcut.0` (pre-activation ResNets) or `convShortcut` (TRADES' WideResNet).
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int, *, projection_key: str = "shortcut.0") -> None:
@@ -96,7 +121,7 @@ class PreActBlock(nn.Module):
             self.add_module(self.projection_name, nn.Sequential(projection) if inner else projection)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (N, inputs, H, W) -> (N, outputs, H / stride, W / stride)."""
+        """Features x (N, inputs, H, W) -> (N, outputs, H / stride, W / stride)."""
         active = F.relu(self.bn1(x))
         skip = self.get_submodule(self.projection_name)(active) if self.changes else x
         out: Tensor = self.conv2(F.relu(self.bn2(self.conv1(active)))) + skip
@@ -105,21 +130,13 @@ class PreActBlock(nn.Module):
 
 def resnet18(num_classes: int, in_channels: int, width: int) -> nn.Module:
     """ResNet-18 with a 3x3 stem for 32x32 images (keys as in AutoAttack's `model_test.pt`)."""
-
-    def block(inputs: int, outputs: int, stride: int) -> nn.Module:
-        return PostActBlock(inputs, outputs, stride, shortcut=normed_projection)
-
+    block = partial(PostActBlock, shortcut=normed_projection)
     return named(
         conv1=conv3x3(in_channels, width),
         bn1=nn.BatchNorm2d(width),
         relu=nn.ReLU(),
-        layer1=stage(block, 2, width, width, 1),
-        layer2=stage(block, 2, width, 2 * width, 2),
-        layer3=stage(block, 2, 2 * width, 4 * width, 2),
-        layer4=stage(block, 2, 4 * width, 8 * width, 2),
-        pool=nn.AdaptiveAvgPool2d(1),
-        flatten=nn.Flatten(),
-        linear=nn.Linear(8 * width, num_classes),
+        **stages(block, 2, (width, width, 2 * width, 4 * width, 8 * width)),
+        **pooled(linear=nn.Linear(8 * width, num_classes)),
     )
 
 
@@ -127,51 +144,31 @@ def preactresnet18(num_classes: int, in_channels: int, width: int) -> nn.Module:
     """Pre-activation ResNet-18 with a last batch norm (keys as in Rice et al. 2020, arXiv:2002.11569)."""
     return named(
         conv1=conv3x3(in_channels, width),
-        layer1=stage(PreActBlock, 2, width, width, 1),
-        layer2=stage(PreActBlock, 2, width, 2 * width, 2),
-        layer3=stage(PreActBlock, 2, 2 * width, 4 * width, 2),
-        layer4=stage(PreActBlock, 2, 4 * width, 8 * width, 2),
+        **stages(PreActBlock, 2, (width, width, 2 * width, 4 * width, 8 * width)),
         bn=nn.BatchNorm2d(8 * width),
         relu=nn.ReLU(),
-        pool=nn.AdaptiveAvgPool2d(1),
-        flatten=nn.Flatten(),
-        linear=nn.Linear(8 * width, num_classes),
+        **pooled(linear=nn.Linear(8 * width, num_classes)),
     )
 
 
-def cifar_resnet(depth: int) -> Callable[..., nn.Module]:
-    """A builder of He et al.'s CIFAR ResNet with option-A shortcuts (arXiv:1512.03385, sec. 4.2; akamaster's keys).
+def cifar_resnet(num_classes: int, in_channels: int, *, depth: int) -> nn.Module:
+    """He et al.'s CIFAR ResNet with option-A shortcuts (arXiv:1512.03385, sec. 4.2; akamaster's keys).
 
     depth: 6 n + 2 for n blocks in each of the three stages.
     """
-    count = (depth - 2) // 6
-
-    def block(inputs: int, outputs: int, stride: int) -> nn.Module:
-        return PostActBlock(inputs, outputs, stride, shortcut=PadShortcut)
-
-    def build(num_classes: int, in_channels: int) -> nn.Module:
-        net = named(
-            conv1=conv3x3(in_channels, 16),
-            bn1=nn.BatchNorm2d(16),
-            relu=nn.ReLU(),
-            layer1=stage(block, count, 16, 16, 1),
-            layer2=stage(block, count, 16, 32, 2),
-            layer3=stage(block, count, 32, 64, 2),
-            pool=nn.AdaptiveAvgPool2d(1),
-            flatten=nn.Flatten(),
-            linear=nn.Linear(64, num_classes),
-        )
-        return kaiming(net, "fan_in")
-
-    return build
+    net = named(
+        conv1=conv3x3(in_channels, 16),
+        bn1=nn.BatchNorm2d(16),
+        relu=nn.ReLU(),
+        **stages(partial(PostActBlock, shortcut=PadShortcut), (depth - 2) // 6, (16, 16, 32, 64)),
+        **pooled(linear=nn.Linear(64, num_classes)),
+    )
+    return kaiming(net, "fan_in")
 
 
 def resnet4b(num_classes: int, in_channels: int) -> nn.Module:
     """Four blocks without batch norm for 32x32 images, small enough for formal verification (alpha-beta-CROWN's)."""
-
-    def block(inputs: int, outputs: int, stride: int) -> nn.Module:
-        return PostActBlock(inputs, outputs, stride, shortcut=plain_projection, norm=False)
-
+    block = partial(PostActBlock, shortcut=plain_projection, norm=False)
     return named(
         conv1=conv3x3(in_channels, 16, 2, bias=True),
         relu=nn.ReLU(),
@@ -184,30 +181,21 @@ def resnet4b(num_classes: int, in_channels: int) -> nn.Module:
     )
 
 
-def wide_resnet(depth: int, widen: int) -> Callable[..., nn.Module]:
-    """A builder of WRN-depth-widen (Zagoruyko and Komodakis 2016, arXiv:1605.07146; TRADES' and RobustBench's keys).
+def wide_resnet(num_classes: int, in_channels: int, *, depth: int, widen: int) -> nn.Module:
+    """WRN-depth-widen (Zagoruyko and Komodakis 2016, arXiv:1605.07146; TRADES' and RobustBench's keys).
 
-    depth: 6 n + 4 for n blocks in each of the three stages.
+    depth: 6 n + 4 for n blocks in each of the three stages. widen: the factor on their channels.
     """
-    count = (depth - 4) // 6
-
-    def block(inputs: int, outputs: int, stride: int) -> nn.Module:
-        return PreActBlock(inputs, outputs, stride, projection_key="convShortcut")
-
-    def build(num_classes: int, in_channels: int) -> nn.Module:
-        head = nn.Linear(64 * widen, num_classes)
-        nn.init.zeros_(head.bias)
-        net = named(
-            conv1=conv3x3(in_channels, 16),
-            block1=named(layer=stage(block, count, 16, 16 * widen, 1)),
-            block2=named(layer=stage(block, count, 16 * widen, 32 * widen, 2)),
-            block3=named(layer=stage(block, count, 32 * widen, 64 * widen, 2)),
-            bn1=nn.BatchNorm2d(64 * widen),
-            relu=nn.ReLU(),
-            pool=nn.AdaptiveAvgPool2d(1),
-            flatten=nn.Flatten(),
-            fc=head,
-        )
-        return kaiming(net, "fan_out")
-
-    return build
+    block = partial(PreActBlock, projection_key="convShortcut")
+    head = nn.Linear(64 * widen, num_classes)
+    nn.init.zeros_(head.bias)
+    stem = conv3x3(in_channels, 16)
+    parts = stages(block, (depth - 4) // 6, (16, 16 * widen, 32 * widen, 64 * widen))
+    net = named(
+        conv1=stem,
+        **{name.replace("layer", "block"): named(layer=part) for name, part in parts.items()},
+        bn1=nn.BatchNorm2d(64 * widen),
+        relu=nn.ReLU(),
+        **pooled(fc=head),
+    )
+    return kaiming(net, "fan_out")
