@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from collections.abc import Sequence
 
 
 class InputError(ValueError):
@@ -18,6 +19,16 @@ class RunError(RuntimeError):
 
 class Note(UserWarning):
     """What was made of a request where it could be read in several ways. The command line prints it and goes on."""
+
+
+def some(names: Sequence[str], most: int) -> str:
+    """The first names, in a message, and how many more there are.
+
+    >>> some(["conv1", "conv2", "fc"], most=2)
+    'conv1, conv2, and 1 more'
+    """
+    more = f", and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def tell(note: str) -> None:

@@ -207,7 +207,7 @@ def _batch(x: Any, y: Any, device: torch.device) -> tuple[Tensor, Any, str | Non
     pixels, converted = as_pixels(x)
     check_levels(brightest(pixels))
     if converted:
-        tell(f"images came as {converted}")
+        tell(f"images came as {', '.join(converted)}")
     labels = as_labels(y)
     return as_floats(pixels).to(device), labels.to(device) if isinstance(labels, Tensor) else labels, None
 

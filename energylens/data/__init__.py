@@ -27,16 +27,10 @@ __all__ = [
     "preprocessing_named",
 ]
 
-_HOMES = {
-    "Samples": "energylens.data.samples",
-    "check_images": "energylens.data.images",
-    "check_labels": "energylens.data.images",
-    "lies_here": "energylens.data.load",
-    "load_data": "energylens.data.load",
-}
+_HOMES = {"Samples": "samples", "check_images": "images", "check_labels": "images"}  # the others: load
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'load')}"), name)

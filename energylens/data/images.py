@@ -17,8 +17,16 @@ _COLOURS = (1, 3)  # channels by which an array is known to have them last
 def check_images(x: Tensor) -> None:
     """Refuse what is not a batch of images.
 
-    x: (N, C, H, W), a floating dtype, finite, in [0, 1] but for ROUNDING, at least one image. Raises InputError with
-    what came.
+    Args:
+        x: (N, C, H, W), a floating dtype, finite, in [0, 1] but for ROUNDING, at least one image.
+
+    Raises:
+        InputError: for anything else, with what came.
+
+    Example:
+        >>> check_images(torch.rand(2, 3, 4, 4) * 255)
+        Traceback (most recent call last):
+        energylens.errors.InputError: images range over ...
     """
     if not isinstance(x, Tensor):
         raise InputError(f"images are a {type(x).__name__}; expected a torch tensor (torch.as_tensor(images)).")
@@ -39,11 +47,17 @@ def _check_shape(x: Tensor) -> None:
 
 
 def check_labels(y: Tensor, num_samples: int, num_classes: int | None = None) -> None:
-    """Refuse what are not the labels of `num_samples` images.
+    """Refuse what are not the labels of images.
 
-    y: (N,), an integer dtype, in [0, num_classes), or only >= 0 where num_classes is None. Raises InputError.
+    Args:
+        y: (N,), an integer dtype, in [0, K).
+        num_samples: how many images there are, N.
+        num_classes: how many classes there are, K; None for any number.
+
+    Raises:
+        InputError: for anything else, with what came.
     """
-    if not isinstance(y, Tensor) or y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
+    if not _are_integers(y):
         came = y.dtype if isinstance(y, Tensor) else f"a {type(y).__name__}"
         raise InputError(f"labels are {came}; expected an integer torch tensor (torch.as_tensor(labels).long()).")
     if y.shape != (num_samples,):
@@ -54,11 +68,23 @@ def check_labels(y: Tensor, num_samples: int, num_classes: int | None = None) ->
         raise InputError(f"labels range over [{low}, {high}]; expected {expected}.")
 
 
-def as_pixels(x: Any) -> tuple[Tensor, str | None]:
-    """Images as a tensor, uint8 grey levels or checked floats, and in words what was converted; None for nothing.
+def as_pixels(x: Any) -> tuple[Tensor, list[str]]:
+    """Images as a tensor, uint8 grey levels or checked floats, and in words what was converted.
 
-    x: (N, C, H, W), a tensor or a numpy array; float in [0, 1] or uint8, these and arrays also with channels last.
-    Floats come back as float32, clamped where rounding left them outside. Raises InputError for anything else.
+    Args:
+        x: (N, C, H, W), a tensor or a numpy array; float in [0, 1] or uint8, these and arrays also with channels last.
+
+    Returns:
+        (N, C, H, W), uint8 as they came, or float32 in [0, 1], clamped where rounding left them outside; and the
+        conversions.
+
+    Raises:
+        InputError: for anything else.
+
+    Example:
+        >>> pixels, converted = as_pixels(np.zeros((2, 8, 8, 3), np.uint8))
+        >>> tuple(pixels.shape), converted[1]
+        ((2, 3, 8, 8), 'channels moved from the last place to the second')
     """
     done = []
     if isinstance(x, np.ndarray) and x.dtype.kind in "fiub":
@@ -71,18 +97,23 @@ def as_pixels(x: Any) -> tuple[Tensor, str | None]:
     if not grey:
         check_images(x)
         x = x.detach().float()
-        return (x.clamp(0, 1) if _leaves_unit(x) else x).contiguous(), ", ".join(done) or None
+        low, high = torch.aminmax(x)
+        return (x.clamp(0, 1) if low < 0 or high > 1 else x).contiguous(), done
     _check_shape(x)
-    return x.contiguous(), ", ".join([*done, "uint8 grey levels, divided by 255"])
+    return x.contiguous(), [*done, "uint8 grey levels, divided by 255"]
 
 
 def brightest(pixels: Tensor) -> int:
-    """The largest grey level of pixels of `as_pixels`; 255 for floats, which are what they are."""
+    """The largest grey level of pixels (N, C, H, W) of `as_pixels`; 255 for floats, which are what they are."""
     return int(pixels.max()) if pixels.dtype == torch.uint8 else 255
 
 
 def check_levels(largest: int) -> None:
-    """Refuse uint8 images, all of them together, whose largest level is 1: they are in [0, 1] already, or masks."""
+    """Refuse uint8 images, all of them together, whose largest level is 1: they are in [0, 1] already, or masks.
+
+    Raises:
+        InputError: with what mends it.
+    """
     if largest == 1:
         raise InputError(
             "images are uint8 and range over [0, 1]; expected grey levels up to 255, or x.float() where they are in "
@@ -90,21 +121,19 @@ def check_levels(largest: int) -> None:
         )
 
 
-def _leaves_unit(x: Tensor) -> bool:
-    low, high = torch.aminmax(x)
-    return bool(low < 0) or bool(high > 1)
-
-
 def as_labels(y: Any) -> Tensor:
-    """Labels as int64: a tensor, a numpy array or a list of integers; whatever is none of these as it is."""
+    """Labels as int64 of the same shape: a tensor, a numpy array or a list of integers; anything else as it is."""
     if isinstance(y, list | tuple | np.ndarray | np.integer | int):
         array = np.asarray(y)
         y = torch.tensor(array) if array.dtype.kind in "iufb" else y
-    integer = isinstance(y, Tensor) and not y.is_floating_point() and not y.is_complex() and y.dtype != torch.bool
     given: Tensor = y
-    return given.detach().to(torch.int64) if integer else given
+    return given.detach().to(torch.int64) if _are_integers(given) else given
+
+
+def _are_integers(y: Any) -> bool:
+    return isinstance(y, Tensor) and not y.is_floating_point() and not y.is_complex() and y.dtype != torch.bool
 
 
 def as_floats(pixels: Tensor) -> Tensor:
-    """Pixels of `as_pixels` as float32 in [0, 1]."""
+    """Pixels (N, C, H, W) of `as_pixels` as float32 in [0, 1]."""
     return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels

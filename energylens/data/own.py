@@ -23,7 +23,7 @@ from torch.utils.data import (
 
 from energylens.data.images import as_floats, as_labels, as_pixels, brightest, check_labels, check_levels
 from energylens.data.samples import Samples, held
-from energylens.data.sources import Memory
+from energylens.data.sources import Source, sha256_of
 from energylens.errors import InputError, tell
 
 Items = Dataset[Any] | DataLoader[Any]
@@ -36,20 +36,28 @@ _SEAL = 8  # bytes of an image's hash
 def own_samples(data: Any, limit: int | None = None) -> Samples:
     """A user's own images and labels as samples, in their order.
 
-    data: a pair (x, y) of tensors or arrays, a torch Dataset or a DataLoader of them. limit: the first so many items
-    alone, of a Dataset or DataLoader.
-
     A Dataset, and a DataLoader of one, is read item by item when a batch asks for it, so that memory stays flat; one
     pass before tells labels and content. A stream (an IterableDataset, or a DataLoader with a collate_fn of its own)
-    is held in memory. A Note says what was converted. Raises InputError for anything else.
+    is held in memory. A Note says what was converted.
+
+    Args:
+        data: a pair (x, y) of tensors or arrays, (N, C, H, W) and (N,), a torch Dataset or a DataLoader of them; see
+            `as_pixels` for the values.
+        limit: the first so many items alone, of a Dataset or DataLoader.
+
+    Raises:
+        InputError: for anything else.
+
+    Example:
+        >>> own_samples((torch.rand(3, 1, 8, 8), [0, 2, 1])).labels.tolist()
+        [0, 2, 1]
     """
     if isinstance(data, Dataset | DataLoader):
         return _of_items(data, limit)
     if isinstance(data, tuple | list) and len(data) == 2:
         return Samples.from_tensors(*data)
-    came = f"{len(data)} things" if isinstance(data, tuple | list) else f"a {type(data).__name__}"
     raise InputError(
-        f"data are {came}; expected a name, Samples, a pair (x, y) of images and labels, a torch Dataset or a "
+        f"data are {_came(data)}; expected a name, Samples, a pair (x, y) of images and labels, a torch Dataset or a "
         "DataLoader"
     )
 
@@ -57,17 +65,17 @@ def own_samples(data: Any, limit: int | None = None) -> Samples:
 def with_classes(samples: Samples, classes: int) -> Samples:
     """A user's own samples with this many classes, by the names that they have or else by number.
 
-    Raises InputError for a label beyond them.
+    Args:
+        samples: of ``own_samples``.
+        classes: how many logits the model gives.
+
+    Raises:
+        InputError: for a label beyond them.
     """
     check_labels(samples.labels, len(samples), classes)
     if len(samples.classes) == classes:
         return samples
-    assert isinstance(samples.source, Memory | Drawn)
     return replace(samples, source=replace(samples.source, classes=tuple(map(str, range(classes)))))
-
-
-def _numbers(y: Tensor) -> tuple[str, ...]:
-    return tuple(map(str, range(int(y.max()) + 1)))
 
 
 def _of_items(data: Items, limit: int | None) -> Samples:
@@ -79,8 +87,7 @@ def _of_items(data: Items, limit: int | None) -> Samples:
         return _streamed(data, limit, name)
     if not hasattr(dataset, "__len__"):
         raise InputError(f"the {name} has no length (__len__): give it one, or make it an IterableDataset")
-    positions = _positions(data, name)[:limit]
-    return _drawn(dataset, positions, name)
+    return _drawn(dataset, _positions(data, name)[:limit], name)
 
 
 def _positions(data: Items, name: str) -> Sequence[int]:
@@ -102,37 +109,41 @@ def _positions(data: Items, name: str) -> Sequence[int]:
 
 
 @dataclass(frozen=True, eq=False)
-class Drawn:
+class Drawn(Source):
     """Items of a torch Dataset, read when a batch asks for them, and checked to be those that were read first.
 
-    positions: which items of the data set. seals: a hash of each image as it was first read.
+    Attributes:
+        shape: (C, H, W) of every image.
+        dataset: the user's.
+        positions: which items of the data set.
+        seals: a hash of each image as it was first read.
     """
 
-    classes: tuple[str, ...]
-    labels: Tensor
-    image_shape: tuple[int, ...]
+    shape: tuple[int, ...]
     dataset: Dataset[Any]
     positions: Sequence[int]
     seals: tuple[bytes, ...]
 
     @property
-    def digest(self) -> str:
-        """sha256 of the images' hashes, shapes and labels."""
-        sha = hashlib.sha256(f"{self.image_shape}\n".encode())
-        sha.update(b"".join(self.seals))
-        sha.update(self.labels.contiguous().numpy().data)
-        return sha.hexdigest()
+    def image_shape(self) -> tuple[int, ...]:
+        """(C, H, W)."""
+        return self.shape
 
     @property
-    def former_digest(self) -> None:
-        """None: it was the same."""
-        return None
+    def digest(self) -> str:
+        """sha256 of the images' hashes, shapes and labels."""
+        seals = torch.frombuffer(bytearray(b"".join(self.seals)), dtype=torch.uint8)
+        return sha256_of(f"{self.shape}\n", seals, self.labels)
 
     def images(self, indices: Tensor) -> Tensor:
-        """The images at these positions, read again from the Dataset; InputError where one is not what it was."""
-        batch = torch.empty(len(indices), *self.image_shape)
+        """The images at indices (B,), read again from the Dataset: (B, C, H, W) float32 in [0, 1].
+
+        Raises:
+            InputError: where one is not what it was.
+        """
+        batch = torch.empty(len(indices), *self.shape)
         for slot, index in zip(batch, indices.tolist(), strict=True):
-            image, _, _ = _single(*_item(self.dataset, self.positions[index]))
+            image, _, _ = _item(self.dataset, self.positions[index])
             if _seal(image) != self.seals[index]:
                 raise InputError(
                     f"item {self.positions[index]} of the {type(self.dataset).__name__} is another image at each "
@@ -144,13 +155,12 @@ class Drawn:
 
 def _drawn(dataset: Dataset[Any], positions: Sequence[int], name: str) -> Samples:
     """One pass over the items: labels, shape and hashes; the images themselves are read again when they are needed."""
-    seals, labels, done = [], [], dict[str, None]()
-    shape: tuple[int, ...] | None = None
-    largest = 0
+    seals, labels, done, largest = [], [], dict[str, None](), 0
+    shape: tuple[int, ...] = ()
     for position in positions:
-        image, label, converted = _single(*_item(dataset, position))
+        image, label, converted = _item(dataset, position)
         largest = max(largest, brightest(image))
-        shape = tuple(image.shape) if shape is None else shape
+        shape = shape or tuple(image.shape)
         if image.shape != shape:
             raise InputError(
                 f"item {position} of the {name} is {tuple(image.shape)}, the first {shape}; a batch needs one size: "
@@ -159,33 +169,31 @@ def _drawn(dataset: Dataset[Any], positions: Sequence[int], name: str) -> Sample
         seals.append(_seal(image))
         labels.append(label)
         done |= dict.fromkeys(converted)
-    if shape is None:
+    if not labels:
         raise InputError(f"the {name} is empty; expected at least one item")
     check_levels(largest)
     if done:
         tell(f"images of the {name} came as {', '.join(done)}")
     y = torch.stack(labels)
     check_labels(y, len(y))
-    return Samples(
-        name, "all", torch.arange(len(y)), Drawn(_names(dataset, y), y, shape, dataset, positions, tuple(seals))
-    )
+    source = Drawn(_names(dataset, y), y, shape, dataset, positions, tuple(seals))
+    return Samples(name, "all", torch.arange(len(y)), source)
 
 
 def _names(dataset: Any, y: Tensor) -> tuple[str, ...]:
-    """The classes as the data set calls them, where its list has one for every label."""
-    names = getattr(dataset, "classes", None)
-    if isinstance(names, list | tuple) and len(names) > int(y.max()):
-        return tuple(map(str, names))
-    return _numbers(y)
+    """The classes as the data set calls them, where its list has one for every label; else numbers."""
+    names, number = getattr(dataset, "classes", None), int(y.max()) + 1
+    if not isinstance(names, list | tuple) or len(names) < number:
+        names = range(number)
+    return tuple(map(str, names))
 
 
 def _seal(image: Tensor) -> bytes:
     return hashlib.blake2b(image.numpy().data, digest_size=_SEAL).digest()
 
 
-def _item(dataset: Any, position: int) -> tuple[Any, str]:
-    """What the data set gives, and its name for a message."""
-    return dataset[position], f"item {position} of the {type(dataset).__name__}"
+def _item(dataset: Any, position: int) -> tuple[Tensor, Tensor, list[str]]:
+    return _single(dataset[position], f"item {position} of the {type(dataset).__name__}")
 
 
 def _single(item: Any, where: str) -> tuple[Tensor, Tensor, list[str]]:
@@ -204,7 +212,7 @@ def _single(item: Any, where: str) -> tuple[Tensor, Tensor, list[str]]:
     label = as_labels(label)
     if not isinstance(label, Tensor) or label.numel() != 1 or label.dtype != torch.int64:
         raise InputError(f"{where} has the label {label!r}; expected an integer")
-    return pixels[0].cpu(), label.reshape(()).cpu(), [*done, *filter(None, [converted])]
+    return pixels[0].cpu(), label.reshape(()).cpu(), [*done, *converted]
 
 
 def _tensor_of(picture: Image.Image, where: str) -> Tensor:
@@ -223,12 +231,14 @@ def _two(item: Any, where: str) -> tuple[Any, Any]:
             return image, label
     elif isinstance(item, tuple | list) and len(item) == 2:
         return item[0], item[1]
-    came = f"a {type(item).__name__}"
-    if isinstance(item, dict):
-        came = f"the keys {', '.join(map(str, item))}"
-    elif isinstance(item, tuple | list):
-        came = f"{len(item)} things"
-    raise InputError(f"{where} is {came}; expected {PAIR}")
+    raise InputError(f"{where} is {_came(item)}; expected {PAIR}")
+
+
+def _came(given: Any) -> str:
+    """What was given in the place of images and labels, for an error."""
+    if isinstance(given, dict):
+        return f"the keys {', '.join(map(str, given))}"
+    return f"{len(given)} things" if isinstance(given, tuple | list) else f"a {type(given).__name__}"
 
 
 def _streamed(data: Items, limit: int | None, name: str) -> Samples:
@@ -263,7 +273,7 @@ def _batches(data: Items, name: str) -> Iterator[tuple[Tensor, Tensor, list[str]
             pixels, converted = as_pixels(x)
             labels = as_labels(y)
             check_labels(labels, len(pixels))
-            yield pixels.cpu(), labels.cpu(), [*filter(None, [converted])]
+            yield pixels.cpu(), labels.cpu(), converted
         else:
             image, label, done = _single((x, y), f"item {number} of the {name}")
             yield image[None], label[None], done

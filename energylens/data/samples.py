@@ -40,7 +40,7 @@ class Samples:
         pixels, converted = as_pixels(x)
         samples = held(pixels, as_labels(y), classes, name)
         if converted:
-            tell(f"images came as {converted}")
+            tell(f"images came as {', '.join(converted)}")
         return samples
 
     def __len__(self) -> int:

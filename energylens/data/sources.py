@@ -1,11 +1,12 @@
 """Where a whole split's pixels come from: memory, or files decoded when a batch asks for them."""
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,42 +17,54 @@ from energylens.data.preprocessing import Preprocessing
 from energylens.errors import InputError, RunError
 
 
-class Source(Protocol):
-    """A whole split: K class names, N labels and, on request, images."""
+@dataclass(frozen=True, eq=False)
+class Source(ABC):
+    """A whole split: K class names, N labels and, on request, images.
+
+    Attributes:
+        classes: the K class names, in the order of the labels.
+        labels: (N,) int64 in [0, K).
+    """
+
+    classes: tuple[str, ...]
+    labels: Tensor
 
     @property
-    def classes(self) -> tuple[str, ...]:
-        """The K class names, in the order of the labels."""
-
-    @property
-    def labels(self) -> Tensor:
-        """(N,) int64 in [0, K)."""
-
-    @property
+    @abstractmethod
     def image_shape(self) -> tuple[int, ...]:
         """(C, H, W)."""
 
     @property
+    @abstractmethod
     def digest(self) -> str:
         """sha256, in hex, of what the split holds now: pixels may change in place."""
 
     @property
     def former_digest(self) -> str | None:
         """What earlier versions told as the digest, where that was another."""
+        return None
 
+    @abstractmethod
     def images(self, indices: Tensor) -> Tensor:
-        """indices: (B,) int64 in [0, N) -> (B, C, H, W) float32 in [0, 1]."""
+        """The images at these indices.
+
+        Args:
+            indices: (B,) int64 in [0, N).
+
+        Returns:
+            (B, C, H, W) float32 in [0, 1].
+        """
 
 
 @dataclass(frozen=True, eq=False)
-class Memory:
+class Memory(Source):
     """Pixels held as they came and converted a batch at a time.
 
-    pixels: (N, C, H, W), uint8 in [0, levels] or float32 in [0, 1] (levels 1).
+    Attributes:
+        pixels: (N, C, H, W), uint8 in [0, levels] or float32 in [0, 1] (levels 1).
+        levels: the pixels' value of white.
     """
 
-    classes: tuple[str, ...]
-    labels: Tensor
     pixels: Tensor
     levels: int = 255
 
@@ -63,37 +76,27 @@ class Memory:
     @property
     def digest(self) -> str:
         """sha256 of dtype, shape, pixels and labels, computed anew each time: a user's tensor may change in place."""
-        sha = hashlib.sha256(f"{self.pixels.dtype} {tuple(self.pixels.shape)} {self.levels}\n".encode())
-        sha.update(self.pixels.contiguous().numpy().data)
-        sha.update(self.labels.contiguous().numpy().data)
-        return sha.hexdigest()
-
-    @property
-    def former_digest(self) -> None:
-        """None: it was the same."""
-        return None
+        return sha256_of(f"{self.pixels.dtype} {tuple(self.pixels.shape)} {self.levels}\n", self.pixels, self.labels)
 
     def images(self, indices: Tensor) -> Tensor:
-        """The images at these indices, as floats in [0, 1]."""
+        """The images at indices (B,): (B, C, H, W) float32 in [0, 1]."""
         return self.pixels[indices].to(torch.float32).div_(self.levels)
 
 
+def sha256_of(header: str, *tensors: Tensor) -> str:
+    """sha256, in hex, of a text and the bytes of tensors on the CPU."""
+    sha = hashlib.sha256(header.encode())
+    for tensor in tensors:
+        sha.update(tensor.contiguous().numpy().data)
+    return sha.hexdigest()
+
+
 @dataclass(frozen=True, eq=False)
-class Prepared:
+class Prepared(Source):
     """The pictures of `Memory`, resized and cropped as 8-bit pictures like those of `Files`."""
 
     source: Memory
     preprocessing: Preprocessing
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The source's class names."""
-        return self.source.classes
-
-    @property
-    def labels(self) -> Tensor:
-        """The source's labels, (N,)."""
-        return self.source.labels
 
     @cached_property
     def image_shape(self) -> tuple[int, ...]:
@@ -103,42 +106,34 @@ class Prepared:
     @property
     def digest(self) -> str:
         """sha256 of the preprocessing's name and the digest of what it prepares."""
-        return hashlib.sha256(f"{self.preprocessing.name}\n{self.source.digest}\n".encode()).hexdigest()
-
-    @property
-    def former_digest(self) -> None:
-        """None: it was the same."""
-        return None
+        return sha256_of(f"{self.preprocessing.name}\n{self.source.digest}\n")
 
     def images(self, indices: Tensor) -> Tensor:
-        """The images at these indices, resized and cropped."""
-        return self.preprocessing.images(self._bytes(indices))
-
-    def _bytes(self, indices: Tensor) -> Tensor:
-        """(B, C, H, W) uint8."""
+        """The images at indices (B,), resized and cropped: (B, C, H, W) float32 in [0, 1]."""
         pixels = self.source.pixels[indices]
-        if pixels.dtype == torch.uint8 and self.source.levels == 255:
-            return pixels
-        return self.source.images(indices).mul_(255).round_().to(torch.uint8)
+        if pixels.dtype != torch.uint8 or self.source.levels != 255:
+            pixels = self.source.images(indices).mul_(255).round_().to(torch.uint8)
+        return self.preprocessing.images(pixels)
 
 
 def prepared(source: Source, preprocessing: Preprocessing) -> Source:
     """The source itself, where it comes prepared or nothing is to be done, else its pictures resized and cropped."""
     if isinstance(source, Memory) and preprocessing != Preprocessing():
-        return Prepared(source, preprocessing)
+        return Prepared(source.classes, source.labels, source, preprocessing)
     return source
 
 
 @dataclass(frozen=True, eq=False)
-class Files:
+class Files(Source):
     """Image files decoded per batch, never all at once.
 
-    paths: N files relative to `folder`. transform: PIL image (RGB) -> (C, H, W) float32 in [0, 1].
-    preprocessing: the transform's name, part of the digest because it changes the images.
+    Attributes:
+        folder: where they lie.
+        paths: N files relative to the folder.
+        transform: PIL image (RGB) -> (C, H, W) float32 in [0, 1].
+        preprocessing: the transform's name, part of the digest because it changes the images.
     """
 
-    classes: tuple[str, ...]
-    labels: Tensor
     folder: Path
     paths: tuple[str, ...]
     transform: Callable[[Any], Tensor]
@@ -155,27 +150,29 @@ class Files:
 
         Asks for every file's state each time, and reads those that have changed since (see ``contents.py``).
         """
-        try:
-            return self._digest_of(file_hashes(self.folder, self.paths))
-        except OSError as error:
-            raise self._unreadable(str(error.filename or self.folder), error) from error
+        return self._digest_of(lambda: file_hashes(self.folder, self.paths))
 
     @property
     def former_digest(self) -> str:
         """The same with sizes in the contents' place, as earlier versions named the data."""
+        return self._digest_of(lambda: [(self.folder / path).stat().st_size for path in self.paths])
+
+    def _digest_of(self, contents: Callable[[], Sequence[object]]) -> str:
+        """contents: what stands for the content of each file; called once, it may meet files that are gone."""
         try:
-            return self._digest_of([(self.folder / path).stat().st_size for path in self.paths])
+            files = zip(self.paths, contents(), self.labels.tolist(), strict=True)
         except OSError as error:
             raise self._unreadable(str(error.filename or self.folder), error) from error
-
-    def _digest_of(self, told: Sequence[object]) -> str:
-        sha = hashlib.sha256(f"{self.preprocessing}\n".encode())
-        for path, content, label in zip(self.paths, told, self.labels.tolist(), strict=True):
-            sha.update(f"{path}\t{content}\t{label}\n".encode())
-        return sha.hexdigest()
+        lines = (f"{path}\t{content}\t{label}\n" for path, content, label in files)
+        return sha256_of(f"{self.preprocessing}\n{''.join(lines)}")
 
     def images(self, indices: Tensor) -> Tensor:
-        """As `Source.images`; RunError for a file that does not decode, InputError where the sizes differ."""
+        """The images at indices (B,), decoded: (B, C, H, W) float32 in [0, 1].
+
+        Raises:
+            RunError: for a file that does not decode.
+            InputError: where the sizes differ.
+        """
         batch = torch.empty(len(indices), *self.image_shape)
         for slot, index in zip(batch, indices.tolist(), strict=True):
             image = self._decode(index)

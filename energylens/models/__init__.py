@@ -27,18 +27,9 @@ __all__ = [
     "weights_digest",
 ]
 
-_HOMES = {
-    "ModelCard": "card",
-    "card_of": "card",
-    "current_card": "card",
-    "load_model": "loading",
-    "model_title": "card",
-    "module_digest": "card",
-    "weights_digest": "card",
-}
-
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    home = "loading" if name == "load_model" else "card"
+    return getattr(importlib.import_module(f"{__name__}.{home}"), name)

@@ -13,26 +13,35 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from energylens.models.zoo import ZooRow, rows
+from energylens.models.zoo import rows
 
 DIGITS = 8  # of a digest, behind a name that several models can have
 
 
 @dataclass(frozen=True)
 class ModelCard:
-    """The provenance that a loaded module carries as `module.card`.
+    """The provenance that a loaded module carries as `module.card`; None for what is not known.
 
-    name: the full name (`Carmon2019Unlabeled`), the path or the address it was asked for by.
-    source: `energylens`, `pyautoattack`, `robustbench`, `file`, `factory`, `timm`, `torchvision`, `hf` or `module`.
-    threat_model: `Linf`, `L2` or `corruptions`. eps: the radius, in units of images in [0, 1].
-    clean, autoattack: published accuracies in %.
-    labels: which of the data set's labels its logits are for, in their order; None for all.
-    preprocessing: how pictures are resized and cropped before the model sees them, as `preprocessing_named` reads it.
-    mean, std: the normalisation that the user gave, None where the model brings its own or has none.
-    weights_key: the entry of a file that the weights came from (`state_dict_ema`), None where they are all it holds.
-    arch_args: what the user gave with --arch-arg, as `width=32`. whole: whether the file held the module itself, which
-    only --trust-pickle reads; None where neither was so.
-    weights: `weights_digest` of the module. origin: the path or URL that the weights came from.
+    Attributes:
+        name: the full name (`Carmon2019Unlabeled`), the path or the address it was asked for by.
+        source: `energylens`, `pyautoattack`, `robustbench`, `file`, `factory`, `timm`, `torchvision`, `hf` or `module`.
+        dataset: the data set that it was trained on.
+        labels: which of the data set's labels its logits are for, in their order; None for all.
+        threat_model: `Linf`, `L2` or `corruptions`.
+        eps: the radius, in units of images in [0, 1].
+        architecture: a name of ARCHITECTURES, of a package, or of a class.
+        clean: published accuracy in %.
+        autoattack: published accuracy under AutoAttack in %.
+        preprocessing: how pictures are resized and cropped before the model sees them, as `preprocessing_named` reads
+            it.
+        mean: what the user gave of its normalisation; None where the model brings its own or has none.
+        std: the same.
+        weights_key: the entry of a file that the weights came from (`state_dict_ema`), None where they are all it
+            holds.
+        arch_args: what the user gave with --arch-arg, as `width=32`.
+        whole: True where the file held the module itself, which only --trust-pickle reads.
+        weights: `weights_digest` of the module.
+        origin: the path or URL that the weights came from.
     """
 
     name: str
@@ -60,33 +69,35 @@ class ModelCard:
 
     @property
     def title(self) -> str:
-        """See ``model_title``."""
+        """The name that a reader is shown, see ``model_title``."""
         return model_title(vars(self))
 
     def folder_name(self, digest: str) -> str:
         """A name for what is kept of this model, which no other model has.
 
-        digest: ``module_digest`` of the module. A model of the zoo goes by its name, or by its label where the name
-        stands in several benchmarks. What else is loaded, or handed over, can be another model under the same name
-        tomorrow: the beginning of the digest follows.
-        """
-        row = (self.dataset, self.threat_model)
-        labels = {(one.dataset, one.threat_model): one.label for one in rows() if self._is_of(one)}
-        if row not in labels:
-            return f"{self.title}-{digest[:DIGITS]}"
-        return self.name if len(labels) == 1 else labels[row]
+        A model of the zoo goes by its name, or by its label where the name stands in several benchmarks. What else is
+        loaded, or handed over, can be another model under the same name tomorrow: the beginning of the digest follows.
 
-    def _is_of(self, row: ZooRow) -> bool:
-        return (row.name, row.source) == (self.name, self.source)
+        Args:
+            digest: ``module_digest`` of the module.
+        """
+        namesakes = [row for row in rows() if (row.name, row.source) == (self.name, self.source)]
+        for row in namesakes:
+            if (row.dataset, row.threat_model) == (self.dataset, self.threat_model):
+                return row.name if len(namesakes) == 1 else row.label
+        return f"{self.title}-{digest[:DIGITS]}"
 
 
 def model_title(card: Mapping[str, Any]) -> str:
     """The name that a reader is shown: of a weights file its folder too, which is a training's run.
 
-    card: the fields of a ModelCard, as a manifest holds them.
+    Args:
+        card: the fields of a ModelCard, as a manifest holds them.
 
-    >>> model_title({"name": "best.safetensors", "source": "file", "origin": "/runs/train/pgd-1f/best.safetensors"})
-    'pgd-1f/best.safetensors'
+    Example:
+        >>> origin = "/runs/train/pgd-1f/best.safetensors"
+        >>> model_title({"name": "best.safetensors", "source": "file", "origin": origin})
+        'pgd-1f/best.safetensors'
     """
     if card["source"] != "file":
         return str(card["name"])
@@ -114,15 +125,20 @@ def module_digest(module: nn.Module) -> str:
     the source file of a class that is of no installed package, for a user's own `forward` may change any day.
     Independent of the device, the mode, `requires_grad` and the process; attributes that begin with _ are left out. It
     does not see closures, partials, globals, helper modules or hooks: the answers of `identity.py` are for these.
+
+    Example:
+        >>> layer = nn.Linear(2, 2)
+        >>> module_digest(layer) == module_digest(layer.eval())
+        True
     """
     digest = hashlib.sha256()
     for name, part in module.named_modules(remove_duplicate=False):
         digest.update(f"module {name!r} {type(part).__module__}.{type(part).__qualname__}\n".encode())
         digest.update(_own_source(type(part)))
-        tensors = dict(part.named_parameters(recurse=False, remove_duplicate=False))
-        tensors |= part.named_buffers(recurse=False, remove_duplicate=False)
-        plain = {key: value for key, value in vars(part).items() if _counts(key, value)}
-        for key, value in sorted((tensors | plain).items(), key=itemgetter(0)):
+        held: dict[str, Any] = dict(part.named_parameters(recurse=False, remove_duplicate=False))
+        held |= part.named_buffers(recurse=False, remove_duplicate=False)
+        held |= {key: value for key, value in vars(part).items() if _counts(key, value)}
+        for key, value in sorted(held.items(), key=itemgetter(0)):
             digest.update(f"{key!r} ".encode())
             for piece in _pieces(value):
                 digest.update(piece)

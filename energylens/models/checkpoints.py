@@ -7,7 +7,7 @@ import warnings
 import zipfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from energylens.errors import InputError, tell
+from energylens.errors import InputError, some, tell
 from energylens.files import check_readable, is_there
 from energylens.imports import current_directory_importable
+from energylens.models.architectures.layers import is_of_unit_images
 
 #: What is not a checkpoint, by its first bytes, and how to mend it.
 _IMPOSTORS: tuple[tuple[re.Pattern[bytes], str], ...] = (
@@ -67,10 +68,6 @@ def _read_safetensors(path: Path, trust_pickle: bool) -> Any:
     return load_file(path)
 
 
-def _zip_is_whole(path: Path) -> bool:
-    return zipfile.is_zipfile(path)  # the central directory stands at the end
-
-
 def _safetensors_is_whole(path: Path) -> bool:
     from safetensors import SafetensorError, safe_open
 
@@ -81,14 +78,10 @@ def _safetensors_is_whole(path: Path) -> bool:
         return False
 
 
-def _unknown_until_read(path: Path) -> bool:
-    return True  # a bare pickle has no table of contents
-
-
 #: A format by its first bytes; a cheap test that the file is whole; how to read it.
 _FORMATS: tuple[tuple[re.Pattern[bytes], Callable[[Path], bool], Callable[[Path, bool], Any]], ...] = (
-    (re.compile(rb"PK\x03\x04"), _zip_is_whole, _read_torch),
-    (re.compile(rb"\x80[\x02-\x05]"), _unknown_until_read, _read_torch),
+    (re.compile(rb"PK\x03\x04"), zipfile.is_zipfile, _read_torch),  # its table of contents stands at the end
+    (re.compile(rb"\x80[\x02-\x05]"), lambda path: True, _read_torch),  # a bare pickle has none
     (re.compile(rb".{8}\{", re.DOTALL), _safetensors_is_whole, _read_safetensors),
 )
 
@@ -99,6 +92,9 @@ def unpickling(trusted: bool) -> Iterator[None]:
 
     Third-party loaders call `torch.load` without saying `weights_only`, and TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD in the
     environment would then switch the protection off.
+
+    Args:
+        trusted: whether the user has said so.
     """
     names = ("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD")
     before = {name: os.environ.pop(name, None) for name in names}
@@ -113,8 +109,16 @@ def unpickling(trusted: bool) -> Iterator[None]:
 def check_file(path: Path) -> Callable[[Path, bool], Any]:
     """How to read the file at `path`, once its first bytes and its end say that it is a whole checkpoint.
 
-    Raises RunError where it may not be read, InputError for a missing or empty file, a page or a pointer saved in its
-    place, a truncated archive, and anything that is not a checkpoint.
+    Args:
+        path: of a safetensors file, or of what torch.save writes.
+
+    Returns:
+        (path, whether pickled code may run) -> what the file holds.
+
+    Raises:
+        RunError: where it may not be read.
+        InputError: for a missing or empty file, a page or a pointer saved in its place, a truncated archive, and
+            anything that is not a checkpoint.
     """
     if not (is_there(path) and path.is_file()):
         raise InputError(f"{path} is not a file: give the path of a .safetensors, .pt, .pth or .th file")
@@ -143,7 +147,13 @@ def check_file(path: Path) -> Callable[[Path, bool], Any]:
 def read_checkpoint(path: Path, *, trust_pickle: bool = False) -> Any:
     """What the file holds, on the CPU: tensors and plain containers; any object only with `trust_pickle`.
 
-    Raises InputError as `check_file` does, and for a file that carries code or breaks while being read.
+    Args:
+        path: of a safetensors file, or of what torch.save writes.
+        trust_pickle: let the file run the code it carries.
+
+    Raises:
+        RunError: where it may not be read.
+        InputError: as of `check_file`, and for a file that carries code or breaks while being read.
     """
     read = check_file(path)
     try:
@@ -153,7 +163,12 @@ def read_checkpoint(path: Path, *, trust_pickle: bool = False) -> Any:
 
 
 def unreadable(where: str, error: Exception) -> InputError:
-    """The InputError that tells why torch could not read `where`: code refused or not found, or a damaged file."""
+    """The InputError that tells why torch could not read a file: code refused or not found, or damage.
+
+    Args:
+        where: the file, for the message.
+        error: what the reader raised.
+    """
     trust = "add --trust-pickle (trust_pickle=True) if you trust its author"
     if isinstance(error, pickle.UnpicklingError):  # what the weights-only reader raises for all but tensors
         code = re.search(r"GLOBAL ([\w.]+)", str(error))
@@ -179,8 +194,9 @@ def unreadable(where: str, error: Exception) -> InputError:
 class Found:
     """A set of weights in a checkpoint.
 
-    weights: tensors by name, or the whole module that the file holds. key: where it stood, `model/state_dict`; "" for
-    weights that are all there is.
+    Attributes:
+        key: where it stood, `model/state_dict`; "" for weights that are all there is.
+        weights: tensors by name, or the whole module that the file holds.
     """
 
     key: str
@@ -195,8 +211,18 @@ class Found:
 def weights_in(checkpoint: Any, *, where: str, key: str | None = None) -> Found:
     """The first set of weights in what a file holds, or the one at `key`; a Note if the file holds several.
 
-    key: the name of an entry, `state_dict_ema`, of one in another, `model/ema`, or of a part of a state dict,
-    `ema_model`. Raises InputError, listing what was found, if there is none.
+    Args:
+        checkpoint: what the file holds.
+        where: the file, for messages.
+        key: the name of an entry, `state_dict_ema`, of one in another, `model/ema`, or of a part of a state dict,
+            `ema_model`; None for the first set.
+
+    Raises:
+        InputError: where there are no such weights, with what was found.
+
+    Example:
+        >>> weights_in({"epoch": 3, "state_dict": {"fc.weight": torch.zeros(2, 2)}}, where="best.pt").key
+        'state_dict'
     """
     entry, path = checkpoint, ""
     for name in [] if key is None else key.split("/"):
@@ -240,7 +266,7 @@ def _entry(entry: Any, name: str) -> Any:
 def _no_weights(checkpoint: Any, where: str) -> InputError:
     held = type(checkpoint).__name__ if checkpoint else f"an empty {type(checkpoint).__name__}"
     if isinstance(checkpoint, Mapping) and checkpoint:
-        held = f"the keys {_some(list(map(str, checkpoint)))}"
+        held = f"the keys {some(list(map(str, checkpoint)), _SHOWN)}"
         entries = [checkpoint, *(value for value in checkpoint.values() if isinstance(value, Mapping))]
         if any(str(name).endswith("_packed_params") for entry in entries for name in entry):
             return InputError(f"{where} holds the weights of a quantised network: give those of its float32 original")
@@ -253,9 +279,21 @@ def _no_weights(checkpoint: Any, where: str) -> InputError:
 def network_part(state: Mapping[str, Tensor], own: Collection[str]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """The state dict under the names that a network itself would give its tensors, and where in the file it stood.
 
-    own: such names, some or all. What wrappers have put before them (`module.`, `1.`, `module.attacker.model.`) is
-    taken off; what stands beside the network keeps its full name. The places are one, the one taken, or more where the
-    network stands there again with other values.
+    What wrappers have put before the names (`module.`, `1.`, `module.attacker.model.`) is taken off; what stands beside
+    the network keeps its full name.
+
+    Args:
+        state: tensors by name.
+        own: names that the network would give, some or all.
+
+    Returns:
+        The tensors by the network's names; the places: the one that was taken, then those where the network stands
+        again with other values.
+
+    Example:
+        >>> part, places = network_part({"module.fc.weight": torch.zeros(2, 2)}, ["fc.weight"])
+        >>> list(part), places
+        (['fc.weight'], ('module.',))
     """
     places = {key[: -len(name)] for name in own for key in state if f".{key}".endswith(f".{name}")}
     fitting = {place: sum(place + name in state for name in own) for place in places}
@@ -267,17 +305,19 @@ def network_part(state: Mapping[str, Tensor], own: Collection[str]) -> tuple[dic
     single = {key: value for key, value in state.items() if not key.startswith(twins)}
     part = {key.removeprefix(place): value for key, value in single.items() if key.startswith(place)}
     beside = {key: value for key, value in single.items() if not key.startswith(place)}
-    differ = [twin for twin in twins if not all(_equal(state.get(twin + name), part[name]) for name in own)]
+    differ = [twin for twin in twins if not all(torch.equal(state[twin + name], part[name]) for name in own)]
     return part | beside, (place, *differ)
-
-
-def _equal(one: Tensor | None, other: Tensor) -> bool:
-    return one is not None and one.shape == other.shape and torch.equal(one, other)
 
 
 @dataclass(frozen=True)
 class Normalisation:
-    """What a normalising layer in a checkpoint says: mean and std a channel, for images in [0, 1], and their names."""
+    """What a normalising layer in a checkpoint says.
+
+    Attributes:
+        mean: one a channel, for images in [0, 1].
+        std: one a channel, in (0, 1].
+        keys: the names of the tensors that say so.
+    """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -286,21 +326,17 @@ class Normalisation:
 
 def normalisation_in(state: Mapping[str, Tensor]) -> Normalisation | None:
     """The mean and std of a normalising layer among these tensors; None where there is none, or two that differ."""
-    pairs = {
-        (key, key.removesuffix(mean) + std)
-        for mean, std in _NORMALISATION
-        for key in state
-        if key.endswith(mean) and key.removesuffix(mean) + std in state
-    }
-    told: dict[tuple[tuple[float, ...], tuple[float, ...]], set[str]] = {}
-    for mean, std in pairs:
-        m, s = (state[key].detach().flatten().float() for key in (mean, std))
-        if len(m) == len(s) <= _CHANNELS and bool(((m >= 0) & (m <= 1) & (s > 0) & (s <= 1)).all()):
-            told.setdefault((tuple(m.tolist()), tuple(s.tolist())), set()).update((mean, std))
-    if len(told) != 1:
+    short = {key: value.float().flatten().tolist() for key, value in state.items() if value.numel() <= _CHANNELS}
+    found: list[Normalisation] = []
+    for first, second in _NORMALISATION:
+        for key in short:
+            partner = key.removesuffix(first) + second
+            if key.endswith(first) and partner in short and len(short[key]) == len(short[partner]):
+                found.append(Normalisation(tuple(short[key]), tuple(short[partner]), frozenset({key, partner})))
+    fitting = [one for one in found if is_of_unit_images(one.mean, one.std)]
+    if len({(one.mean, one.std) for one in fitting}) != 1:
         return None
-    ((mean_values, std_values), keys), *_ = told.items()
-    return Normalisation(mean_values, std_values, frozenset(keys))
+    return replace(fitting[0], keys=frozenset().union(*(one.keys for one in fitting)))
 
 
 def fit(
@@ -314,8 +350,16 @@ def fit(
     """Copy a state dict into a module of the same keys and shapes.
 
     `num_batches_tracked` may be absent: checkpoints older than PyTorch 0.4.1 lack it and eval mode does not read it.
-    where, into: the file and the architecture, for the message; mend: says what the user can do about it.
-    Raises InputError naming the missing, the unexpected and the misshapen keys.
+
+    Args:
+        module: filled in place.
+        state: tensors by name.
+        where: the file, for the error.
+        into: the architecture, for the error.
+        mend: says what the user can do about it, asked only where something is wrong.
+
+    Raises:
+        InputError: with the missing, the unexpected and the misshapen keys.
     """
     own = module.state_dict()
     given = {key: value for key, value in state.items() if key in own or not _is_unread(key)}
@@ -327,7 +371,7 @@ def fit(
         if key in own and not is_lazy(own[key]) and value.shape != own[key].shape
     ]
     faults = {"missing": missing, "unexpected": unexpected, "of another shape": misshapen}
-    told = "; ".join(f"{len(keys)} {fault} ({_some(keys)})" for fault, keys in faults.items() if keys)
+    told = "; ".join(f"{len(keys)} {fault} ({some(keys, _SHOWN)})" for fault, keys in faults.items() if keys)
     if told:
         raise InputError(f"{where} does not fit {into}: {told}. {mend()}")
     module.load_state_dict(given, strict=False)
@@ -339,8 +383,3 @@ def _is_unread(key: str) -> bool:
 
 def _is_state(found: Any) -> bool:
     return isinstance(found, Mapping) and bool(found) and all(isinstance(value, Tensor) for value in found.values())
-
-
-def _some(keys: list[str]) -> str:
-    more = f", and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
-    return ", ".join(keys[:_SHOWN]) + more

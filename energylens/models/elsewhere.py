@@ -19,6 +19,7 @@ from energylens.data.preprocessing import Preprocessing
 from energylens.errors import InputError, RunError
 from energylens.models.card import ModelCard
 from energylens.models.measured import Pixels, UnlikeError, measured
+from energylens.models.robustbench import import_robustbench
 
 _USUAL_STEPS = ("do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_convert_rgb")
 
@@ -26,10 +27,15 @@ _USUAL_STEPS = ("do_resize", "do_center_crop", "do_rescale", "do_normalize", "do
 def load_timm(name: str, pixels: Pixels | None = None) -> tuple[nn.Module, ModelCard]:
     """The timm model of that name with its pretrained weights from the Hugging Face hub, as safetensors only.
 
-    pixels: what the user says of its input; by default what timm's configuration says.
-    Raises InputError for a name that timm does not know or has no weights there for; RunError if they cannot be had.
+    Args:
+        name: as timm has it.
+        pixels: what the user says of its input; None for what timm's configuration says.
+
+    Raises:
+        InputError: for a name that timm does not know or has no weights there for.
+        RunError: if they cannot be had.
     """
-    timm = _imported("timm")
+    timm = _timm()
     if not timm.is_model(name):
         raise InputError(f"timm has no model {name!r}{_like(name, timm.list_models())}: timm.list_models() lists them")
     config = timm.get_pretrained_cfg(name)
@@ -44,8 +50,13 @@ def load_timm(name: str, pixels: Pixels | None = None) -> tuple[nn.Module, Model
 def load_torchvision(name: str, pixels: Pixels | None = None) -> tuple[nn.Module, ModelCard]:
     """The torchvision classifier of that name with its best ImageNet weights.
 
-    pixels: what the user says of its input; by default what the weights say.
-    Raises InputError for a name that torchvision does not know; RunError if the weights cannot be had.
+    Args:
+        name: as torchvision has it.
+        pixels: what the user says of its input; None for what the weights say.
+
+    Raises:
+        InputError: for a name that torchvision does not know.
+        RunError: if the weights cannot be had.
     """
     from torchvision import models
 
@@ -54,25 +65,24 @@ def load_torchvision(name: str, pixels: Pixels | None = None) -> tuple[nn.Module
     weights = models.get_model_weights(name).DEFAULT
     with _reaching(weights.url):
         model = models.get_model(name, weights=weights)
-    pixels = pixels or _of_torchvision(weights.transforms())
+    clean = weights.meta.get("_metrics", {}).get("ImageNet-1K", {}).get("acc@1")
     card = ModelCard(
-        name=f"torchvision:{name}",
-        source="torchvision",
-        dataset="imagenet",
-        architecture=name,
-        clean=weights.meta.get("_metrics", {}).get("ImageNet-1K", {}).get("acc@1"),
-        preprocessing=pixels.preprocessing.name,
-        origin=weights.url,
+        f"torchvision:{name}", "torchvision", "imagenet", architecture=name, clean=clean, origin=weights.url
     )
-    return pixels.before(model), card
+    return _behind(pixels or _of_torchvision(weights.transforms()), model, card)
 
 
 def load_hub(repo: str, pixels: Pixels | None = None) -> tuple[nn.Module, ModelCard]:
     """A classifier of the Hugging Face hub: through timm if the repository is timm's, else through transformers.
 
-    pixels: what the user says of its input; by default what timm's configuration says or the image processor does.
-    Raises InputError for a repository that is neither, if transformers is not installed, or for an image processor
-    that cannot be followed; RunError if the hub cannot be reached.
+    Args:
+        repo: `owner/name`.
+        pixels: what the user says of its input; None for what timm's configuration says or the image processor does.
+
+    Raises:
+        InputError: for a repository that is neither, if transformers is not installed, or for an image processor that
+            cannot be followed.
+        RunError: if the hub cannot be reached.
     """
     config = json.loads(Path(_from_hub(repo, "config.json")).read_text(encoding="utf-8"))
     loader = _hub_timm if "architecture" in config else _hub_transformers
@@ -87,13 +97,13 @@ class Logits(nn.Module):
         self.classifier = classifier
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (N, C, H, W), normalised -> (N, K)."""
+        """Normalised images x (N, C, H, W) -> logits (N, K)."""
         logits: Tensor = self.classifier(pixel_values=x).logits
         return logits
 
 
 def _hub_timm(repo: str, config: dict[str, Any], pixels: Pixels | None) -> tuple[nn.Module, ModelCard]:
-    timm = _imported("timm")
+    timm = _timm()
     name = config["architecture"]
     if not timm.is_model(name):
         raise InputError(f"hf:{repo} is a timm model of architecture {name!r}, which this timm does not know")
@@ -112,15 +122,10 @@ def _hub_transformers(repo: str, config: dict[str, Any], pixels: Pixels | None) 
         ) from error
     with _reaching(_page(repo)):
         classifier = transformers.AutoModelForImageClassification.from_pretrained(repo, use_safetensors=True)
+    architecture = next(iter(config.get("architectures", [])), None)
+    card = ModelCard(f"hf:{repo}", "hf", architecture=architecture, origin=_page(repo))
     pixels = pixels or _of_processor(repo, transformers.AutoImageProcessor.from_pretrained)
-    card = ModelCard(
-        name=f"hf:{repo}",
-        source="hf",
-        architecture=next(iter(config.get("architectures", [])), None),
-        preprocessing=pixels.preprocessing.name,
-        origin=_page(repo),
-    )
-    return pixels.before(Logits(classifier)), card
+    return _behind(pixels, Logits(classifier), card)
 
 
 def _of_processor(repo: str, load: Callable[[str], Any]) -> Pixels:
@@ -151,8 +156,8 @@ def _of_processor(repo: str, load: Callable[[str], Any]) -> Pixels:
 
 def _unusual_steps(processor: Any) -> list[str]:
     """What an image processor says that it does, beside what most do: `do_pad` for example."""
-    names = (name for name in dir(processor) if name.startswith("do_") and name not in _USUAL_STEPS)
-    return [name for name in names if getattr(processor, name) is True]
+    unusual = {name for name in dir(processor) if name.startswith("do_")}.difference(_USUAL_STEPS)
+    return sorted(name for name in unusual if getattr(processor, name) is True)
 
 
 def _of_torchvision(how: Any) -> Pixels:
@@ -172,11 +177,13 @@ def _timm_file(repo: str) -> dict[str, Any]:
 
 def _of_timm(model: nn.Module, card: ModelCard, pixels: Pixels | None) -> tuple[nn.Module, ModelCard]:
     cfg: Any = model.pretrained_cfg
-    pixels = pixels or _of_config(card.name, cfg)
-    card = replace(
-        card, dataset="imagenet" if cfg["num_classes"] == 1000 else None, preprocessing=pixels.preprocessing.name
-    )
-    return pixels.before(model), card
+    card = replace(card, dataset="imagenet" if cfg["num_classes"] == 1000 else None)
+    return _behind(pixels or _of_config(card.name, cfg), model, card)
+
+
+def _behind(pixels: Pixels, model: nn.Module, card: ModelCard) -> tuple[nn.Module, ModelCard]:
+    """The model that takes images in [0, 1], and its card that tells how pictures become these."""
+    return pixels.before(model), replace(card, preprocessing=pixels.preprocessing.name)
 
 
 def _of_config(name: str, cfg: Any) -> Pixels:
@@ -192,11 +199,9 @@ def _of_config(name: str, cfg: Any) -> Pixels:
     return Pixels(Preprocessing(side, height, cfg["interpolation"]), tuple(cfg["mean"]), tuple(cfg["std"]))
 
 
-def _imported(package: str) -> Any:
-    from energylens.models.robustbench import import_robustbench
-
+def _timm() -> Any:
     import_robustbench()  # timm comes with it, and is imported in silence there
-    return importlib.import_module(package)
+    return importlib.import_module("timm")
 
 
 def _from_hub(repo: str, file: str) -> str:

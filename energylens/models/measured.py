@@ -28,7 +28,7 @@ SIZES = ((480, 360), (300, 421), (48, 40))  # width x height of what is tried fi
 EXTREMES = ((200, 50), (1400, 1050))  # where longest sides are bounded, or pictures cut into tiles
 MEAN_LEVELS, MAX_LEVELS = 0.4, 4.0  # how far, of 255, two implementations of one resize may differ in rounding
 KEPT = 3  # so many candidates go on from a coarse comparison to a finer one
-_FLAT = {"black": (0, 0, 0), "red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
+_FLAT = ((0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255))  # black, and each channel alone
 _MIXED = (64, 128, 192)
 
 
@@ -36,8 +36,13 @@ _MIXED = (64, 128, 192)
 class Pixels:
     """What stands between a picture and a network.
 
-    preprocessing: resize and crop, of the picture. order, mean, std: then, of images in [0, 1], channel k of the
-    network's input is ``(x[order[k]] - mean[k]) / std[k]``.
+    Of images in [0, 1], channel k of the network's input is ``(x[order[k]] - mean[k]) / std[k]``.
+
+    Attributes:
+        preprocessing: resize and crop, of the picture, before that.
+        mean: one float a channel.
+        std: one positive float a channel.
+        order: which channel of the picture each of the network's is.
     """
 
     preprocessing: Preprocessing
@@ -63,7 +68,7 @@ class Channels(nn.Module):
         self.order = list(order)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (N, 3, H, W) -> (N, 3, H, W)."""
+        """Images x (N, 3, H, W) with their channels in this order, of the same shape."""
         return x[:, self.order]
 
 
@@ -74,44 +79,48 @@ class Trial:
     picture: Image.Image
     wanted: NDArray[np.float64]
 
+    def __str__(self) -> str:
+        (width, height), (_, rows, columns) = self.picture.size, self.wanted.shape
+        return f"{width}x{height} -> {columns}x{rows}"
+
 
 class UnlikeError(Exception):
     """Why a preparation cannot be expressed."""
 
 
 def measured(prepare: Prepare) -> Pixels:
-    """The ``Pixels`` that give what ``prepare`` gives, up to rounding in the resize.
+    """The ``Pixels`` that give what a preparation gives, up to rounding in the resize.
 
-    Raises UnlikeError, with the reason, where none do.
+    Args:
+        prepare: a PIL image, RGB -> (3, H, W), what the network is given.
+
+    Raises:
+        UnlikeError: with the reason, where none do.
     """
-    mean, std, order = _colours(prepare)
+    colours = _colours(prepare)
 
-    def seen(picture: Image.Image) -> NDArray[np.float64]:
-        return _levels(_prepared(prepare, picture), mean, std, order)
+    def tried(picture: Image.Image) -> Trial:
+        return Trial(picture, _levels(_prepared(prepare, picture), colours))
 
-    trials = [Trial(picture, seen(picture)) for picture in (_textured(*size) for size in SIZES)]
+    trials = [tried(_textured(*size)) for size in SIZES]
     shapes = {trial.wanted.shape[1:] for trial in trials}
     if len(shapes) == 1:  # widths of which some leave an odd number of pixels to cut off, whatever the scale
-        trials += [Trial(picture, seen(picture)) for picture in (_textured(120 + k, 90) for k in range(8))]
-    few = _nearest(_geometries(seen(_ramp(*SIZES[0])), shapes), trials[:2], KEPT)
+        trials += [tried(_textured(120 + k, 90)) for k in range(8)]
+    few = _nearest(_geometries(tried(_ramp(*SIZES[0])).wanted, shapes), trials[:2], KEPT)
     how = product(few, INTERPOLATIONS, CORNERS)
     few = _nearest((replace(one, interpolation=name, corner=at) for one, name, at in how), trials[:2], KEPT)
     [found] = _nearest((replace(one, corner=at, by=by) for one, at, by in product(few, CORNERS, BY)), trials, 1)
-    trials += [Trial(picture, seen(picture)) for picture in (_textured(*size) for size in EXTREMES)]
+    trials += [tried(_textured(*size)) for size in EXTREMES]
     average, most = _distance(found, trials)
     if average > MEAN_LEVELS or most > MAX_LEVELS:
-        made = [trial for trial in trials if trial.picture.size in SIZES + EXTREMES]
-        told = ", ".join(
-            f"{trial.picture.width}x{trial.picture.height} -> {trial.wanted.shape[2]}x{trial.wanted.shape[1]}"
-            for trial in made
-        )
+        told = ", ".join(str(trial) for trial in trials if trial.picture.size in SIZES + EXTREMES)
         raise UnlikeError(f"what it makes of pictures (in pixels, {told}) is not a resize and a central crop alone")
-    return Pixels(found, mean, std, order)
+    return replace(colours, preprocessing=found)
 
 
-def _colours(prepare: Prepare) -> tuple[tuple[float, ...], tuple[float, ...], tuple[int, ...]]:
+def _colours(prepare: Prepare) -> Pixels:
     """Mean, std and order of the channels, from what becomes of flat colours."""
-    black, *primaries = (_of_flat(prepare, colour) for colour in _FLAT.values())
+    black, *primaries = (_of_flat(prepare, colour) for colour in _FLAT)
     matrix = np.stack(primaries, axis=1) - black[:, None]  # column c: what channel c of the picture adds
     order = np.abs(matrix).argmax(axis=1)
     scale = matrix[np.arange(3), order]
@@ -127,7 +136,7 @@ def _colours(prepare: Prepare) -> tuple[tuple[float, ...], tuple[float, ...], tu
     if (scale <= 0).any():
         raise UnlikeError("it inverts the colours")
     means, stds = (tuple(map(_plain, values)) for values in (-black / scale, 1 / scale))
-    return means, stds, tuple(map(int, order))
+    return Pixels(Preprocessing(), means, stds, tuple(map(int, order)))
 
 
 def _plain(value: float) -> float:
@@ -156,22 +165,17 @@ def _prepared(prepare: Prepare, picture: Image.Image) -> NDArray[np.float64]:
     return made.double().numpy()
 
 
-def _levels(
-    made: NDArray[np.float64], mean: Sequence[float], std: Sequence[float], order: Sequence[int]
-) -> NDArray[np.float64]:
+def _levels(made: NDArray[np.float64], colours: Pixels) -> NDArray[np.float64]:
     """The picture's own channels again, in levels of 0 to 255."""
-    picture = np.empty_like(made)
-    for k, channel in enumerate(order):
-        picture[channel] = (made[k] * std[k] + mean[k]) * 255
-    return picture
+    mean, std = (np.reshape(values, (3, 1, 1)) for values in (colours.mean, colours.std))
+    levels: NDArray[np.float64] = (made * std + mean) * 255
+    return levels[np.argsort(colours.order)]
 
 
 def _ramp(width: int, height: int) -> Image.Image:
     """Red rises from left to right, green from top to bottom."""
-    red, green = (np.linspace(0, 255, side) for side in (width, height))
-    columns = np.broadcast_to(red[None, :], (height, width))
-    rows = np.broadcast_to(green[:, None], (height, width))
-    return Image.fromarray(np.stack([columns, rows, columns], axis=2).round().astype(np.uint8))
+    red, green = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
+    return Image.fromarray(np.stack([red, green, red], axis=2).round().astype(np.uint8))
 
 
 def _textured(width: int, height: int) -> Image.Image:

@@ -34,7 +34,13 @@ _TORCHVISION_WEIGHTS = {"Standard_R50": "ResNet50_Weights.IMAGENET1K_V1"}
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """One file of a model: where it lies, whence it comes, and the name by which torch.hub looks for it, if it does."""
+    """One file of a model.
+
+    Attributes:
+        path: where it lies.
+        url: where it comes from.
+        hub_name: the name by which torch.hub looks for it, where a constructor fetches it so.
+    """
 
     path: Path
     url: str
@@ -44,33 +50,32 @@ class WeightsFile:
 def load_robustbench(row: ZooRow, *, model_dir: Path, trust_pickle: bool = False) -> tuple[nn.Module, ModelCard]:
     """A model of RobustBench's zoo, on the CPU in eval mode.
 
-    Raises RunError, naming the file to fetch and the path to put it at, if the weights are neither there nor to be had;
-    InputError if the file that is there is no checkpoint, carries code, or does not fit the model.
+    Args:
+        row: of the zoo, from RobustBench.
+        model_dir: the folder that holds RobustBench's layout.
+        trust_pickle: let the weights run the code they carry.
+
+    Returns:
+        The module, and a card with its name and the files; the row tells the rest.
+
+    Raises:
+        RunError: with the file to fetch and the path to put it at, if the weights are neither there nor to be had.
+        InputError: if the file that is there is no checkpoint, carries code, or does not fit the model.
     """
     files = weights_files(row, model_dir)
     for file in files:
         fetch(file, trust_pickle=trust_pickle)
     module = _load(row, model_dir, files, trust_pickle)
-    card = ModelCard(
-        name=row.name,
-        source=row.source,
-        dataset=row.dataset,
-        threat_model=row.threat_model,
-        eps=row.eps,
-        architecture=row.architecture,
-        clean=row.clean,
-        autoattack=row.autoattack,
-        preprocessing=row.preprocessing,
-        origin=", ".join(str(file.path) for file in files),
-    )
-    return module, card
+    return module, ModelCard(row.name, row.source, origin=_where(files))
 
 
 def import_robustbench() -> Any:
     """The module `robustbench.utils`, imported in silence.
 
     robustbench 1.1.1 imports `autoattack`, while the package it depends on is published as `pyautoattack`.
-    Raises RunError if it cannot be imported.
+
+    Raises:
+        RunError: if it cannot be imported.
     """
     try:
         if importlib.util.find_spec("autoattack") is None:
@@ -89,7 +94,15 @@ def import_robustbench() -> Any:
 
 
 def weights_files(row: ZooRow, model_dir: Path) -> list[WeightsFile]:
-    """The files that hold a model's weights, in RobustBench's layout and order."""
+    """The files that hold a model's weights, in RobustBench's layout and order.
+
+    Args:
+        row: of the zoo, from RobustBench.
+        model_dir: the folder that holds the layout.
+
+    Raises:
+        RunError: if RobustBench cannot be imported.
+    """
     robustbench = import_robustbench()
     import timm
     import torchvision
@@ -110,8 +123,15 @@ def weights_files(row: ZooRow, model_dir: Path) -> list[WeightsFile]:
 def fetch(file: WeightsFile, *, trust_pickle: bool = False) -> None:
     """Make sure that a checkpoint lies at `file.path`: check the one there, or download one.
 
-    Raises InputError if what lies there is no checkpoint; RunError if nothing usable could be downloaded. A download
-    that fails leaves nothing behind.
+    A download is checked before it gets its name; one that fails leaves nothing behind.
+
+    Args:
+        file: where it is to lie, and where it comes from.
+        trust_pickle: let a download run the code it carries when it is checked.
+
+    Raises:
+        InputError: if what lies there is no checkpoint.
+        RunError: if nothing usable could be downloaded.
     """
     if is_there(file.path):
         check_file(file.path)
@@ -133,7 +153,7 @@ def fetch(file: WeightsFile, *, trust_pickle: bool = False) -> None:
 
 
 def _load(row: ZooRow, model_dir: Path, files: list[WeightsFile], trust_pickle: bool) -> nn.Module:
-    where = ", ".join(str(file.path) for file in files)
+    where = _where(files)
     with warnings.catch_warnings(), _hub_finding(files), unpickling(trust_pickle):
         warnings.simplefilter("ignore")  # torchvision's `pretrained`, torch's notes on old formats
         try:
@@ -141,15 +161,18 @@ def _load(row: ZooRow, model_dir: Path, files: list[WeightsFile], trust_pickle: 
                 row.name, model_dir=model_dir, dataset=row.dataset, threat_model=row.threat_model
             )
         except Exception as error:
-            if "state_dict" in str(error):  # load_state_dict's report of keys and shapes, one fault a line
-                faults = "; ".join(
-                    textwrap.shorten(line, 200, placeholder=" ...") for line in str(error).splitlines()[1:4]
-                )
-                raise InputError(
-                    f"{where} does not fit {row.name}: {faults}. Remove the file to download RobustBench's again"
-                ) from error
-            raise unreadable(where, error) from error
+            if "state_dict" not in str(error):
+                raise unreadable(where, error) from error
+            lines = str(error).splitlines()[1:4]  # load_state_dict's report of keys and shapes, one fault a line
+            faults = "; ".join(textwrap.shorten(line, 200, placeholder=" ...") for line in lines)
+            raise InputError(
+                f"{where} does not fit {row.name}: {faults}. Remove the file to download RobustBench's again"
+            ) from error
     return module
+
+
+def _where(files: list[WeightsFile]) -> str:
+    return ", ".join(str(file.path) for file in files)
 
 
 def _from_hub(path: Path, url: str) -> WeightsFile:

@@ -21,7 +21,13 @@ _QUANTISED = "it is quantised, so that no gradient reaches its input: give the f
 def check_usable(module: nn.Module, name: str, *, lazy: bool = False) -> None:
     """Refuse a module that is quantised, lazy, without values or sparse: nothing here can attack or digest it.
 
-    name: of the model, for the InputError. lazy: its shapes may be open still, weights are about to give them.
+    Args:
+        module: of the user's, or loaded.
+        name: of the model, for the error.
+        lazy: its shapes may be open still, weights are about to give them.
+
+    Raises:
+        InputError: with the part at fault and what mends it.
     """
     for part_name, part in module.named_modules():
         kind = type(part)
@@ -62,7 +68,18 @@ def device_of(module: nn.Module) -> torch.device:
 
 
 def check_logits(logits: Any, images: int) -> Tensor:
-    """The logits (N, K) of N images; InputError for anything else that a model may answer."""
+    """What a model answered, where it is a classifier's logits.
+
+    Args:
+        logits: the answer.
+        images: how many images it was given, N.
+
+    Returns:
+        The logits (N, K), of a floating dtype, K >= 2.
+
+    Raises:
+        InputError: for anything else that a model may answer, with what mends it.
+    """
     expected = f"expected logits of shape ({images}, classes)"
     if not isinstance(logits, Tensor):
         raise InputError(f"the model gives a {type(logits).__name__}; {expected}: wrap it to return its logits alone")
@@ -80,14 +97,34 @@ def check_logits(logits: Any, images: int) -> Tensor:
 
 @torch.no_grad()
 def float_logits(model: nn.Module, x: Tensor, indices: Sequence[int]) -> Tensor:
-    """Float32 logits (N, K) of images x; see ``checked_logits``."""
+    """Float32 logits of images, without a graph.
+
+    Args:
+        model: images -> logits.
+        x: (N, C, H, W), in [0, 1].
+        indices: N numbers of the samples, for the error.
+
+    Returns:
+        (N, K) float32, finite.
+
+    Raises:
+        RunError: where logits are not finite.
+    """
     return checked_logits(model(x), indices)
 
 
 def checked_logits(logits: Tensor, indices: Sequence[int]) -> Tensor:
-    """The logits (N, K) as float32, refused where they are not finite: an energy would mean nothing.
+    """The logits as float32, refused where they are not finite: an energy would mean nothing.
 
-    indices: the samples' own, to name the first bad one in the RunError.
+    Args:
+        logits: (N, K), of a floating dtype.
+        indices: N numbers of the samples, to name the first bad one.
+
+    Returns:
+        (N, K) float32.
+
+    Raises:
+        RunError: where they are not finite.
     """
     logits = logits.float()
     bad = ~logits.isfinite().all(dim=1)
@@ -98,9 +135,14 @@ def checked_logits(logits: Tensor, indices: Sequence[int]) -> Tensor:
 
 
 def wanted_dtype(model: nn.Module, x: Tensor) -> str | None:
-    """The type of a model's weights, ``float64``, where it takes images of that type and not the float32 images x.
+    """The type of a model's weights, ``float64``, where it takes images of that type and not float32 ones.
 
-    None where that is not what keeps them apart.
+    Args:
+        model: any module; it is left as it was.
+        x: (N, C, H, W), float32 in [0, 1], on any device.
+
+    Returns:
+        The type's name; None where that is not what keeps them apart.
     """
     x = x.to(device_of(model))
     if _takes(model, x):
@@ -177,6 +219,6 @@ class FloatLogits(nn.Module):
         self._model = model
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (N, K) of images x."""
+        """Float32 logits (N, K) of images x (N, C, H, W)."""
         logits: Tensor = self._model(x)
         return logits.float()

@@ -25,61 +25,73 @@ from energylens.models.checkpoints import (
 )
 from energylens.models.description import Description, description_beside
 from energylens.models.usable import check_usable
-from energylens.models.users_network import OWN_ROAD, Maker, address_of, make, maker_at
+from energylens.models.users_network import OWN_ROAD, Maker, make, maker_of
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".th", ".ckpt")
 _SHELLS = (nn.DataParallel, nn.parallel.DistributedDataParallel, torch.optim.swa_utils.AveragedModel)
 _ALIKE = 1e-3  # how far apart two people write the same mean: 0.4914 and 0.491
 
 
-def load_weights_file(
-    path: Path,
-    *,
-    arch: str | Maker | None = None,
-    arch_args: Mapping[str, Any] | None = None,
-    weights_key: str | None = None,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-    num_classes: int | None = None,
-    trust_pickle: bool = False,
-) -> tuple[nn.Module, ModelCard]:
+@dataclass(frozen=True)
+class Given:
+    """What the user says of a network and its weights; None for what the file, or the JSON beside it, tells.
+
+    Attributes:
+        arch: a row of ARCHITECTURES, a class or factory of the user's, or its address `package.module:name`.
+        arch_args: arguments of the architecture by name.
+        weights_key: which of several sets of weights, see `weights_in`.
+        mean: one float a channel, for a network that does not normalise itself.
+        std: the same.
+        num_classes: logits of an architecture of ours.
+        trust_pickle: let the file run the code it carries.
+    """
+
+    arch: str | Maker | None = None
+    arch_args: Mapping[str, Any] | None = None
+    weights_key: str | None = None
+    mean: Sequence[float] | None = None
+    std: Sequence[float] | None = None
+    num_classes: int | None = None
+    trust_pickle: bool = False
+
+
+def load_weights_file(path: Path, given: Given) -> tuple[nn.Module, ModelCard]:
     """The architecture filled with the file's weights, behind its normalisation; or the module that the file holds.
 
-    arch: a row of ARCHITECTURES, a class or factory of the user's or its address, called with arch_args.
-    weights_key: which of several sets of weights, see `weights_in`. mean, std: of a network that does not normalise
-    itself, where the file holds no normalising layer.
     What is not given is read from `path` with the suffix .json: {"arch", "num_classes", "in_channels", "width", "mean",
     "std", "dataset", "labels" (those of the data set that the logits are for), "threat_model", "eps" (a number or
     "8/255"), "measured": {"clean", "autoattack"}} (in %), all optional but the first; sizes told by neither are read
     off the weights' shapes.
-    Raises InputError for a file that is no checkpoint, no known architecture, a field of the wrong type, or weights
-    that do not fit.
+
+    Args:
+        path: of the weights file.
+        given: what the user says of it.
+
+    Raises:
+        InputError: for a file that is no checkpoint, no known architecture, a field of the wrong type, or weights that
+            do not fit.
+        RunError: where a file may not be read.
     """
     check_file(path)  # before the missing JSON is complained about
     about = description_beside(path)
-    if arch is None and about.arch is not None and ":" in about.arch:
-        raise InputError(
-            f"{path.with_suffix('.json')} names code, {about.arch}, which a file beside weights cannot have run: "
-            f"give it yourself with --arch {about.arch}"
-        )
-    arch = arch or about.arch
-    if arch is None and arch_args:
-        raise InputError(f"arch_args (--arch-arg) {', '.join(arch_args)} came without arch: give --arch too")
-    held = read_checkpoint(path, trust_pickle=trust_pickle)
-    checkpoint = _Checkpoint(path, weights_in(held, where=str(path), key=weights_key))
+    arch = given.arch or _described(about, path)
+    if arch is None and given.arch_args:
+        raise InputError(f"arch_args (--arch-arg) {', '.join(given.arch_args)} came without arch: give --arch too")
+    held = read_checkpoint(path, trust_pickle=given.trust_pickle)
+    checkpoint = _Checkpoint(path, weights_in(held, where=str(path), key=given.weights_key))
+    own = None
     if arch is None:
-        module, name, own = checkpoint.module(), type(checkpoint.module()).__name__, None
+        module = checkpoint.module()
+        name = type(module).__name__
     elif isinstance(arch, str) and ":" not in arch:
         name, row = arch, architecture(arch, f"; or {OWN_ROAD}")
-        module, own = checkpoint.into_ours(name, row, _sizes(row, name, arch_args, about, num_classes))
-    elif num_classes is not None:
-        raise InputError(f"num_classes={num_classes} goes with an architecture of ours: give it in arch_args")
+        module, own = checkpoint.into_ours(name, row, _sizes(row, name, given, about))
+    elif given.num_classes is not None:
+        raise InputError(f"num_classes={given.num_classes} goes with an architecture of ours: give it in arch_args")
     else:
-        name = arch if isinstance(arch, str) else address_of(arch)
-        maker = maker_at(arch) if isinstance(arch, str) else _checked(arch)
-        module, own = checkpoint.into(make(maker, arch_args or {}, name), name)
+        maker, name = maker_of(arch)
+        module, own = checkpoint.into(make(maker, given.arch_args or {}, name), name)
     check_usable(module, str(path))
-    mean, std = _normalisation(own, mean, std, about, path)
     card = ModelCard(
         name=str(path),
         source="file",
@@ -88,13 +100,22 @@ def load_weights_file(
         threat_model=about.threat_model,
         eps=about.eps,
         architecture=name,
-        clean=about.measured.clean,
-        autoattack=about.measured.autoattack,
+        **vars(about.measured),
         weights_key=checkpoint.found.key or None,
         whole=True if arch is None else None,
         origin=str(path.parent.resolve() / path.name),
     )
-    return normalized(module, mean, std), card
+    return normalized(module, *_normalisation(own, given, about, path)), card
+
+
+def _described(about: Description, path: Path) -> str | None:
+    """The architecture that the JSON names; InputError for code, which a file beside weights cannot have run."""
+    if about.arch is not None and ":" in about.arch:
+        raise InputError(
+            f"{path.with_suffix('.json')} names code, {about.arch}, which a file beside weights cannot have run: "
+            f"give it yourself with --arch {about.arch}"
+        )
+    return about.arch
 
 
 @dataclass(frozen=True)
@@ -115,35 +136,34 @@ class _Checkpoint:
 
     def into_ours(self, name: str, row: Architecture, sizes: dict[str, int]) -> tuple[nn.Module, Normalisation | None]:
         """An architecture of ours filled with the weights, its sizes read off them where not given."""
-        state, places = network_part(self.found.state, (row.stem, row.head))
+        ends = (row.stem, row.head)
+        state, _ = network_part(self.found.state, ends)
         module = row.build(**(row.settings_of(state) | sizes))
-        return module, self._fill(module, state, places, name, lambda: self._other_than(name, sizes))
+        return module, self._fill(module, ends, name, lambda: self._other_than(name, sizes))
 
     def into(self, module: nn.Module, name: str) -> tuple[nn.Module, Normalisation | None]:
         """The user's own network filled with the weights."""
         check_usable(module, name, lazy=True)
-        state, places = network_part(self.found.state, tuple(module.state_dict()))
         mend = "Give the class, and with --arch-arg (arch_args) the arguments, that these weights were trained with"
-        return module, self._fill(module, state, places, name, lambda: mend)
+        return module, self._fill(module, tuple(module.state_dict()), name, lambda: mend)
 
     def _fill(
-        self,
-        module: nn.Module,
-        state: Mapping[str, Tensor],
-        places: Sequence[str],
-        name: str,
-        mend: Callable[[], str],
+        self, module: nn.Module, names: Sequence[str], into: str, mend: Callable[[], str]
     ) -> Normalisation | None:
-        """Copy the weights; what a normalising layer among those that the network has no place for says."""
+        """Copy the weights; what a normalising layer among those that the network has no place for says.
+
+        names: of the network's tensors, as many as tell where in the file it stands.
+        """
         own = module.state_dict()
+        state, places = network_part(self.found.state, names)
         normalisation = normalisation_in({key: value for key, value in state.items() if key not in own})
         taken = frozenset() if normalisation is None else normalisation.keys
         kept = {key: value for key, value in state.items() if key not in taken}
-        fit(module, kept, where=str(self.path), into=name, mend=mend)
+        fit(module, kept, where=str(self.path), into=into, mend=mend)
         if len(places) > 1:
-            names = [place.rstrip(".") or "the bare one" for place in places]
+            found = [place.rstrip(".") or "the bare one" for place in places]
             tell(
-                f"{self.path} holds {len(names)} networks, {', '.join(names)}: {names[0]} was taken; --weights-key "
+                f"{self.path} holds {len(found)} networks, {', '.join(found)}: {found[0]} was taken; --weights-key "
                 "(weights_key) takes another"
             )
         return normalisation
@@ -175,42 +195,27 @@ def _fits(row: Architecture, state: Mapping[str, Tensor]) -> bool:
     )
 
 
-def _checked(maker: Maker) -> Maker:
-    if isinstance(maker, nn.Module) or not callable(maker):
-        raise InputError(
-            f"arch is a {type(maker).__name__}; expected a name, an address package.module:name, or a class or "
-            "function that returns a torch.nn.Module"
-        )
-    return maker
-
-
-def _sizes(
-    row: Architecture, name: str, arch_args: Mapping[str, Any] | None, about: Description, num_classes: int | None
-) -> dict[str, int]:
+def _sizes(row: Architecture, name: str, given: Given, about: Description) -> dict[str, int]:
     """The arguments of a row's `build` that the user or the JSON gives."""
-    unknown = [argument for argument in arch_args or {} if argument not in row.sizes()]
+    arguments = given.arch_args or {}
+    unknown = [argument for argument in arguments if argument not in row.sizes()]
     if unknown:
         raise InputError(f"{name} has no argument {unknown[0]!r}: it has {', '.join(row.sizes())}")
-    described = {"num_classes": about.num_classes, "in_channels": about.in_channels, "width": about.width}
-    given = {"num_classes": num_classes, **(arch_args or {})}
-    told = described | {size: value for size, value in given.items() if value is not None}
+    told = {"num_classes": about.num_classes, "in_channels": about.in_channels, "width": about.width}
+    for source in ({"num_classes": given.num_classes}, arguments):
+        told |= {size: value for size, value in source.items() if value is not None}
     return {size: value for size, value in told.items() if value is not None}
 
 
 def _normalisation(
-    own: Normalisation | None,
-    mean: Sequence[float] | None,
-    std: Sequence[float] | None,
-    about: Description,
-    path: Path,
+    own: Normalisation | None, given: Given, about: Description, path: Path
 ) -> tuple[Sequence[float] | None, Sequence[float] | None]:
     """The user's mean and std, else the JSON's, else those of the file's own layer; InputError where they differ."""
-    if mean is None and std is None:
-        mean, std = about.mean, about.std
+    mean, std = (about.mean, about.std) if given.mean is None and given.std is None else (given.mean, given.std)
     if own is None:
         return mean, std
     pairs = ((mean, own.mean), (std, own.std))
-    if any(given is not None and not _alike(given, its) for given, its in pairs):
+    if any(one is not None and not _alike(one, its) for one, its in pairs):
         raise InputError(
             f"{path} holds a normalising layer of mean {_rounded(own.mean)} and std {_rounded(own.std)}, another than "
             f"the mean {mean} and std {std} given: leave --mean and --std out"

@@ -3,18 +3,20 @@
 import csv
 import difflib
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from fractions import Fraction
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
-from energylens.errors import InputError
+from energylens.errors import InputError, some
 from energylens.models.description import description_beside
 from energylens.models.threat_models import THREAT_MODELS, plain
 
 _SHOWN = 8  # candidates named in a message
+_NUMBERS = ("eps", "clean", "autoattack", "corruptions")  # columns of robustbench.csv
 
 #: RobustBench's own defaults: which benchmark is meant where a name stands in several.
 _DATASETS = ("cifar10", "cifar100", "imagenet")
@@ -25,11 +27,20 @@ WEIGHTS = Path(__file__).parent / "weights"  # of the shipped models
 class ZooRow:
     """One model: its name, which source loads it, and what was published about it.
 
-    source: `energylens` (shipped), `pyautoattack` (an example in its wheel) or `robustbench`.
-    threat_model: `Linf`, `L2`, `corruptions`, or None for a natural model of no benchmark.
-    eps: the radius of the threat model, in units of images in [0, 1].
-    clean, autoattack, corruptions: test accuracies in %, published, or measured for our own.
-    citation: venue and year. preprocessing: resize and crop, in RobustBench's words (`Res256Crop224`).
+    Attributes:
+        name: in full, as the source has it.
+        source: `energylens` (shipped), `pyautoattack` (an example in its wheel) or `robustbench`.
+        dataset: the data set that it was trained on.
+        threat_model: `Linf`, `L2`, `corruptions`, or None for a natural model of no benchmark.
+        eps: the radius of the threat model, in units of images in [0, 1].
+        architecture: its name; for a row of our own sources one of ARCHITECTURES.
+        clean: accuracy on the test images in %, published, or measured for our own.
+        autoattack: the same under AutoAttack.
+        corruptions: the same on corrupted images.
+        extra_data: whether more was trained on than the data set.
+        citation: venue and year.
+        link: address of the paper.
+        preprocessing: resize and crop, in RobustBench's words (`Res256Crop224`).
     """
 
     name: str
@@ -49,7 +60,7 @@ class ZooRow:
     @property
     def label(self) -> str:
         """`dataset/threat model/name`, unique in the zoo."""
-        return "/".join(part for part in (self.dataset, self.threat_model, self.name) if part)
+        return "/".join(filter(None, (self.dataset, self.threat_model, self.name)))
 
 
 #: Without a RobustBench model; what was measured of a shipped one stands in the JSON beside its weights.
@@ -73,35 +84,21 @@ def rows() -> tuple[ZooRow, ...]:
     """Every model of the zoo: the shipped ones and the example, then RobustBench's from `robustbench.csv`."""
     text = files("energylens.models").joinpath("robustbench.csv").read_text(encoding="utf-8")
     table = csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))
-    return tuple(map(_as_measured, _OWN)) + tuple(
-        ZooRow(
-            name=row["model"],
-            source="robustbench",
-            dataset=row["dataset"],
-            threat_model=row["threat_model"],
-            eps=float(Fraction(row["eps"])) if row["eps"] else None,
-            architecture=row["architecture"] or None,
-            clean=_percent(row["clean"]),
-            autoattack=_percent(row["autoattack"]),
-            corruptions=_percent(row["corruptions"]),
-            extra_data=row["extra_data"] == "true",
-            citation=row["venue"] or None,
-            link=row["link"] or None,
-            preprocessing=row["preprocessing"] or None,
-        )
-        for row in table
-    )
+    return *map(_as_measured, _OWN), *map(_of_robustbench, table)
 
 
 def find_models(pattern: str | None = None) -> list[ZooRow]:
     """The rows whose name or label fits a pattern; all of them for None.
 
-    pattern: a part of `dataset/threat model/name`, or a shell wildcard on the name or the whole label; case is ignored.
+    Args:
+        pattern: a part of `dataset/threat model/name`, or a shell wildcard on the name or the whole label; case is
+            ignored.
 
-    >>> [row.name for row in find_models("carmon")]
-    ['Carmon2019Unlabeled']
-    >>> [row.dataset for row in find_models("*/l2/standard")]
-    ['cifar10']
+    Example:
+        >>> [row.name for row in find_models("carmon")]
+        ['Carmon2019Unlabeled']
+        >>> [row.dataset for row in find_models("*/l2/standard")]
+        ['cifar10']
     """
     if pattern is None:
         return list(rows())
@@ -114,18 +111,26 @@ def find_models(pattern: str | None = None) -> list[ZooRow]:
 def resolve(name: str, *, dataset: str | None = None, threat_model: str | None = None) -> ZooRow:
     """The row that a name means: exact, or an unambiguous prefix (`Carmon2019`); case is ignored.
 
-    dataset, threat_model: narrow the choice. Where several benchmarks still have the name, cifar10 is taken
-    first, then cifar100, then imagenet, and Linf before L2 before corruptions, as in RobustBench.
-    Raises InputError with the candidates of an ambiguous prefix, the benchmarks a name does stand in, or close matches.
+    Where several benchmarks have the name, cifar10 is taken first, then cifar100, then imagenet, and Linf before L2
+    before corruptions, as in RobustBench.
 
-    >>> resolve("Rice2020").label, resolve("Rice2020", threat_model="L2").label
-    ('cifar10/Linf/Rice2020Overfitting', 'cifar10/L2/Rice2020Overfitting')
+    Args:
+        name: as a user writes it.
+        dataset: only rows of this data set.
+        threat_model: only rows of this threat model.
+
+    Raises:
+        InputError: with the candidates of an ambiguous prefix, the benchmarks that have the name, or close matches.
+
+    Example:
+        >>> resolve("Rice2020").label, resolve("Rice2020", threat_model="L2").label
+        ('cifar10/Linf/Rice2020Overfitting', 'cifar10/L2/Rice2020Overfitting')
     """
     benchmark = [row for row in rows() if _is(row.dataset, dataset) and _is(row.threat_model, threat_model)]
     fitting = _named(name, benchmark)
     if not fitting and (elsewhere := _named(name, rows())):
-        asked = " ".join(part for part in (dataset, threat_model) if part)
-        raise InputError(f"{name!r} is not in the zoo for {asked}, but as {_some([row.label for row in elsewhere])}")
+        asked, labels = " ".join(filter(None, (dataset, threat_model))), [row.label for row in elsewhere]
+        raise InputError(f"{name!r} is not in the zoo for {asked}, but as {some(labels, _SHOWN)}")
     if not fitting:
         close = difflib.get_close_matches(name.lower(), [row.name.lower() for row in rows()], n=3)
         meant = dict.fromkeys(row.name for row in rows() if row.name.lower() in close)
@@ -133,13 +138,21 @@ def resolve(name: str, *, dataset: str | None = None, threat_model: str | None =
         raise InputError(f"unknown model {name!r}.{hint} `energylens models` lists them")
     names = list(dict.fromkeys(row.name for row in fitting))
     if len(names) > 1:
-        raise InputError(f"{name!r} is the beginning of {len(names)} names: {_some(names)}. Write one in full")
+        raise InputError(f"{name!r} is the beginning of {len(names)} names: {some(names, _SHOWN)}. Write one in full")
     return min(fitting, key=_preference)
 
 
 def shipped_weights(row: ZooRow) -> Path:
     """Where the weights of a row of source `energylens` lie."""
     return WEIGHTS / f"{row.name}.safetensors"
+
+
+def _of_robustbench(line: Mapping[str, str]) -> ZooRow:
+    """A line of `robustbench.csv`; an empty cell says nothing."""
+    told: dict[str, Any] = {name: text for name, text in line.items() if text}
+    numbers = {name: float(Fraction(told[name])) for name in _NUMBERS if name in told}
+    told |= numbers | {"extra_data": told["extra_data"] == "true"}
+    return ZooRow(told.pop("model"), "robustbench", citation=told.pop("venue", None), **told)
 
 
 def _as_measured(row: ZooRow) -> ZooRow:
@@ -164,12 +177,3 @@ def _preference(row: ZooRow) -> tuple[int, int]:
 
 def _is(have: str | None, wanted: str | None) -> bool:
     return wanted is None or (have is not None and plain(have) == plain(wanted))
-
-
-def _percent(text: str) -> float | None:
-    return float(text) if text else None
-
-
-def _some(names: list[str]) -> str:
-    more = f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
