@@ -54,6 +54,10 @@ def test_the_wheel_holds_one_package(site):
     assert [path.name for path in site.iterdir() if not path.name.endswith(".dist-info")] == ["energylens"]
 
 
+def test_the_wheel_says_that_it_has_types(site):
+    assert (site / "energylens" / "py.typed").is_file()
+
+
 def test_every_command_says_what_it_takes_beside_the_users_own_packages(site, mine):
     done = run(site, mine, "-c", EVERY_HELP.format(site=str(site)))
     assert done.returncode == 0, done.stdout + done.stderr
