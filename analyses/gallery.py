@@ -3,7 +3,7 @@
     energylens figures all
     python -m analyses.gallery figures-drawn/demo
 
-writes ``docs/gallery.md`` and, into ``figures``, its pictures. What each draws goes as CSV to
+writes ``docs/results/gallery.md`` and, into ``figures``, its pictures. What each draws goes as CSV to
 ``analyses/results/gallery``, with its command, seeds and machine beside it as JSON; a figure of a recorded study tells
 that study's file. Figures that were not drawn this time stay as they are.
 """
@@ -26,7 +26,8 @@ from energylens.tables.origin import record_table
 
 WIDEST = 1000  # pixels
 COLOURS = 256  # of a picture's palette: with fewer, lines of two series came to one colour
-PAGE, PICTURES = Path("docs", "gallery.md"), Path("figures")
+PAGE, PICTURES = Path("docs", "results", "gallery.md"), Path("figures")
+UP = "../.."  # from the page to the checkout
 RECORDS, RECORDED = Path("analyses", "results", "gallery"), Path("energylens", "figures", "recorded")
 STUDIES = {  # of what is drawn that was recorded before
     "published": "claims", "co": "co-epochs", "ro": "ro-epochs", "aae": "co-falls", "energy-forms": "energy-forms-runs",
@@ -74,7 +75,7 @@ def keep(name: str, drawn: Path, checkout: Path) -> str:
     else:
         csv = checkout / RECORDED / f"{study}.csv"
         about = json.loads(csv.with_suffix(".json").read_text())
-    link = Path("..") / csv.relative_to(checkout)
+    link = f"{UP}/{csv.relative_to(checkout)}"
     seeds = ", ".join(map(str, about["seed"]))
     return f"Recorded: [{csv.name}]({link}), seed{'s' * (len(about['seed']) > 1)} {seeds}: `{about['command']}`."
 
@@ -84,7 +85,7 @@ def entry(name: str, drawn: Path, checkout: Path) -> str:
     about = json.loads((drawn / f"{name}.json").read_text())
     if (drawn / f"{name}.png").is_file():
         shrink(drawn / f"{name}.png", checkout / PICTURES / f"{name}.png")
-        shown = f"![{about['shows']}](../{PICTURES}/{name}.png)\n"
+        shown = f"![{about['shows']}]({UP}/{PICTURES}/{name}.png)\n"
     else:
         shown = (drawn / f"{name}.md").read_text()
     head = f"**{about['shows']}** ({about['source']}). {FIGURES[name].seen}"

@@ -1,6 +1,6 @@
 """Do records survive anything? Kills a profile at random moments, fills its disk, spoils its files, and compares.
 
-    python benchmarks/reliability.py --kills 50 [--report docs/reliability.md]
+    python benchmarks/reliability.py --kills 50 [--report docs/results/reliability.md]
 
 One profile with gradient attacks and AutoAttack's ensemble on the shipped digits model is run undisturbed. The same
 command is then killed (SIGKILL) at random moments and started again, until it has been killed ``--kills`` times and has
@@ -37,7 +37,7 @@ from energylens.cli import main as energylens
 
 BATTERY = ("rs-fgsm", "pgd,restarts=2", "cw", "apgd-ensemble,block=20")
 CSV = Path(__file__).parent / "results" / "reliability.csv"
-COMMAND_LINE = "python benchmarks/reliability.py --report docs/reliability.md"
+COMMAND_LINE = "python benchmarks/reliability.py --report docs/results/reliability.md"
 COMMAND = [
     *["profile", "--model", "digits-pgd", "--n", "40", "--batch-size", "10", "--save-images", "--no-checks"],
     *(word for attack in BATTERY for word in ("--attack", attack)),
@@ -247,7 +247,7 @@ def report(outcomes: list[Outcome], reference: dict[str, pd.DataFrame], seconds:
         "|---|---|---|",
         *(f"| {o.accident} | {'yes' if o.passed else 'NO'} | {o.said.replace(work, '...')} |" for o in outcomes),
         "",
-        f"Recorded: [{CSV.name}](../benchmarks/results/{CSV.name}), seed 0: `{COMMAND_LINE}`.",
+        f"Recorded: [{CSV.name}](../../benchmarks/results/{CSV.name}), seed 0: `{COMMAND_LINE}`.",
     ]
     return "\n".join(lines)
 

@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = sorted([ROOT / "README.md", ROOT / "RESULTS.md", ROOT / "benchmarks" / "README.md", *ROOT.glob("docs/*.md")])
+PAGES = sorted([ROOT / "README.md", ROOT / "RESULTS.md", ROOT / "benchmarks" / "README.md", *ROOT.glob("docs/**/*.md")])
 LINK = re.compile(r"\[([^\]]*)\]\(([^)\s]+\.csv)\)")
 RECORD = re.compile(r"\[[^\]]*\]\(([^)\s]+\.csv)\), seeds? ([\d, ]+): `([^`]+)`")
 PICTURE = re.compile(r"!\[[^\]]*\]\(([^)]+)\)", re.DOTALL)

@@ -44,7 +44,7 @@ def test_a_fault_whose_text_is_gone_twice_there_or_without_effect_is_an_error(mu
 
 
 def test_the_page_says_what_the_last_run_found():
-    text = (ROOT / "docs" / "mutations.md").read_text()
+    text = (ROOT / "docs" / "contributing" / "planted-faults.md").read_text()
     lines = (ROOT / "tests" / "mutations" / "result.csv").read_text().splitlines()
     rows = list(csv.DictReader(lines[1:]))
     left = [row for row in rows if not row["caught_by"]]

@@ -23,7 +23,7 @@ from energylens.training import methods
 ROOT = Path(__file__).parents[1]
 SHOWN = {  # every Python block of every page, by the heading above it: each is run by a test of this file
     "README.md": {"In Python": 1},
-    "docs/data.md": {"Data": 1},
+    "docs/start/your-data.md": {"Data": 1},
     "docs/extending.md": {
         "A variant of an attack": 1, "An attack": 1, "A regulariser": 1, "A training method": 2,
         "A training setting": 1, "A figure": 2, "A data set": 1, "A model": 3,
@@ -47,7 +47,7 @@ def blocks(heading, page="docs/extending.md"):
 
 
 def test_every_python_block_of_every_page_is_run_here():
-    pages = {str(page.relative_to(ROOT)): shown(page) for page in (ROOT / "README.md", *ROOT.glob("docs/*.md"))}
+    pages = {str(page.relative_to(ROOT)): shown(page) for page in (ROOT / "README.md", *ROOT.glob("docs/**/*.md"))}
     counted = {page: {name: len(code) for name, code in found.items()} for page, found in pages.items() if found}
     assert counted == SHOWN
 
@@ -149,7 +149,7 @@ def test_the_rows_example_adds_a_data_set(run, monkeypatch, tmp_path):
 
 def test_the_python_lines_about_data_run():
     names = {}
-    exec(blocks("Data", "docs/data.md")[0], names)
+    exec(blocks("Data", "docs/start/your-data.md")[0], names)
     assert names["x"].shape == (100, 1, 8, 8) and names["y"].dtype == torch.int64
     assert names["two"].classes == ("3", "5") and set(names["two"].labels.tolist()) == {0, 1}
 

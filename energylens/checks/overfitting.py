@@ -7,7 +7,7 @@ A model trained with a single-step attack may become robust to that step alone (
 then more than half. A natural model is broken by one step as well, and a robust one is robust to many. A model that
 learnt its training images by heart is robust on them and on no others (RO; arXiv 2002.11569): g is large. Both limits
 are ours [R]: ``analyses/doctor_thresholds.py`` chose them on some models and judged them on others, see
-``docs/doctor.md``.
+``docs/results/doctor.md``.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ samples of the request and on one image of keyed noise, and for every image two 
 follow. The model is asked again before rows on disk are reused. Where two models share a digest and answer
 differently, the second has a number in ``identity["model"]``, and so a folder of its own.
 
-docs/identity.md lists what this cannot see.
+docs/concepts/identity.md lists what this cannot see.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PROBES = 4  # samples of the request that the model is asked about
 CHECKED = 4  # stored rows whose clean energies are checked
 CHECKED_ALONE = 64  # the same where a manifest of an earlier version keeps no answers
 #: how far float32 logits of one model may lie apart, as a share of an image's largest: other machines, batch sizes
-#: and thread counts move them by up to 3e-6 of it (docs/identity.md), and a fused copy is let pass up to 1e-5
+#: and thread counts move them by up to 3e-6 of it (docs/concepts/identity.md), and a fused copy is let pass up to 1e-5
 ROUNDING = 1e-4
 KINKS = 5e-2  # the same for gradients, as a share of their norm: rounding can turn a ReLU on or off
 UNITS = 8  # a model with coarser weights may be off by so many of their units in the last place

@@ -15,7 +15,7 @@ from energylens.training.schedules import SCHEDULES, Position
 from energylens.training.settings import DIGITS, TrainSettings
 
 #: name -> (where the settings are from, the settings). co-small and ro-small were chosen so that FGSM collapses and PGD
-#: overfits within minutes on one core: that they do so is no finding. docs/training.md has what is ours
+#: overfits within minutes on one core: that they do so is no finding. docs/reference/training.md has what is ours
 RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     "digits": ("the embedded default; ours", DIGITS),
     "co": (

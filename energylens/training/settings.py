@@ -42,7 +42,7 @@ DIGITS = {"eps_ramp": 10.0, "epochs": 40, "eval_samples": 500}  # the default re
 class TrainSettings:
     """Everything a run depends on.
 
-    None stands for the method's or the data set's own value, which ``resolved`` fills in. ``docs/training.md`` lists
+    None stands for the method's or the data set's own value, which ``resolved`` fills in. ``docs/reference`` lists
     all settings as a table.
     """
 

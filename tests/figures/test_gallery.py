@@ -32,17 +32,17 @@ def drawn(tmp_path):
 def test_the_page_has_what_is_there_in_the_catalogs_order(drawn, tmp_path):
     done = CliRunner().invoke(main, [str(drawn), str(tmp_path)], catch_exceptions=False)
     assert done.output.endswith(f"gallery.md: 3 of {len(FIGURES)} figures, 3 of them new\n")
-    page = (tmp_path / "docs" / "gallery.md").read_text()
+    page = (tmp_path / "docs" / "results" / "gallery.md").read_text()
     assert re.findall("^## (.*)", page, re.MULTILINE) == ["landscape", "plane", "robustness"]
     assert f"**what plane asks** (arXiv). {FIGURES['plane'].seen}" in " ".join(page.split())
-    record = "Recorded: [plane.csv](../analyses/results/gallery/plane.csv), seeds 0, 1: `energylens figures plane`."
+    record = "Recorded: [plane.csv](../../analyses/results/gallery/plane.csv), seeds 0, 1: `energylens figures plane`."
     assert f"*Drawn of: n = 3*\n\n{record}\n\n    energylens figures plane\n" in page
     csv = tmp_path / "analyses" / "results" / "gallery" / "plane.csv"
     assert csv.read_text() == "model,value\na,0.123457\n"
     told = json.loads(csv.with_suffix(".json").read_text())
     assert (told["seed"], told["machine"], "runs" in told) == ([0, 1], "one", False)
     assert "| model |\n| --- |" in page
-    assert [to for to in re.findall(r"\]\((.*)\)", page) if not (tmp_path / "docs" / to).is_file()] == []
+    assert [to for to in re.findall(r"\]\((.*)\)", page) if not (tmp_path / "docs" / "results" / to).is_file()] == []
     sizes = {}
     for path in (tmp_path / "figures").iterdir():
         with Image.open(path) as picture:
@@ -52,7 +52,7 @@ def test_the_page_has_what_is_there_in_the_catalogs_order(drawn, tmp_path):
 
 
 def test_figures_that_were_not_drawn_this_time_stay(drawn, tmp_path):
-    page = tmp_path / "docs" / "gallery.md"
+    page = tmp_path / "docs" / "results" / "gallery.md"
     CliRunner().invoke(main, [str(drawn), str(tmp_path)], catch_exceptions=False)
     before = page.read_text()
     for path in (*drawn.glob("landscape.*"), *drawn.glob("robustness.*")):
@@ -73,9 +73,9 @@ def test_a_figure_of_a_recorded_study_tells_the_studys_file(drawn, tmp_path):
     told = {"command": "python -m analyses.overfitting co", "seed": [0, 1, 2], "machine": "one"}
     (results / "co-epochs.json").write_text(json.dumps(told))
     CliRunner().invoke(main, [str(drawn), str(tmp_path)], catch_exceptions=False)
-    link = "[co-epochs.csv](../energylens/figures/recorded/co-epochs.csv)"
+    link = "[co-epochs.csv](../../energylens/figures/recorded/co-epochs.csv)"
     assert f"Recorded: {link}, seeds 0, 1, 2: `python -m analyses.overfitting co`." in " ".join(
-        (tmp_path / "docs" / "gallery.md").read_text().split()
+        (tmp_path / "docs" / "results" / "gallery.md").read_text().split()
     )
     assert not (tmp_path / "analyses" / "results" / "gallery" / "co.csv").exists()
 

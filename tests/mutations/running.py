@@ -24,7 +24,7 @@ import pytest
 from .faults import Fault
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-COPIED = ("energylens", "analyses", "tests", "pyproject.toml", "docs/training.md")
+COPIED = ("energylens", "analyses", "tests", "pyproject.toml", "docs/reference/training.md")
 LIMIT = 300  # seconds of one core: a fault whose tests take longer has made a loop endless
 ASLEEP = 3600  # seconds by the clock, for one that waits
 LIBRARIES = (

@@ -1,17 +1,15 @@
-"""docs/training.md says what the tables of the code say."""
+"""docs/reference/training.md says what the tables of the code say."""
 
 import re
 from pathlib import Path
 
 import pytest
 
-from energylens.settings import as_markdown
 from energylens.training.methods import METHODS
 from energylens.training.recipes import settings_of
 from energylens.training.regularizers import REGULARIZERS
-from energylens.training.settings import TrainSettings
 
-TEXT = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+TEXT = (Path(__file__).parents[2] / "docs" / "reference" / "training.md").read_text()
 
 
 def rows(heading):
@@ -69,8 +67,3 @@ def test_the_recipes_choices_are_documented():
     assert settings_of("co-small").final_samples == settings_of("ro-small").final_samples == 500
     assert "peak at 1/2" in TEXT and "PGD-50 and 10 restarts on all test images" in TEXT and "small ones on 500" in TEXT
     assert settings_of("digits", method="free").replays == 8 and "`--replays` times (8)" in TEXT
-
-
-def test_the_table_of_settings_is_made_of_their_fields():
-    written = TEXT.split("<!-- settings -->\n", 1)[1].split("\n<!-- end of settings -->", 1)[0]
-    assert written == as_markdown(TrainSettings), "write as_markdown(TrainSettings) between the marks"
