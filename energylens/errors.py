@@ -2,7 +2,8 @@
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 
 
 class InputError(ValueError):
@@ -29,6 +30,16 @@ def some(names: Sequence[str], most: int) -> str:
     """
     more = f", and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def did_you_mean(word: str, known: Iterable[str], most: int = 1) -> str:
+    """The beginning of a message about an unknown word: which words are close to it, "" where none is.
+
+    >>> did_you_mean("shift", ["shifts", "steps"]), did_you_mean("x", ["shifts"])
+    ('did you mean shifts? ', '')
+    """
+    close = get_close_matches(word, list(known), n=most)
+    return f"did you mean {' or '.join(close)}? " if close else ""
 
 
 def tell(note: str) -> None:

@@ -13,7 +13,6 @@ names.
 from __future__ import annotations
 
 import ast
-import difflib
 import math
 import operator
 import sys
@@ -26,7 +25,7 @@ from numbers import Real
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
-from energylens.errors import InputError
+from energylens.errors import InputError, did_you_mean
 
 LARGEST = 1e9  # more steps than anybody waits for
 
@@ -251,8 +250,7 @@ def check_names(kind: type, given: Collection[str]) -> None:
     """Raise InputError for a name that is no setting."""
     known = sorted(one.name for one in declared(kind))
     if strange := sorted(set(given) - set(known)):
-        close = difflib.get_close_matches(strange[0], known, n=1)
-        hint = f"did you mean {close[0]}? " if close else ""
+        hint = did_you_mean(strange[0], known)
         raise InputError(f"unknown setting {strange[0]!r}: {hint}one of {', '.join(known)}")
 
 

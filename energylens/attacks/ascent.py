@@ -123,30 +123,25 @@ class Ascent(Settings):
         return self.clip and self.steps == 1
 
 
-def _zero(noise: NoiseSource, purpose: str, x: Tensor, s: Ascent) -> Tensor:
-    return torch.zeros_like(x)
-
-
-def _uniform(noise: NoiseSource, purpose: str, x: Tensor, s: Ascent) -> Tensor:
-    return NORMS[s.norm].uniform(noise, purpose, x) * (s.start_scale * s.eps)
-
-
-def _gaussian(noise: NoiseSource, purpose: str, x: Tensor, s: Ascent) -> Tensor:
-    return noise.normal(purpose, x) * s.start_scale
-
-
 @dataclass(frozen=True)
 class Start:
-    """One row. draw: (noise, purpose, x, settings) -> the first perturbation, (N, C, H, W). random: it takes noise."""
+    """One row.
+
+    Attributes:
+        draw: (noise, purpose, x, settings) -> the first perturbation, (N, C, H, W), of x: (N, C, H, W) in [0, 1].
+        random: it takes noise.
+    """
 
     draw: Callable[[NoiseSource, str, Tensor, Ascent], Tensor]
     random: bool = True
 
 
 STARTS: dict[str, Start] = {
-    "zero": Start(_zero, random=False),
-    "uniform": Start(_uniform),  # uniform in the ball of radius start_scale * eps
-    "gaussian": Start(_gaussian),  # N(0, start_scale^2), whatever eps is
+    "zero": Start(lambda noise, purpose, x, s: torch.zeros_like(x), random=False),
+    # uniform in the ball of radius start_scale * eps
+    "uniform": Start(lambda noise, purpose, x, s: NORMS[s.norm].uniform(noise, purpose, x) * (s.start_scale * s.eps)),
+    # N(0, start_scale^2), whatever eps is
+    "gaussian": Start(lambda noise, purpose, x, s: noise.normal(purpose, x) * s.start_scale),
 }
 
 
@@ -166,14 +161,9 @@ class _Problem:
     boxed: bool
 
     def take(self, rows: Tensor) -> _Problem:
-        return replace(
-            self,
-            x=self.x[rows],
-            y=self.y[rows],
-            aim=Aim(self.aim.labels[rows], self.aim.sign),
-            reference=None if self.reference is None else self.reference[rows],
-            noise=self.noise.take(rows),
-        )
+        reference = None if self.reference is None else self.reference[rows]
+        x, y, aim, noise = self.x[rows], self.y[rows], self.aim.take(rows), self.noise.take(rows)
+        return replace(self, x=x, y=y, aim=aim, reference=reference, noise=noise)
 
     def objective(self, logits: Tensor) -> Tensor:
         return LOSSES[self.settings.loss].of(logits.float(), self.aim, self.reference, self.settings.gamma)
@@ -206,29 +196,25 @@ def ascend(
         trace: keep the energies of every iterate, from logits that are there anyway.
         judge: whose logits tell between restarts, where the model is a rounded stand-in for it.
         boxed: keep to [0, 1] at every step, not at the end alone.
+
+    Returns:
+        The last iterates, in [0, 1]; with restarts, of each sample those of the first run that broke it, else of the
+        highest loss, with their logits.
+
+    Raises:
+        InputError: for a model without an input gradient.
     """
     asks = LOSSES[settings.loss].needs_reference and clean_logits is None
-    aim = Aim(y, +1) if target is None else Aim(target, -1)
-    problem = _Problem(
-        model,
-        x,
-        y,
-        aim,
-        model(x).float() if asks else clean_logits,
-        noise,
-        settings,
-        trace,
-        model if judge is None else judge,
-        boxed,
-    )
-    result = _with_restarts(problem) if settings.restarts > 1 else _once(problem)
+    reference = model(x).float() if asks else clean_logits
+    judge = model if judge is None else judge
+    problem = _Problem(model, x, y, Aim.of(y, target), reference, noise, settings, trace, judge, boxed)
+    if settings.restarts > 1:
+        result = _with_restarts(problem)
+    else:
+        passes = counts(settings.steps, x)
+        x_adv, trajectory = _run(problem, "start/0")
+        result = AttackResult(x_adv, steps=passes, forwards=passes, backwards=passes, trajectory=trajectory)
     return replace(result, forwards=result.forwards + int(asks))
-
-
-def _once(problem: _Problem) -> AttackResult:
-    passes = counts(problem.settings.steps, problem.x)
-    x_adv, trajectory = _run(problem, "start/0")
-    return AttackResult(x_adv, steps=passes, forwards=passes, backwards=passes, trajectory=trajectory)
 
 
 def _run(problem: _Problem, purpose: str) -> tuple[Tensor, Tensor | None]:
@@ -281,15 +267,22 @@ def _with_restarts(problem: _Problem) -> AttackResult:
         runs[rows] += 1
         rows = rows[~broken]
     steps = runs * problem.settings.steps
-    return AttackResult(
-        best, steps, forwards=steps + runs, backwards=steps, logits=best_logits, trajectory=best_energies
-    )
+    return AttackResult(best, steps, steps + runs, backwards=steps, logits=best_logits, trajectory=best_energies)
 
 
 def input_gradient(model: nn.Module, x: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
     """``grad_x sum_i loss(f(x))_i``; only the input's gradient is computed, the model's own are left alone.
 
-    Raises InputError for a model that has none.
+    Args:
+        model: from images in [0, 1] to logits (N, K).
+        x: (N, C, H, W) in [0, 1].
+        loss: logits (N, K) -> a loss a sample, (N,).
+
+    Returns:
+        The gradient, (N, C, H, W).
+
+    Raises:
+        InputError: for a model that has none, or that changes x in place.
     """
     x = x.detach().requires_grad_(True)
     with torch.enable_grad():

@@ -9,16 +9,17 @@ uninterrupted one. Within a block only the samples that are still robust go on t
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from energylens.attacks.passes import Heard, PassCounter, Told
-from energylens.attacks.result import AttackResult
+from energylens.attacks.result import AttackResult, counts
 from energylens.attacks.settings import Length, NormName, Settings, norm_of, radius
 from energylens.errors import InputError, RunError
 from energylens.isolation import random_state
@@ -85,87 +86,66 @@ class AutoAttackSettings(Settings):
         return {**super().amounts, "restarts": self.runs, "targets": self.aims, "parts": frozenset(self.parts)}
 
 
-class Perturb(Protocol):
-    """An attack object of the package: its ``perturb`` gives back x where it did not succeed."""
-
-    def perturb(self, x: Tensor, y: Tensor) -> Tensor:
-        """Adversarial images for (x, y)."""
+Build = Callable[[nn.Module, AutoAttackSettings, int, Mapping[str, Any]], Any]
 
 
 @dataclass(frozen=True)
 class Part:
     """One attack of the package.
 
-    build: (model, settings, seed, classes, device) -> the package's object. unused: the settings that it has no use
-    for.
+    Attributes:
+        build: (model, settings, classes, keywords that all attacks of the package take) -> the package's object, whose
+            ``perturb(x, y)`` gives back x where it does not succeed.
+        passes: settings -> forward-backward passes a sample makes at most.
+        min_classes: classes that its loss needs.
+        unused: the settings that it has no use for.
     """
 
-    build: Callable[[nn.Module, AutoAttackSettings, int, int, torch.device], Perturb]
+    build: Build
     passes: Callable[[AutoAttackSettings], int]
     min_classes: int = 2
     unused: frozenset[str] = frozenset()
 
 
-def _apgd(loss: str) -> Callable[[nn.Module, AutoAttackSettings, int, int, torch.device], Perturb]:
-    def build(model: nn.Module, s: AutoAttackSettings, seed: int, classes: int, device: torch.device) -> Perturb:
-        from pyautoattack.autopgd_base import APGDAttack
+def _apgd(
+    model: nn.Module, s: AutoAttackSettings, classes: int, common: Mapping[str, Any], *, loss: str | None = None
+) -> Any:
+    """On this loss; without one, on the targeted DLR loss, class after class."""
+    from pyautoattack.autopgd_base import APGDAttack, APGDAttack_targeted
 
-        attack: Perturb = APGDAttack(
-            model, n_iter=s.steps, norm=NORM_NAMES[s.norm], n_restarts=s.runs, eps=s.eps, seed=seed, loss=loss,
-            eot_iter=s.eot, rho=0.75, verbose=False, device=device, use_largereps=s.norm == "l1", logger=LOGGER,
-        )  # fmt: skip
-        return attack
-
-    return build
-
-
-def _apgd_targeted(model: nn.Module, s: AutoAttackSettings, seed: int, classes: int, device: torch.device) -> Perturb:
-    from pyautoattack.autopgd_base import APGDAttack_targeted
-
-    attack: Perturb = APGDAttack_targeted(
-        model, n_iter=s.steps, norm=NORM_NAMES[s.norm], n_restarts=1, eps=s.eps, seed=seed, eot_iter=s.eot,
-        rho=0.75, n_target_classes=min(s.aims, classes - 1), verbose=False, device=device,
-        use_largereps=s.norm == "l1", logger=LOGGER,
-    )  # fmt: skip
-    return attack
+    own = {"n_iter": s.steps, "eot_iter": s.eot, "rho": 0.75, "use_largereps": s.norm == "l1", "logger": LOGGER}
+    if loss:
+        return APGDAttack(model, n_restarts=s.runs, loss=loss, **common, **own)
+    return APGDAttack_targeted(model, n_restarts=1, n_target_classes=min(s.aims, classes - 1), **common, **own)
 
 
-def _fab(targeted: bool) -> Callable[[nn.Module, AutoAttackSettings, int, int, torch.device], Perturb]:
-    def build(model: nn.Module, s: AutoAttackSettings, seed: int, classes: int, device: torch.device) -> Perturb:
-        from pyautoattack.fab_pt import FABAttack_PT
+def _fab(
+    model: nn.Module, s: AutoAttackSettings, classes: int, common: Mapping[str, Any], *, targeted: bool = False
+) -> Any:
+    from pyautoattack.fab_pt import FABAttack_PT
 
-        attack: Perturb = FABAttack_PT(
-            model, norm=NORM_NAMES[s.norm], n_restarts=1 if targeted else s.runs, n_iter=s.steps, eps=s.eps,
-            seed=seed, targeted=targeted, device=device, n_target_classes=min(s.aims, classes - 1), verbose=False,
-        )  # fmt: skip
-        return attack
-
-    return build
+    runs, aims = 1 if targeted else s.runs, min(s.aims, classes - 1)
+    return FABAttack_PT(model, n_restarts=runs, n_iter=s.steps, targeted=targeted, n_target_classes=aims, **common)
 
 
-def _square(model: nn.Module, s: AutoAttackSettings, seed: int, classes: int, device: torch.device) -> Perturb:
+def _square(model: nn.Module, s: AutoAttackSettings, classes: int, common: Mapping[str, Any]) -> Any:
     from energylens.attacks.square import AnySizeSquare
 
-    attack: Perturb = AnySizeSquare(
-        model, norm=NORM_NAMES[s.norm], n_queries=s.queries, eps=s.eps, p_init=0.8, n_restarts=1, seed=seed,
-        verbose=False, device=device, resc_schedule=False,
-    )  # fmt: skip
-    return attack
+    return AnySizeSquare(model, n_queries=s.queries, p_init=0.8, n_restarts=1, resc_schedule=False, **common)
 
 
 _UNTARGETED = frozenset({"queries", "targets"})
 _TARGETED = frozenset({"queries", "restarts"})
+_FORWARDS_ALONE = frozenset({"steps", "restarts", "eot", "targets"})
 
 PARTS: dict[str, Part] = {
-    "apgd-ce": Part(_apgd("ce"), lambda s: s.steps * s.runs * s.eot, unused=_UNTARGETED),
-    "apgd-dlr": Part(_apgd("dlr"), lambda s: s.steps * s.runs * s.eot, min_classes=3, unused=_UNTARGETED),
-    "apgd-t": Part(_apgd_targeted, lambda s: s.steps * s.aims * s.eot, min_classes=4, unused=_TARGETED),
+    "apgd-ce": Part(partial(_apgd, loss="ce"), lambda s: s.steps * s.runs * s.eot, unused=_UNTARGETED),
+    "apgd-dlr": Part(partial(_apgd, loss="dlr"), lambda s: s.steps * s.runs * s.eot, 3, _UNTARGETED),
+    "apgd-t": Part(_apgd, lambda s: s.steps * s.aims * s.eot, min_classes=4, unused=_TARGETED),
     # a backward a class, about half a pass each
-    "fab": Part(_fab(targeted=False), lambda s: 5 * s.steps * s.runs, unused=_UNTARGETED | {"eot"}),
-    "fab-t": Part(_fab(targeted=True), lambda s: s.steps * s.aims, unused=_TARGETED | {"eot"}),
-    "square": Part(  # forwards alone
-        _square, lambda s: s.queries // 2, unused=frozenset({"steps", "restarts", "eot", "targets"})
-    ),
+    "fab": Part(_fab, lambda s: 5 * s.steps * s.runs, unused=_UNTARGETED | {"eot"}),
+    "fab-t": Part(partial(_fab, targeted=True), lambda s: s.steps * s.aims, unused=_TARGETED | {"eot"}),
+    "square": Part(_square, lambda s: s.queries // 2, unused=_FORWARDS_ALONE),
 }
 
 
@@ -174,21 +154,19 @@ class _Course:
     """How far a block has come: the passes that were made, and at most those that the samples still robust need."""
 
     settings: AutoAttackSettings
-    told: Told | None
+    told: Told
     made: float = 0.0
 
-    def of(self, part: str, samples: int) -> Heard | None:
+    def of(self, part: str, samples: int) -> Heard:
         """What hears of the passes of this part on so many samples, while it runs."""
-        if self.told is None:
-            return None
-        tell, whole, later = self.told, samples * PARTS[part].passes(self.settings), samples * self._after(part)
+        whole, later = samples * PARTS[part].passes(self.settings), samples * self._after(part)
         sure = part != self.settings.parts[0] or not later
-        return lambda work: tell((self.made + min(work, whole)) / (self.made + whole + later), sure)
+        return lambda work: self.told((self.made + min(work, whole)) / (self.made + whole + later), sure)
 
     def over(self, part: str, work: float, robust: int) -> None:
         """The part is over, after so many passes, and so many samples are robust."""
         self.made += work
-        if self.told is not None and (left := robust * self._after(part)):
+        if left := robust * self._after(part):
             self.told(self.made / (self.made + left), True)
 
     def _after(self, part: str) -> int:
@@ -242,38 +220,48 @@ def run_autoattack(
 ) -> AttackResult:
     """Attack one block: each part takes on the robust samples, and a broken one keeps the images that broke it.
 
-    x: (N, C, H, W) in [0, 1]; y: (N,) labels; clean_logits: (N, K) logits of x where they are known. shelf: keeps the
-    block between the parts, so that one that fails or is interrupted costs its own work alone. told: hears
-    which share of the block is done: within the first part, when nobody knows how few samples the others will have, the
-    least that it can be. ``broken_by`` of the result names the part that broke a sample, "natural" where it was never
-    right, "" where it is robust.
+    Args:
+        model: from images in [0, 1] to logits (N, K), held in eval mode.
+        x: (N, C, H, W) in [0, 1].
+        y: (N,) labels.
+        noise: its seed and the index of the block's first sample key the random states.
+        settings: of the parts.
+        target: not used; no attack of the package takes a class of one's choice.
+        clean_logits: (N, K) logits of x where they are known.
+        shelf: keeps the block between the parts, so that one that fails or is interrupted costs its own work alone.
+        told: hears which share of the block is done: within the first part, when nobody knows how few samples the
+            others will have, the least that it can be.
+
+    Returns:
+        The result; its ``broken_by`` names the part that broke a sample, "natural" where it was never right, "" where
+        it is robust.
+
+    Raises:
+        RunError: where the package, or the network in it, fails; in one line.
     """
     seen = FloatLogits(model)
     block = _put_down(shelf, x.device) or _begun(seen, x, y, clean_logits)
-    course = _Course(settings, told)
-    for number in range(int(block.done), len(settings.parts)):
+    course = _Course(settings, told or (lambda share, sure: None))
+    for part in settings.parts[int(block.done) :]:
         rows = (block.broken_by == ROBUST).nonzero().squeeze(1)
         if not len(rows):
             break
-        with _told(settings.parts[number], kept=shelf is not None):
-            _run_part(seen, x, y, noise, settings, number, block, rows, course)
+        with _told(part, kept=shelf is not None):
+            _run_part(part, seen, x, y, noise, block, rows, course)
         block.done += 1
         if shelf is not None and block.done < len(settings.parts):
             shelf.save(vars(block))
     names = {ROBUST: "", NATURAL: "natural", **dict(enumerate(settings.parts))}
-    return AttackResult(
-        block.x_adv, block.steps, block.forwards, block.backwards, logits=block.logits,
-        broken_by=tuple(names[code] for code in block.broken_by.tolist()),
-    )  # fmt: skip
+    broken_by = tuple(names[code] for code in block.broken_by.tolist())
+    return AttackResult(block.x_adv, block.steps, block.forwards, block.backwards, block.logits, broken_by)
 
 
 def _begun(model: nn.Module, x: Tensor, y: Tensor, clean_logits: Tensor | None) -> _Block:
     """The block before the first part."""
     logits = (model(x) if clean_logits is None else clean_logits.clone()).float()
-    none = torch.zeros(len(x), dtype=torch.int64, device=x.device)
     broken_by = torch.where(logits.argmax(dim=1) == y, ROBUST, NATURAL)
-    forwards = none + int(clean_logits is None)
-    return _Block(x.clone(), logits, none, forwards, none.clone(), broken_by, torch.tensor(0))
+    forwards = counts(int(clean_logits is None), x)
+    return _Block(x.clone(), logits, counts(0, x), forwards, counts(0, x), broken_by, torch.tensor(0))
 
 
 def _put_down(shelf: Shelf | None, device: torch.device) -> _Block | None:
@@ -286,26 +274,20 @@ def _put_down(shelf: Shelf | None, device: torch.device) -> _Block | None:
 
 
 def _run_part(
-    model: nn.Module,
-    x: Tensor,
-    y: Tensor,
-    noise: Noise,
-    settings: AutoAttackSettings,
-    number: int,
-    block: _Block,
-    rows: Tensor,
-    course: _Course,
+    name: str, model: nn.Module, x: Tensor, y: Tensor, noise: Noise, block: _Block, rows: Tensor, course: _Course
 ) -> None:
     """One part on the samples at these rows, which are robust: fills in those that it breaks."""
-    name, classes = settings.parts[number], block.logits.shape[1]
+    settings = course.settings
     seed = key(noise.seed, name, noise.indices[0])
+    common = {"norm": NORM_NAMES[settings.norm], "eps": settings.eps, "seed": seed, "device": x.device}
     with PassCounter(model, course.of(name, len(rows))) as counter, random_state(seed):
-        candidates = PARTS[name].build(model, settings, seed, classes, x.device).perturb(x[rows], y[rows])
-    candidates = candidates.clamp(0, 1)  # in L1 the package leaves them outside by rounding
+        attack = PARTS[name].build(model, settings, block.logits.shape[1], {**common, "verbose": False})
+        candidates = attack.perturb(x[rows], y[rows]).clamp(0, 1)  # in L1 the package leaves them outside by rounding
     logits = model(candidates)
     hit = logits.argmax(dim=1) != y[rows]
     broken = rows[hit]
-    block.x_adv[broken], block.logits[broken], block.broken_by[broken] = candidates[hit], logits[hit], number
+    block.x_adv[broken], block.logits[broken] = candidates[hit], logits[hit]
+    block.broken_by[broken] = settings.parts.index(name)
     course.over(name, counter.work, int((block.broken_by == ROBUST).sum()))
     seen, returned = counter.per_sample(len(rows))
     block.forwards[rows] += seen + 1
@@ -323,8 +305,8 @@ def _told(part: str, *, kept: bool) -> Iterator[None]:
     except Exception as error:  # whatever the package, or a user's network in it, raises
         reason = next(iter(str(error).splitlines()), "") or "no reason given"
         after = (
-            "what ran before it is kept, and the same command goes on from there"
+            "is kept, and the same command goes on from there"
             if kept
-            else ("what ran before it would be kept in a folder: give out (--out)")
+            else "would be kept in a folder: give out (--out)"
         )
-        raise RunError(f"{part} failed ({type(error).__name__}: {reason}); {after}") from error
+        raise RunError(f"{part} failed ({type(error).__name__}: {reason}); what ran before it {after}") from error

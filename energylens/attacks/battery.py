@@ -29,9 +29,14 @@ from energylens.noise import Noise
 class ConfiguredAttack:
     """A row with its settings filled in: ready to run, and all that a record needs to name it.
 
-    label names it among the attacks of one record. eps_text: the radius as the user wrote it ("8/255"). overrides:
-    what was set beyond the row's defaults. target: None, a rule of targets.RULES or a class number. diffuser: what
-    Diff-PGD purifies with, see ``equip``. backend: what computes the network, a row of BACKENDS, None for the record's.
+    Attributes:
+        row: of the table.
+        settings: all of them.
+        eps_text: the radius as the user wrote it ("8/255"), None where it has none.
+        target: None, a rule of targets.RULES or a class number.
+        overrides: what was set beyond the row's defaults, as text.
+        diffuser: what Diff-PGD purifies with, see ``equip``.
+        backend: what computes the network, a row of BACKENDS, None for the record's.
     """
 
     row: AttackRow
@@ -76,7 +81,11 @@ class ConfiguredAttack:
         return replace(self, backend=backend, overrides=own | told)
 
     def check_classes(self, classes: int) -> None:
-        """Refuse to attack a model of so few classes, or to aim at one that is not there."""
+        """Refuse to attack a model of so few classes, or to aim at one that is not there.
+
+        Raises:
+            InputError: in these cases.
+        """
         if self.target is not None:
             check_target(self.target, classes)
         if self.settings.min_classes > classes:
@@ -99,11 +108,22 @@ class ConfiguredAttack:
         shelf: Shelf | None = None,
         told: Told | None = None,
     ) -> AttackResult:
-        """Attack one batch; see ``ascend`` for the arguments.
+        """Attack one batch.
 
-        trace: only where settings.traceable. networks: the model on its other backends, where the attack is to run on
-        them. shelf: see ``run_autoattack``, for attacks in blocks. told: hears which share of the batch is done, from
-        the attacks that know.
+        Args:
+            model: from images in [0, 1] to logits (N, K), held in eval mode (``isolation.frozen``).
+            x: (N, C, H, W) in [0, 1].
+            y: (N,) labels.
+            noise: of these samples.
+            target: (N,) labels to move towards, or None.
+            clean_logits: (N, K) logits of x where they are known.
+            trace: keep the energies of every iterate, only where settings.traceable.
+            networks: the model on its other backends, where the attack is to run on them.
+            shelf: for attacks in blocks, see ``run_autoattack``.
+            told: hears which share of the batch is done, from the attacks that know.
+
+        Returns:
+            The adversarial images and what they cost.
         """
         more: dict[str, Any] = {"trace": True} if trace else {}
         if self.diffuser:
@@ -133,26 +153,31 @@ NATURAL = ConfiguredAttack(NO_ATTACK, NO_ATTACK.defaults, None)
 AttackSpec = str | Attack | ConfiguredAttack | ForeignAttack
 
 
-def configure_battery(
-    specs: AttackSpec | Sequence[AttackSpec],
-    *,
-    eps: str | float | None,
-    norm: str = "linf",
-    steps: int | None = None,
-    target: str | None = None,
-) -> tuple[ConfiguredAttack, ...]:
-    """Every attack of a record, from names, configured attacks and callables; see ``configure``."""
+def configure_battery(specs: AttackSpec | Sequence[AttackSpec], **call: Any) -> tuple[ConfiguredAttack, ...]:
+    """Every attack of a record.
+
+    Args:
+        specs: names with settings, Attacks and callables, one or several.
+        call: ``eps``, ``norm``, ``steps`` and ``target`` of the call, as ``configure`` takes them.
+
+    Raises:
+        InputError: for none at all, two of one name, and as ``configure``.
+    """
     if isinstance(specs, str | Attack) or callable(specs):
         specs = [specs]
     if not specs:
         raise InputError(f"no attack given: name at least one of {', '.join(row.name for row in ATTACKS)}")
-    battery = tuple(_configured(spec, eps=eps, norm=norm, steps=steps, target=target) for spec in specs)
+    battery = tuple(configure(spec, **call) for spec in specs)
     check_distinct(battery)
     return battery
 
 
 def check_distinct(battery: Sequence[ConfiguredAttack]) -> None:
-    """Refuse two attacks of one name."""
+    """Refuse two attacks of one name.
+
+    Raises:
+        InputError: names the first that is there twice.
+    """
     names = [attack.name for attack in battery]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
@@ -189,16 +214,45 @@ def equip(
     return replace(attack, settings=settings, diffuser=settings.diffuser(diffusion, dataset, image_shape, device))
 
 
-def _configured(spec: AttackSpec, **battery: Any) -> ConfiguredAttack:
+def configure(
+    spec: AttackSpec,
+    *,
+    eps: str | float | None,
+    norm: str = "linf",
+    steps: int | None = None,
+    target: str | None = None,
+) -> ConfiguredAttack:
+    """An attack with all its settings, from what a user wrote.
+
+    Args:
+        spec: a name with settings (``"pgd,steps=50,restarts=10"``), an Attack, a callable or its address
+            (``"package.module:function"``), or an attack that is configured already.
+        eps: the radius of the call. A setting in ``spec`` overrides this and the following; an attack that has no such
+            setting (FGSM's steps, C&W's eps) keeps its own.
+        norm: of the radius.
+        steps: iterations.
+        target: a rule or a class number to aim at.
+
+    Raises:
+        InputError: for an attack or a setting that there is not, or that cannot be run.
+    """
     if isinstance(spec, ConfiguredAttack):
         return spec
     if isinstance(spec, str) and ":" in spec:
         spec = attack_at(spec)
-    if isinstance(spec, str | Attack):
-        return configure(spec, **battery)
-    if battery["target"] is not None:
-        raise InputError("a target cannot be given to a callable: bind it there, or leave the callable out")
-    return _foreign(spec)
+    if not isinstance(spec, str | Attack):
+        if target is not None:
+            raise InputError("a target cannot be given to a callable: bind it there, or leave the callable out")
+        return _foreign(spec)
+    asked = Attack(spec)
+    row, shown = asked.row, dict(asked.overrides)
+    settings = asked.settings(eps=eps, norm=norm, steps=steps)
+    if "target" not in shown and target is not None:
+        check_runnable(row, settings, target)
+        shown["target"] = target
+    radius = shown.get("eps", eps)
+    text = write_radius(radius) if radius is not None and row.defaults.bounded else None
+    return ConfiguredAttack(row, settings, text, shown.get("target"), shown, backend=shown.get("backend"))
 
 
 def _foreign(attack: ForeignAttack) -> ConfiguredAttack:
@@ -211,27 +265,3 @@ def _foreign(attack: ForeignAttack) -> ConfiguredAttack:
 
     name, settings = foreign_name(attack), foreign_settings(attack)
     return ConfiguredAttack(AttackRow(name, name, run, settings, "a foreign attack", settings.kind), settings, None)
-
-
-def configure(
-    spec: str | Attack,
-    *,
-    eps: str | float | None,
-    norm: str = "linf",
-    steps: int | None = None,
-    target: str | None = None,
-) -> ConfiguredAttack:
-    """An attack from its name and settings, ``"pgd,steps=50,restarts=10"`` or ``Attack("pgd", steps=50, restarts=10)``.
-
-    eps, norm, steps and target are the battery's; a setting in ``spec`` overrides them, and attacks that have no
-    such setting (FGSM's steps, C&W's eps) keep their own. Raises InputError.
-    """
-    asked = Attack(spec)
-    row, shown = asked.row, dict(asked.overrides)
-    settings = asked.settings(eps=eps, norm=norm, steps=steps)
-    if "target" not in shown and target is not None:
-        check_runnable(row, settings, target)
-        shown["target"] = target
-    radius = shown.get("eps", eps)
-    text = write_radius(radius) if radius is not None and row.defaults.bounded else None
-    return ConfiguredAttack(row, settings, text, shown.get("target"), shown, backend=shown.get("backend"))

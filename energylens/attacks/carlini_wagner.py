@@ -15,6 +15,7 @@ succeeded is kept. A sample on which none did comes back as it was, and so does 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -22,9 +23,8 @@ from torch import Tensor, nn
 from energylens.attacks.losses import Aim
 from energylens.attacks.minimum_norm import Descent, Smallest, smallest_perturbation
 from energylens.attacks.norms import l2_size
-from energylens.attacks.result import AttackResult, counts
+from energylens.attacks.result import counts
 from energylens.attacks.settings import Settings
-from energylens.noise import Noise
 from energylens.settings import setting
 
 CHECKS = 10  # how often in a run a sample asks whether its objective still falls
@@ -57,29 +57,6 @@ class CarliniWagner(Settings):
         return frozenset() if self.search_steps else frozenset({"search_steps"})
 
 
-@torch.no_grad()
-def carlini_wagner(
-    model: nn.Module,
-    x: Tensor,
-    y: Tensor,
-    *,
-    noise: Noise,
-    settings: CarliniWagner,
-    target: Tensor | None = None,
-    clean_logits: Tensor | None = None,
-) -> AttackResult:
-    """Run the attack on a batch; it draws no noise.
-
-    x: (N, C, H, W) in [0, 1]; y: (N,) labels; target: (N,) labels to move towards, or None; clean_logits: (N, K)
-    logits of x where they are known (saves the forward that finds the samples which need no perturbation).
-    """
-
-    def search(x: Tensor, aim: Aim, smallest: Smallest) -> Tensor:
-        return _search(model, x, aim, smallest, settings)
-
-    return smallest_perturbation(model, x, y, search, kappa=settings.kappa, target=target, clean_logits=clean_logits)
-
-
 def _search(model: nn.Module, x: Tensor, aim: Aim, smallest: Smallest, settings: CarliniWagner) -> Tensor:
     """The runs for one c after another, by bisection once a c has succeeded, tenfold until then.
 
@@ -95,6 +72,10 @@ def _search(model: nn.Module, x: Tensor, aim: Aim, smallest: Smallest, settings:
         lower = torch.where(succeeded, lower, c)
         c = torch.where(upper.isfinite(), (lower + upper) / 2, c * 10)
     return steps
+
+
+#: the attack on a batch, called as ``smallest_perturbation`` is
+carlini_wagner = partial(smallest_perturbation, _search)
 
 
 def _minimise(

@@ -30,10 +30,9 @@ from torch import Tensor, nn
 from energylens.attacks.losses import Aim
 from energylens.attacks.minimum_norm import Descent, Smallest, smallest_perturbation
 from energylens.attacks.norms import linf_size
-from energylens.attacks.result import AttackResult, counts
+from energylens.attacks.result import counts
 from energylens.attacks.settings import Settings
 from energylens.errors import InputError
-from energylens.noise import Noise
 from energylens.settings import setting
 
 # Carlini's, as in adv-lib and ART: within tau pixels are free, and a small c moves them as well as a large one
@@ -66,25 +65,6 @@ class CarliniWagnerLinf(Settings):
             raise InputError(f"shrink={self.shrink:g} never lowers tau: give a share below 1, such as 0.9")
 
 
-@torch.no_grad()
-def carlini_wagner_linf(
-    model: nn.Module,
-    x: Tensor,
-    y: Tensor,
-    *,
-    noise: Noise,
-    settings: CarliniWagnerLinf,
-    target: Tensor | None = None,
-    clean_logits: Tensor | None = None,
-) -> AttackResult:
-    """Run the attack on a batch; it draws no noise. Arguments as of ``carlini_wagner``."""
-
-    def search(x: Tensor, aim: Aim, smallest: Smallest) -> Tensor:
-        return _shrink(model, x, aim, smallest, settings)
-
-    return smallest_perturbation(model, x, y, search, kappa=settings.kappa, target=target, clean_logits=clean_logits)
-
-
 def _shrink(model: nn.Module, x: Tensor, aim: Aim, smallest: Smallest, settings: CarliniWagnerLinf) -> Tensor:
     """Lower tau while that succeeds and raise c where it does not.
 
@@ -111,6 +91,10 @@ def _shrink(model: nn.Module, x: Tensor, aim: Aim, smallest: Smallest, settings:
             if not len(rows):
                 break
     return steps
+
+
+#: the attack on a batch, called as ``smallest_perturbation`` is
+carlini_wagner_linf = partial(smallest_perturbation, _shrink)
 
 
 def _beyond(delta: Tensor, tau: Tensor) -> Tensor:

@@ -14,8 +14,13 @@ from energylens.energy import cross_entropy, kl_divergence, marginal_energy
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
     """``f_y(x) - max_{k != y} f_k(x)``, (N,): positive where the label wins.
 
-    >>> margin(torch.tensor([[-1.0, -3.0, -5.0]]), torch.tensor([2]))
-    tensor([-4.])
+    Args:
+        logits: (N, K).
+        labels: (N,).
+
+    Example:
+        >>> margin(torch.tensor([[-1.0, -3.0, -5.0]]), torch.tensor([2]))
+        tensor([-4.])
     """
     own = logits.gather(1, labels[:, None])
     others = logits.scatter(1, labels[:, None], -torch.inf)
@@ -30,10 +35,15 @@ def lead_of_others(logits: Tensor, labels: Tensor) -> Tensor:
 def logit_ratio(logits: Tensor, labels: Tensor) -> Tensor:
     """The difference of logits ratio ``DLR = -margin / (f_(1) - f_(3))``, (N,), f sorted from above; arXiv 2003.01690.
 
-    It does not change when the logits are shifted or scaled. Needs three classes.
+    It does not change when the logits are shifted or scaled.
 
-    >>> logit_ratio(torch.tensor([[3.0, 1.0, 0.0]]), torch.tensor([0]))
-    tensor([-0.6667])
+    Args:
+        logits: (N, K), of three classes or more.
+        labels: (N,).
+
+    Example:
+        >>> logit_ratio(torch.tensor([[3.0, 1.0, 0.0]]), torch.tensor([0]))
+        tensor([-0.6667])
     """
     first, _, third = logits.topk(3, dim=1).values.unbind(dim=1)
     return -margin(logits, labels) / (first - third + 1e-12)
@@ -45,6 +55,15 @@ class Aim:
 
     labels: Tensor
     sign: int
+
+    @classmethod
+    def of(cls, y: Tensor, target: Tensor | None) -> Aim:
+        """Towards the targets, (N,), where there are any, else away from the labels y, (N,)."""
+        return cls(y, +1) if target is None else cls(target, -1)
+
+    def take(self, rows: Tensor) -> Aim:
+        """The same for some of the samples."""
+        return Aim(self.labels[rows], self.sign)
 
     def away(self, loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor) -> Tensor:
         """A loss of (logits, labels) that grows as the label loses, turned to where this aim wants it, (N,)."""
@@ -58,11 +77,15 @@ class Aim:
 
 @dataclass(frozen=True)
 class Loss:
-    """A per-sample loss ``of(logits, aim, reference, gamma) -> (N,)`` to ascend.
+    """A loss a sample to ascend.
 
-    ``reference`` are the clean logits, computed only where ``needs_reference``; losses without ``targeted`` look at
-    no label and cannot be turned towards a target. ``seeks_error``: it asks for a wrong label and nothing else, so that
-    more steps do not do worse. ``weighted``: it has a use for gamma.
+    Attributes:
+        of: (logits (N, K), aim, clean logits (N, K), gamma) -> (N,).
+        targeted: it can be turned towards a target; one that cannot looks at no label.
+        needs_reference: it looks at the clean logits, which are computed for it alone.
+        min_classes: classes that it needs.
+        seeks_error: it asks for a wrong label and nothing else, so that more steps do not do worse.
+        weighted: it has a use for gamma.
     """
 
     of: Callable[[Tensor, Aim, Tensor | None, float], Tensor]
@@ -82,9 +105,8 @@ LOSSES: dict[str, Loss] = {
     "ce": Loss(lambda logits, aim, reference, gamma: aim.away(cross_entropy, logits)),
     "margin": Loss(lambda logits, aim, reference, gamma: aim.away(lead_of_others, logits)),  # arXiv 1608.04644
     "dlr": Loss(lambda logits, aim, reference, gamma: aim.away(logit_ratio, logits), min_classes=3),
-    "kl": Loss(  # KL(p(.|x) || p(.|x')), arXiv 1901.08573
-        _kl, targeted=False, needs_reference=True, seeks_error=False
-    ),
+    # KL(p(.|x) || p(.|x')), arXiv 1901.08573
+    "kl": Loss(_kl, targeted=False, needs_reference=True, seeks_error=False),
     "high-energy": Loss(  # CE + gamma E(x'), arXiv 2304.04033
         lambda logits, aim, reference, gamma: aim.away(cross_entropy, logits) + gamma * marginal_energy(logits),
         seeks_error=False,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,33 +18,47 @@ from torch import Tensor, nn
 from energylens.attacks.losses import Aim, margin
 from energylens.attacks.result import AttackResult, counts
 from energylens.isolation import widest_float
+from energylens.noise import Noise
 
 INSIDE = 1 - 1e-6  # pixels of exactly 0 or 1 are drawn in, or their w would be infinite and never move
 
 
+@torch.no_grad()
 def smallest_perturbation(
+    search: Callable[[nn.Module, Tensor, Aim, Smallest, Any], Tensor],
     model: nn.Module,
     x: Tensor,
     y: Tensor,
-    search: Callable[[Tensor, Aim, Smallest], Tensor],
     *,
-    kappa: float,
-    target: Tensor | None,
-    clean_logits: Tensor | None,
+    noise: Noise,
+    settings: Any,
+    target: Tensor | None = None,
+    clean_logits: Tensor | None = None,
 ) -> AttackResult:
     """Search where there is something to search for.
 
-    x: (N, C, H, W) in [0, 1]; y: (N,) labels; target: (N,) labels to move towards, or None; kappa: the margin to reach,
-    in logits; clean_logits: (N, K) logits of x where they are known (saves a forward). search: (x, aim, smallest) of
-    the samples that need a perturbation; it improves ``smallest`` and returns the steps each took, (N,).
+    Args:
+        search: (model, x, aim, smallest, settings), of the samples that need a perturbation; it improves ``smallest``
+            and returns the steps each took, (N,).
+        model: from images in [0, 1] to logits (N, K), held in eval mode.
+        x: (N, C, H, W) in [0, 1].
+        y: (N,) labels.
+        noise: not used: nothing is drawn.
+        settings: of the attack; their ``kappa`` is the margin to reach, in logits.
+        target: (N,) labels to move towards, or None.
+        clean_logits: (N, K) logits of x where they are known (saves the forward that finds the samples which need no
+            perturbation).
+
+    Returns:
+        The smallest perturbations found, with the logits that were seen there.
     """
-    aim = Aim(y, +1) if target is None else Aim(target, -1)
+    aim = Aim.of(y, target)
     logits = (model(x) if clean_logits is None else clean_logits).float()
-    rows = (aim.sign * margin(logits, aim.labels) >= -kappa).nonzero().squeeze(1)
+    rows = (aim.away(margin, logits) >= -settings.kappa).nonzero().squeeze(1)
     smallest = Smallest(x[rows], torch.full_like(rows, torch.inf, dtype=torch.float32), logits[rows])
     x_adv, logits, steps = x.clone(), logits.clone(), counts(0, x)
     if len(rows):
-        steps[rows] = search(x[rows], Aim(aim.labels[rows], aim.sign), smallest)
+        steps[rows] = search(model, x[rows], aim.take(rows), smallest, settings)
     x_adv[rows], logits[rows] = smallest.x_adv, smallest.logits
     forwards = steps + int(clean_logits is None)
     return AttackResult(x_adv, steps=steps, forwards=forwards, backwards=steps, logits=logits)
@@ -51,10 +66,12 @@ def smallest_perturbation(
 
 @dataclass
 class Smallest:
-    """The smallest successful perturbation so far.
+    """The smallest successful perturbations of N samples so far.
 
-    Its images (N, C, H, W), their distance (N,) in the attack's norm, and the logits (N, K) that were seen on the way,
-    so that nobody runs that forward again.
+    Attributes:
+        x_adv: their images, (N, C, H, W) in [0, 1].
+        size: their size in the attack's norm, (N,), infinite where there is none yet.
+        logits: (N, K), seen on the way, so that nobody runs that forward again.
     """
 
     x_adv: Tensor
@@ -62,7 +79,18 @@ class Smallest:
     logits: Tensor
 
     def keep(self, rows: Tensor, x_adv: Tensor, size: Tensor, logits: Tensor, success: Tensor) -> Tensor:
-        """Take those that succeeded and are smaller than what is there; returns their mask."""
+        """Take those that succeeded and are smaller than what is there.
+
+        Args:
+            rows: (M,) which samples these are of.
+            x_adv: (M, C, H, W) in [0, 1].
+            size: (M,) in the attack's norm.
+            logits: (M, K).
+            success: (M,) bool.
+
+        Returns:
+            Which were taken, (M,) bool.
+        """
         better = success & (size < self.size[rows])
         kept = rows[better]
         self.x_adv[kept], self.size[kept], self.logits[kept] = x_adv[better], size[better], logits[better]
@@ -73,8 +101,12 @@ class Smallest:
 class Seen:
     """What one forward and backward tell of N samples, all detached.
 
-    Images and logits, by how much the label leads (N,), turned for a target, the objective (N,) and its gradient with
-    respect to w.
+    Attributes:
+        x_adv: where they are, (N, C, H, W) in [0, 1].
+        logits: (N, K).
+        lead: by how much the label leads, in logits, turned for a target, (N,).
+        objective: (N,).
+        gradient: of the objective with respect to w, (N, C, H, W).
     """
 
     x_adv: Tensor
@@ -102,7 +134,7 @@ class Descent:
         with torch.enable_grad():
             x_adv = (torch.tanh(w) + 1) / 2
             logits = model(x_adv).float()
-            lead = self.aim.sign * margin(logits, self.aim.labels)
+            lead = self.aim.away(margin, logits)
             objective = distance(x_adv - self.x) + c * lead.clamp_min(-kappa)
             (gradient,) = torch.autograd.grad(objective.sum(), w)
         return Seen(x_adv.detach(), logits.detach(), lead.detach(), objective.detach(), gradient)
@@ -117,7 +149,7 @@ class Descent:
 
     def take(self, rows: Tensor) -> None:
         """Go on with these samples alone."""
-        self.x, self.aim = self.x[rows], Aim(self.aim.labels[rows], self.aim.sign)
+        self.x, self.aim = self.x[rows], self.aim.take(rows)
         self.w, self.m, self.v, self.t = self.w[rows], self.m[rows], self.v[rows], self.t[rows]
 
     def forget(self, rows: Tensor) -> None:

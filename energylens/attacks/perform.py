@@ -28,37 +28,16 @@ from energylens.models.usable import check_logits, check_usable, device_of
 from energylens.noise import Noise
 
 
+# the other arguments stand in the third
 @overload
 def attack(
-    spec: AttackSpec,
-    model: nn.Module,
-    x: Any,
-    y: Any = ...,
-    *,
-    eps: str | float | None = ...,
-    norm: str | None = ...,
-    target: str | int | Tensor | None = ...,
-    seed: int = ...,
-    backend: str = ...,
-    full: Literal[False] = ...,
-    **settings: Any,
+    spec: AttackSpec, model: nn.Module, x: Any, y: Any = ..., *, full: Literal[False] = ..., **settings: Any
 ) -> Tensor: ...
 
 
 @overload
 def attack(
-    spec: AttackSpec,
-    model: nn.Module,
-    x: Any,
-    y: Any = ...,
-    *,
-    eps: str | float | None = ...,
-    norm: str | None = ...,
-    target: str | int | Tensor | None = ...,
-    seed: int = ...,
-    backend: str = ...,
-    full: Literal[True],
-    **settings: Any,
+    spec: AttackSpec, model: nn.Module, x: Any, y: Any = ..., *, full: Literal[True], **settings: Any
 ) -> AttackedBatch: ...
 
 
@@ -105,15 +84,11 @@ def attack(
             images or labels that do not fit.
     """
     check_usable(model, f"the model ({type(model).__name__})")
-    card = getattr(model, "card", None)
-    card = (
-        card if isinstance(card, ModelCard) else ModelCard(type(model).__name__, "module")
-    )  # its digest is not needed
     backend = settings.pop("kernels", backend)  # its earlier name
     spec = _with_settings(spec, settings)
     device = device_of(model)
     x, y, dataset = _batch(x, y, device)
-    chosen = _chosen(spec, card, dataset, eps, norm, target)
+    chosen = _chosen(spec, model, dataset, eps, norm, target)
     chosen = equip(chosen, dataset, x.shape[1:], None, device)
     noise = Noise(seed, tuple(range(len(x))))
     with frozen(model, seed), torch.no_grad():
@@ -137,14 +112,9 @@ def attack(
         return _full(model, y, aims, clean, result) if full else result.x_adv
 
 
-attack.__doc__ = "\n".join(  # so that help() lists what each attack takes
-    [
-        (attack.__doc__ or "").rstrip(),
-        "",
-        "    Settings and their defaults:",
-        *(f"        {row.name}: {', '.join(f'{k}={v}' for k, v in row.free_settings().items())}" for row in ATTACKS),
-    ]
-)
+_LISTED = [f"        {row.name}: {', '.join(f'{k}={v}' for k, v in row.free_settings().items())}" for row in ATTACKS]
+# so that help() lists what each attack takes
+attack.__doc__ = "\n".join([str(attack.__doc__).rstrip(), "", "    Settings and their defaults:", *_LISTED])
 
 
 def _with_settings(spec: AttackSpec, settings: Mapping[str, Any]) -> AttackSpec:
@@ -161,21 +131,20 @@ def _with_settings(spec: AttackSpec, settings: Mapping[str, Any]) -> AttackSpec:
 
 def _chosen(
     spec: AttackSpec,
-    card: ModelCard,
+    model: nn.Module,
     dataset: str | None,
     eps: str | float | None,
     norm: str | None,
     target: str | int | Tensor | None,
 ) -> ConfiguredAttack:
     """The attack, configured for this model and threat model."""
+    card = getattr(model, "card", None)
+    if not isinstance(card, ModelCard):
+        card = ModelCard(type(model).__name__, "module")  # its digest is not needed
     usual = norm.lower() if norm else usual_norm(card)
+    radius = usual_radius(card, dataset, usual) if eps is None else eps
     rule = "random" if isinstance(target, Tensor) else target  # stands for the classes given, so that they are checked
-    (chosen,) = configure_battery(
-        [spec],
-        eps=usual_radius(card, dataset, usual) if eps is None else eps,
-        norm=usual,
-        target=None if rule is None else str(rule),
-    )
+    (chosen,) = configure_battery([spec], eps=radius, norm=usual, target=None if rule is None else str(rule))
     if norm and chosen.reusable and usual not in chosen.row.norms:  # a battery may hold attacks in other norms
         raise InputError(f"{chosen.row.name} works in {', '.join(chosen.row.norms)}, not in {usual}")
     if eps is not None and not chosen.settings.bounded:
@@ -186,9 +155,8 @@ def _chosen(
 def _full(model: nn.Module, y: Tensor, target: Tensor | None, clean: Tensor, result: AttackResult) -> AttackedBatch:
     """The result with what the model makes of the images; their logits are the attack's where it has them."""
     logits = _logits(model, result.x_adv) if result.logits is None else result.logits.float()
-    aim = Aim(y, +1) if target is None else Aim(target, -1)
     return AttackedBatch(
-        result.x_adv, aim.reached(logits), result.steps, result.forwards, result.backwards,
+        result.x_adv, Aim.of(y, target).reached(logits), result.steps, result.forwards, result.backwards,
         logits_clean=clean, logits_adv=logits,
         marginal_clean=marginal_energy(clean), marginal_adv=marginal_energy(logits),
         joint_clean=joint_energy(clean, y), joint_adv=joint_energy(logits, y), target=target,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,7 +16,7 @@ from energylens.attacks.carlini_wagner_linf import CarliniWagnerLinf, carlini_wa
 from energylens.attacks.diff_pgd import DiffPGD, diff_pgd
 from energylens.attacks.result import AttackResult, counts
 from energylens.attacks.settings import BALL, BLOCK, NoAttack, Settings
-from energylens.errors import InputError
+from energylens.errors import InputError, did_you_mean
 from energylens.settings import declared
 
 
@@ -73,108 +72,66 @@ class AttackRow:
 
 
 _ANY = math.nan  # stands for eps in the rows' defaults until a radius is given
+_AUTOATTACK, _FAB, _SQUARE = (f"arXiv {number}; pyautoattack" for number in ("2003.01690", "1907.02044", "1912.00049"))
 
 ATTACKS: list[AttackRow] = [
-    AttackRow(
-        "fgsm", "FGSM", ascend, Ascent(_ANY), "one step of eps from x", "arXiv 1412.6572",
-    ),
-    AttackRow(
-        "rs-fgsm", "RS-FGSM", ascend, Ascent(_ANY, start="uniform", relative_step=1.25),
-        "one step of 1.25 eps from a random start, clipped to eps", "arXiv 2001.03994",
-    ),
-    AttackRow(
-        "n-fgsm", "N-FGSM", ascend, Ascent(_ANY, start="uniform", start_scale=2.0, clip=False),
-        "one step of eps from noise of 2 eps, not clipped: up to 3 eps away", "arXiv 2202.01181",
-    ),
+    AttackRow("fgsm", "FGSM", ascend, Ascent(_ANY), "one step of eps from x", "arXiv 1412.6572"),
+    AttackRow("rs-fgsm", "RS-FGSM", ascend, Ascent(_ANY, start="uniform", relative_step=1.25),
+        "one step of 1.25 eps from a random start, clipped to eps", "arXiv 2001.03994"),
+    AttackRow("n-fgsm", "N-FGSM", ascend, Ascent(_ANY, start="uniform", start_scale=2.0, clip=False),
+        "one step of eps from noise of 2 eps, not clipped: up to 3 eps away", "arXiv 2202.01181"),
     # PGD, TRADES-KL, HE-PGD: eps/4 is the 2/255 at 8/255 of arXiv 2407.06315, as a share of any eps ours [R]; 20 steps
     # are ours [R], not tuned. Starts: uniform 1706.06083, .001 N(0, 1) 1901.08573; HE-PGD's, that of PGD, ours [R]
-    AttackRow(
-        "pgd", "PGD", ascend, Ascent(_ANY, start="uniform", steps=20, relative_step=0.25),
+    AttackRow("pgd", "PGD", ascend, Ascent(_ANY, start="uniform", steps=20, relative_step=0.25),
         "ascent of the cross-entropy (or loss=margin, dlr) from a random start", "arXiv 1706.06083",
-        outdoes=("fgsm", "rs-fgsm"),
-    ),
-    AttackRow(
-        "trades", "TRADES-KL", ascend,
+        outdoes=("fgsm", "rs-fgsm")),
+    AttackRow("trades", "TRADES-KL", ascend,
         Ascent(_ANY, start="gaussian", start_scale=0.001, steps=20, relative_step=0.25, loss="kl"),
-        "ascent of KL(p(.|x) || p(.|x')) from x + .001 N(0, 1)", "arXiv 1901.08573", aliases=("trades-kl",),
-    ),
-    AttackRow(
-        "he-pgd", "HE-PGD", ascend,
+        "ascent of KL(p(.|x) || p(.|x')) from x + .001 N(0, 1)", "arXiv 1901.08573", aliases=("trades-kl",)),
+    AttackRow("he-pgd", "HE-PGD", ascend,
         Ascent(_ANY, start="uniform", steps=20, relative_step=0.25, loss="high-energy"),
-        "PGD on cross-entropy + gamma E(x'): made to leave no trace in E(x)", "arXiv 2304.04033",
-    ),
-    AttackRow(
-        "diff-pgd", "Diff-PGD", diff_pgd, DiffPGD(_ANY),
+        "PGD on cross-entropy + gamma E(x'): made to leave no trace in E(x)", "arXiv 2304.04033"),
+    AttackRow("diff-pgd", "Diff-PGD", diff_pgd, DiffPGD(_ANY),
         "PGD through a diffusion model's purifier R, gradient straight through it (or form=full); settings for other "
-        "data than ImageNet are our reconstruction", "arXiv 2305.16494", keeps_images=True,
-    ),
-    AttackRow(
-        "cw", "C&W", carlini_wagner, CarliniWagner(),
+        "data than ImageNet are our reconstruction", "arXiv 2305.16494", keeps_images=True),
+    AttackRow("cw", "C&W", carlini_wagner, CarliniWagner(),
         "smallest L2 perturbation at a fixed c: the energy papers' setting", "arXiv 1608.04644; torchattacks",
-        aliases=("cw-l2",),
-    ),
+        aliases=("cw-l2",)),
     # c, searches, rate and early stop: Carlini's l2_attack.py; steps ours [R], his are 10,000
-    AttackRow(
-        "cw-search", "C&W search", carlini_wagner,
+    AttackRow("cw-search", "C&W search", carlini_wagner,
         CarliniWagner(c=1e-3, steps=1000, search_steps=9, stop_ratio=0.9999),
-        "smallest L2 perturbation with a binary search over c", "arXiv 1608.04644", outdoes=("cw",),
-    ),
-    AttackRow(
-        "cw-linf", "C&W Linf", carlini_wagner_linf, CarliniWagnerLinf(),
-        "small Linf perturbation in 50 steps: the Linf form of cw", "arXiv 1608.04644",
-    ),
+        "smallest L2 perturbation with a binary search over c", "arXiv 1608.04644", outdoes=("cw",)),
+    AttackRow("cw-linf", "C&W Linf", carlini_wagner_linf, CarliniWagnerLinf(),
+        "small Linf perturbation in 50 steps: the Linf form of cw", "arXiv 1608.04644"),
     # c, steps, shrink: ours [R], for fewer passes; Carlini's li_attack.py has c 1e-5, 1,000 steps for each c, shrink .9
-    AttackRow(
-        "cw-linf-search", "C&W Linf search", carlini_wagner_linf,
+    AttackRow("cw-linf-search", "C&W Linf search", carlini_wagner_linf,
         CarliniWagnerLinf(c=1e-3, steps=1000, shrink=0.97),
-        "smallest Linf perturbation, raising c until it stays", "arXiv 1608.04644",
-    ),
-    AttackRow(
-        "apgd-ce", "APGD-CE", run_autoattack, AutoAttackSettings(_ANY, ("apgd-ce",)),
-        "PGD that adapts its step, on the cross-entropy", "arXiv 2003.01690; pyautoattack",
-    ),
-    AttackRow(
-        "apgd-t", "APGD-T", run_autoattack, AutoAttackSettings(_ANY, ("apgd-t",)),
-        "the same on the targeted DLR loss, class after class", "arXiv 2003.01690; pyautoattack",
-    ),
-    AttackRow(
-        "apgd-dlr", "APGD-DLR", run_autoattack, AutoAttackSettings(_ANY, ("apgd-dlr",)),
-        "the same on the DLR loss", "arXiv 2003.01690; pyautoattack",
-    ),
-    AttackRow(
-        "fab", "FAB", run_autoattack, AutoAttackSettings(_ANY, ("fab",)),
-        "a small perturbation, by projections on the decision boundary", "arXiv 1907.02044; pyautoattack",
-    ),
-    AttackRow(
-        "fab-t", "FAB-T", run_autoattack, AutoAttackSettings(_ANY, ("fab-t",)),
-        "the same towards class after class", "arXiv 1907.02044; pyautoattack",
-    ),
-    AttackRow(
-        "square", "Square", run_autoattack, AutoAttackSettings(_ANY, ("square",)),
-        "random search without gradients", "arXiv 1912.00049; pyautoattack", follows_gradient=False,
-    ),
-    AttackRow(
-        "autoattack", "AutoAttack", run_autoattack, AutoAttackSettings(_ANY, ("apgd-ce", "apgd-t", "fab-t", "square")),
-        "the standard ensemble: APGD-CE, APGD-T, FAB-T, Square on what is still robust",
-        "arXiv 2003.01690; pyautoattack", sealed=True, keeps_images=True,
-        versions={"standard": "autoattack", "plus": "autoattack-plus", "rand": "autoattack-rand"},
-    ),
-    AttackRow(
-        "autoattack-plus", "AutoAttack+", run_autoattack,
+        "smallest Linf perturbation, raising c until it stays", "arXiv 1608.04644"),
+    AttackRow("apgd-ce", "APGD-CE", run_autoattack, AutoAttackSettings(_ANY, ("apgd-ce",)),
+        "PGD that adapts its step, on the cross-entropy", _AUTOATTACK),
+    AttackRow("apgd-t", "APGD-T", run_autoattack, AutoAttackSettings(_ANY, ("apgd-t",)),
+        "the same on the targeted DLR loss, class after class", _AUTOATTACK),
+    AttackRow("apgd-dlr", "APGD-DLR", run_autoattack, AutoAttackSettings(_ANY, ("apgd-dlr",)),
+        "the same on the DLR loss", _AUTOATTACK),
+    AttackRow("fab", "FAB", run_autoattack, AutoAttackSettings(_ANY, ("fab",)),
+        "a small perturbation, by projections on the decision boundary", _FAB),
+    AttackRow("fab-t", "FAB-T", run_autoattack, AutoAttackSettings(_ANY, ("fab-t",)),
+        "the same towards class after class", _FAB),
+    AttackRow("square", "Square", run_autoattack, AutoAttackSettings(_ANY, ("square",)),
+        "random search without gradients", _SQUARE, follows_gradient=False),
+    AttackRow("autoattack", "AutoAttack", run_autoattack, AutoAttackSettings(_ANY),
+        "the standard ensemble: APGD-CE, APGD-T, FAB-T, Square on what is still robust", _AUTOATTACK,
+        sealed=True, keeps_images=True,
+        versions={"standard": "autoattack", "plus": "autoattack-plus", "rand": "autoattack-rand"}),
+    AttackRow("autoattack-plus", "AutoAttack+", run_autoattack,
         AutoAttackSettings(_ANY, ("apgd-ce", "apgd-dlr", "fab", "square", "apgd-t", "fab-t"), restarts=5),
-        "the plus version: six attacks, 5 restarts", "arXiv 2003.01690; pyautoattack", sealed=True, keeps_images=True,
-    ),
-    AttackRow(
-        "autoattack-rand", "AutoAttack rand", run_autoattack,
+        "the plus version: six attacks, 5 restarts", _AUTOATTACK, sealed=True, keeps_images=True),
+    AttackRow("autoattack-rand", "AutoAttack rand", run_autoattack,
         AutoAttackSettings(_ANY, ("apgd-ce", "apgd-dlr"), restarts=1, eot=20),
-        "the version for randomised models: gradients averaged over 20 draws", "arXiv 2003.01690; pyautoattack",
-        sealed=True, keeps_images=True,
-    ),
-    AttackRow(
-        "apgd-ensemble", "APGD ensemble", run_autoattack, AutoAttackSettings(_ANY, ("apgd-ce", "apgd-t")),
-        "a shortcut, NOT AutoAttack: its first two attacks alone", "arXiv 2003.01690; pyautoattack",
-        sealed=True, keeps_images=True,
-    ),
+        "the version for randomised models: gradients averaged over 20 draws", _AUTOATTACK,
+        sealed=True, keeps_images=True),
+    AttackRow("apgd-ensemble", "APGD ensemble", run_autoattack, AutoAttackSettings(_ANY, ("apgd-ce", "apgd-t")),
+        "a shortcut, NOT AutoAttack: its first two attacks alone", _AUTOATTACK, sealed=True, keeps_images=True),
 ]  # fmt: skip
 
 
@@ -189,7 +146,16 @@ NO_ATTACK = AttackRow("natural", "natural", _leave, NoAttack(), "the images as t
 def register(row: AttackRow) -> AttackRow:
     """Add an attack of your own to the table: from now on this process knows it by its name.
 
-    Raises InputError where the name or an alias is taken. ``ATTACKS.remove(row)`` takes it out again.
+    ``ATTACKS.remove(row)`` takes it out again.
+
+    Args:
+        row: the attack.
+
+    Returns:
+        The same row.
+
+    Raises:
+        InputError: where its name or an alias is taken.
     """
     taken = {NO_ATTACK.name, *_by_name()}
     if twice := taken & {name.lower() for name in (row.name, *row.aliases)}:
@@ -199,12 +165,15 @@ def register(row: AttackRow) -> AttackRow:
 
 
 def find_row(name: str) -> AttackRow:
-    """The row of this name or alias."""
+    """The row of this name or alias, in capitals or not.
+
+    Raises:
+        InputError: for a name that there is not; it lists the attacks.
+    """
     known = _by_name()
     if name.lower() in known:
         return known[name.lower()]
-    close = difflib.get_close_matches(name.lower(), known, n=3)
-    hint = f"did you mean {' or '.join(close)}? " if close else ""
+    hint = did_you_mean(name.lower(), known, most=3)
     raise InputError(f"unknown attack {name!r}: {hint}the attacks are {', '.join(row.name for row in ATTACKS)}")
 
 

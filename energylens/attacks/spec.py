@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from reprlib import repr as shortened
 from typing import Any
 
@@ -17,7 +16,7 @@ from energylens.attacks.radius import parse_radius
 from energylens.attacks.registry import AttackRow, find_row
 from energylens.attacks.settings import BALL, LENGTH, Settings, TargetRule, check_declared
 from energylens.attacks.targets import RULES, check_target
-from energylens.errors import InputError
+from energylens.errors import InputError, did_you_mean
 from energylens.settings import Kind, Setting, declared, setting
 
 
@@ -195,8 +194,7 @@ def _check_known(name: str, came: str, row: AttackRow) -> None:
     """Refuse a name that the row has no setting of."""
     known = _known(row)
     if name not in known:
-        close = get_close_matches(name, known, n=2)
-        hint = f"did you mean {' or '.join(close)}? " if close else ""
+        hint = did_you_mean(name, known, most=2)
         raise InputError(f"{row.name} has no setting {came!r}: {hint}it has {', '.join(known)}")
 
 

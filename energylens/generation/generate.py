@@ -99,8 +99,9 @@ def generate(
     if out is not None and (channels := train.image_shape[0]) not in (1, 3):
         raise InputError(f"images of {channels} channels cannot be kept as PNG, only of 1 or 3: leave out out")
     size = BATCH_SIZES.get(device_of(module).type, BATCH_SIZES["cpu"]) if batch_size is None else batch_size
-    keeping = _Keeping(None if out is None else Path(out), overwrite and ranks.rank == 0)
-    job = _Job(settings, module, current_card(module), train, labels, material, n, seed, keeping, ranks)
+    folder = None if out is None else Path(out)
+    overwrite = overwrite and ranks.speaks
+    job = _Job(settings, module, current_card(module), train, labels, material, n, seed, folder, overwrite, ranks)
     with frozen(module, seed):
         plan = _plan(job, backend)
         store = _compute(plan, size, listener)
@@ -108,16 +109,15 @@ def generate(
 
 
 @dataclass(frozen=True)
-class _Keeping:
-    """Where images are kept, None for memory, and whether those that are there are made again."""
-
-    out: Path | None
-    overwrite: bool
-
-
-@dataclass(frozen=True)
 class _Job:
-    """A request whose names are resolved. train: the training images; labels: the classes in turn."""
+    """A request whose names are resolved.
+
+    Attributes:
+        train: the training images.
+        labels: the classes in turn.
+        out: where images are kept, None for memory.
+        overwrite: whether those that are there are made again.
+    """
 
     settings: GenerationSettings
     module: nn.Module
@@ -127,8 +127,14 @@ class _Job:
     material: Material
     n: int
     seed: int
-    keeping: _Keeping
+    out: Path | None
+    overwrite: bool
     ranks: Ranks
+
+    @property
+    def name(self) -> str:
+        """What the folder of its images is called."""
+        return f"generate-{self.settings.start}"
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -142,18 +148,35 @@ class _Job:
 
 @dataclass(frozen=True)
 class _Plan:
-    """A job, what makes its images, where they are kept, and what was noted of the backend."""
+    """A job, what its images are made by, and where they are kept.
+
+    Attributes:
+        network: the model on its backend.
+        note: what was noted of the backend.
+        material: what starts are made of.
+        reference: (K,) the classes' training losses.
+    """
 
     job: _Job
-    maker: _Maker
+    network: nn.Module
+    note: str | None
+    material: Material
+    reference: Tensor
     store: Store
     witness: Witness
-    note: str | None
+
+    def make(self, indices: Sequence[int]) -> tuple[pd.DataFrame, Tensor]:
+        """The rows and the images (N, C, H, W) of these indices."""
+        job, material, noise = self.job, self.material, Noise(self.job.seed, tuple(indices))
+        y = job.labels[torch.tensor(indices) % len(job.labels)].to(device_of(job.module))
+        start = draw_starts(job.settings.start, material, y, noise)
+        chain = sample(self.network, start, y, noise, self.reference[y], **job.settings.of_chains)
+        return measure(indices, y, chain, nearest(chain.images, job.train, material.resident)), chain.images
 
 
 def _plan(job: _Job, backend: str) -> _Plan:
     """What is there already, and what computes the chains. The model is held as ``frozen`` holds it."""
-    settings, module, train = job.settings, job.module, job.train
+    settings, module, train, material = job.settings, job.module, job.train, job.material
     check_fit(module, job.card, train)
     witness = Witness(module, train, train.digest)
     reference = torch.full((len(train.classes),), torch.nan, device=device_of(module))
@@ -162,11 +185,9 @@ def _plan(job: _Job, backend: str) -> _Plan:
     with job.ranks.first_goes_first():  # it makes, or empties, the folder
         store = _store(job, witness)
     networks = networks_of(module, backend, train.batch(0, PROBED)[0].to(device_of(module)))
-    material = job.material
     if settings.features != "pixels":  # else nothing that the model says of them is remembered
         material = replace(material, known_as=witness.known_as)
-    maker = _Maker(settings, material, networks.on[networks.quickest], job.labels, reference, job.seed)
-    return _Plan(job, maker, store, witness, networks.note)
+    return _Plan(job, networks.on[networks.quickest], networks.note, material, reference, store, witness)
 
 
 def _compute(plan: _Plan, size: int, listener: Listener | None) -> Store:
@@ -175,39 +196,34 @@ def _compute(plan: _Plan, size: int, listener: Listener | None) -> Store:
     with ExitStack() as stack:
         if isinstance(store, RunFolder):
             stack.enter_context(holding(store.path, str(job.ranks.shard) if job.ranks.rank else "whole"))
-        _fill(store, plan.maker, job.ranks.shard.positions(job.n), size, listener)
-        if job.keeping.out is not None and isinstance(store, Memory):  # of a model that is not steady
+        _fill(plan, job.ranks.shard.positions(job.n), size, listener)
+        if job.out is not None and isinstance(store, Memory):  # of a model that is not steady
             store = Memory.joined(job.ranks.gather(store))
-            if job.ranks.rank == 0:
+            if job.ranks.speaks:
                 store = _settled(store, job)
         job.ranks.wait()  # until everybody's images are there
-        if isinstance(store, RunFolder) and job.ranks.rank == 0:
-            rows = _rows(store)
-            export(store.path, rows, store.images(rows["index"].tolist())["images"], job.train.classes, job.n)
+        if isinstance(store, RunFolder) and job.ranks.speaks:
+            export(store.path, *_in_order(store), job.train.classes, job.n)
     return store
 
 
-def _rows(store: Store) -> pd.DataFrame:
-    return store.rows().sort_values("index", ignore_index=True)
+def _in_order(store: Store, n: int | None = None) -> tuple[pd.DataFrame, Tensor]:
+    """The rows of a store, of all indices or those below n, and their images, by index."""
+    rows = store.rows().sort_values("index", ignore_index=True)
+    rows = rows if n is None else rows[rows["index"] < n].reset_index(drop=True)
+    return rows, store.images(rows["index"].tolist())["images"]
 
 
 def _collect(plan: _Plan, store: Store) -> Generated:
     """The first n images, with what they are of."""
-    job, rows = plan.job, _rows(store)
-    rows = rows[rows["index"] < job.n].reset_index(drop=True)
+    job = plan.job
+    rows, images = _in_order(store, job.n)
+    notes = (plan.note, None if job.out is None else plan.witness.note())
     return Generated(
-        job.card.title,
-        job.train.title,
-        job.train.classes,
-        job.settings.told(),
-        job.seed,
-        rows,
-        store.images(rows["index"].tolist())["images"],
-        tuple(plan.maker.reference.tolist()),
-        folder=store.path if isinstance(store, RunFolder) else None,
-        seconds=store.seconds(),
-        notes=tuple(filter(None, (plan.note, None if job.keeping.out is None else plan.witness.note()))),
-    )
+        job.card.title, job.train.title, job.train.classes, job.settings.told(), job.seed, rows, images,
+        tuple(plan.reference.tolist()), store.path if isinstance(store, RunFolder) else None, store.seconds(),
+        tuple(filter(None, notes)),
+    )  # fmt: skip
 
 
 def _check_numbers(n: int, seed: int, batch_size: int | None, backend: str) -> None:
@@ -236,15 +252,12 @@ def _labels(classes: Sequence[str | int] | None, train: Samples) -> Tensor:
     """The labels asked for, by name or number; InputError for one that is not there."""
     if classes is None:
         return torch.arange(len(train.classes))
-    names = {name: label for label, name in enumerate(train.classes)}
     numbers = {str(label): label for label in range(len(train.classes))}
-    known = numbers | names  # a class called 7 is meant before the eighth
-    labels = []
-    for asked in dict.fromkeys(map(str, classes)):
-        if asked not in known:
-            raise InputError(f"{train.title} has no class {asked!r}: it has {_some(train.classes)}")
-        labels.append(known[asked])
-    return torch.tensor(labels)
+    known = numbers | {name: label for label, name in enumerate(train.classes)}  # a class called 7 before the eighth
+    asked = tuple(dict.fromkeys(map(str, classes)))
+    if strange := [word for word in asked if word not in known]:
+        raise InputError(f"{train.title} has no class {strange[0]!r}: it has {_some(train.classes)}")
+    return torch.tensor([known[word] for word in asked])
 
 
 def _some(names: Sequence[str]) -> str:
@@ -254,7 +267,7 @@ def _some(names: Sequence[str]) -> str:
 
 def _store(job: _Job, witness: Witness) -> Store:
     """Where the images are kept: this model's folder, or memory, also where they must be whole before they are kept."""
-    out, card, manifest = job.keeping.out, job.card, job.manifest
+    card, manifest, out = job.card, job.manifest, job.out
     if out is None:
         return Memory(manifest)
 
@@ -262,24 +275,20 @@ def _store(job: _Job, witness: Witness) -> Store:
         return {**manifest, "identity": dict(common), **witness.told()}
 
     def places(common: Mapping[str, Any]) -> list[Path]:
-        return [run_path(out, card.folder_name(common["model"]), _name(job), own(common), card.short_name)]
+        return [run_path(out, card.folder_name(common["model"]), job.name, own(common), card.short_name)]
 
-    knows = witness.recognises if job.keeping.overwrite else partial(_made_by, witness)
-    former, overwrite = witness.samples.former_digest, job.keeping.overwrite
-    told = own(own_identity(manifest["identity"], former, places, knows, overwrite=overwrite))
+    knows = witness.recognises if job.overwrite else partial(_made_by, witness)
+    former = witness.samples.former_digest
+    told = own(own_identity(manifest["identity"], former, places, knows, overwrite=job.overwrite))
     if not witness.steady:
         return Memory(told)
-    return own_folder(_open(job, told, overwrite=overwrite), witness)
-
-
-def _name(job: _Job) -> str:
-    return f"generate-{job.settings.start}"
+    return own_folder(_open(job, told, overwrite=job.overwrite), witness)
 
 
 def _open(job: _Job, manifest: Mapping[str, Any], *, overwrite: bool) -> RunFolder:
-    assert job.keeping.out is not None, "only what is kept has a folder"
+    assert job.out is not None, "only what is kept has a folder"
     model = job.card.folder_name(manifest["identity"]["model"])
-    return open_run(job.keeping.out, model, _name(job), manifest, overwrite=overwrite, formerly=job.card.short_name)
+    return open_run(job.out, model, job.name, manifest, overwrite=overwrite, formerly=job.card.short_name)
 
 
 def _made_by(witness: Witness, folder: RunFolder) -> bool:
@@ -305,40 +314,18 @@ def _settled(store: Store, job: _Job) -> RunFolder:
     return folder
 
 
-@dataclass(frozen=True)
-class _Maker:
-    """Makes the images of any indices.
-
-    network: the model on its backend; labels: the classes in turn; reference: (K,) the classes' training losses.
-    """
-
-    settings: GenerationSettings
-    material: Material
-    network: nn.Module
-    labels: Tensor
-    reference: Tensor
-    seed: int
-
-    def __call__(self, indices: Sequence[int]) -> tuple[pd.DataFrame, Tensor]:
-        """The rows and the images (N, C, H, W) of these indices."""
-        material, noise = self.material, Noise(self.seed, tuple(indices))
-        y = self.labels[torch.tensor(indices) % len(self.labels)].to(device_of(material.model))
-        start = draw_starts(self.settings.start, material, y, noise)
-        chain = sample(self.network, start, y, noise, self.reference[y], **self.settings.of_chains)
-        return measure(indices, y, chain, nearest(chain.images, material.train, material.resident)), chain.images
-
-
-def _fill(store: Store, make: _Maker, indices: Sequence[int], size: int, listener: Listener | None) -> None:
+def _fill(plan: _Plan, indices: Sequence[int], size: int, listener: Listener | None) -> None:
     """Make what is missing of these, a batch at a time."""
-    there = set(store.rows()["index"])
+    there = set(plan.store.rows()["index"])
     missing = [index for index in indices if index not in there]
-    passes, spoke = make.settings.steps + 1, time.monotonic()
+    settings, spoke = plan.job.settings, time.monotonic()
+    passes = settings.steps + 1
 
     def say(done: float) -> None:
         nonlocal spoke
         spoke = time.monotonic()
         if listener:
-            listener(Progress(f"from {make.settings.start}", int(done), len(missing) * passes))
+            listener(Progress(f"from {settings.start}", int(done), len(missing) * passes))
 
     for at in range(0, len(missing), size):
         began, batch = time.perf_counter(), missing[at : at + size]
@@ -349,11 +336,11 @@ def _fill(store: Store, make: _Maker, indices: Sequence[int], size: int, listene
                 say(before + min(work, whole))
 
         try:
-            with PassCounter(make.network, within):
-                rows, images = make(batch)
+            with PassCounter(plan.network, within):
+                rows, images = plan.make(batch)
         except torch.OutOfMemoryError as error:
             raise RunError(
                 f"out of memory with {len(batch)} images at once: take a smaller --batch-size; what is finished is kept"
             ) from error
-        store.write(rows, time.perf_counter() - began, {"images": images.cpu()})
+        plan.store.write(rows, time.perf_counter() - began, {"images": images.cpu()})
         say(before + whole)
