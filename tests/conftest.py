@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -88,6 +89,43 @@ def run(monkeypatch, capsys, tmp_path):
         return status, *capsys.readouterr()
 
     return typed
+
+
+def patched(source, hunks):
+    """A file's text after a diff of it: what each hunk begins with must stand in the file once."""
+    for hunk in re.split(r"^@@.*\n", hunks, flags=re.MULTILINE):
+        lines = hunk.splitlines(keepends=True)
+        before, after = ("".join(line[1:] or line for line in lines if line[0] not in sign) for sign in "+-")
+        assert not source or source.count(before) == 1, f"the diff does not fit: {before}"
+        source = source.replace(before, after) if before else after
+    return source
+
+
+@pytest.fixture
+def commit(tmp_path):
+    """Make a commit that a page shows: ``commit(diff, ...)`` changes a copy of the package and runs the tests it adds.
+
+    All the files of the copy but those that the diffs change are links.
+    """
+
+    def commit(*diffs):
+        shutil.copytree(CHECKOUT / "energylens", tmp_path / "energylens", copy_function=os.symlink)
+        tests = []
+        for diff in diffs:
+            former, name, hunks = re.fullmatch(r"--- (\S+)\n\+\+\+ b/(\S+)\n(.*)", diff, re.DOTALL).groups()
+            file = tmp_path / name
+            text = patched("" if former == "/dev/null" else file.read_text(), hunks.removeprefix("@@\n"))
+            file.unlink(missing_ok=True)  # the link, not what it leads to
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+            tests += [name] if name.startswith("tests/") else []
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", *tests]
+        done = subprocess.run(
+            command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True
+        )
+        assert tests and done.returncode == 0, done.stdout + done.stderr
+
+    return commit
 
 
 @pytest.fixture(scope="session")

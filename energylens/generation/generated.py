@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
+from energylens.data import Samples
 from energylens.energy import joint_energy, marginal_energy
 from energylens.files import sweep, whole_file
 from energylens.generation.sampler import Chain
@@ -150,5 +151,10 @@ def as_picture(image: Tensor) -> Image.Image:
 
 
 def to_bytes(images: Tensor) -> Tensor:
-    """Images in [0, 1] rounded to 8 bits, uint8 on the CPU."""
+    """Images in [0, 1], of any shape, rounded to 8 bits, uint8 on the CPU."""
     return (images.cpu() * 255).round().to(torch.uint8)
+
+
+def byte_batches(samples: Samples, size: int) -> Iterator[Tensor]:
+    """The samples' images, (B, C, H, W) uint8, so many at a time."""
+    return (to_bytes(samples.batch(at, at + size)[0]) for at in range(0, len(samples), size))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from energylens.data import Samples
 from energylens.files import reading, whole_file
 from energylens.generation.features import Extractor
-from energylens.generation.generated import to_bytes
+from energylens.generation.generated import byte_batches, to_bytes
 from energylens.generation.scores import NEAREST, Gaussian, radii
 from energylens.records.run_folder import fingerprint, safe_name, writing
 
@@ -76,7 +76,7 @@ def reference(
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as temporary:
-            save_file({name: tensor.contiguous() for name, tensor in asdict(computed).items()}, temporary)
+            save_file({name: tensor.contiguous() for name, tensor in vars(computed).items()}, temporary)
     return computed
 
 
@@ -116,9 +116,8 @@ def _computed(samples: Samples, extractor: Extractor, batch_size: int, told: Tol
     every = _stride(samples)
     total, products, kept = torch.zeros(1), torch.zeros(1), []
     starts = range(0, len(samples), batch_size)
-    batches = (to_bytes(samples.batch(at, at + batch_size)[0]) for at in starts)
-    for at, batch in zip(starts, told(batches), strict=True):
-        features = extractor(batch)[0].cpu().double()
+    for at, batch in zip(starts, told(byte_batches(samples, batch_size)), strict=True):
+        features = extractor(batch)[0].double()
         total, products = total + features.sum(dim=0), products + features.T @ features
         kept.append(features[-at % every :: every].float())
     mean = total / len(samples)

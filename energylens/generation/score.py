@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from itertools import groupby
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from torch import Tensor
 from energylens.data import Samples, load_data
 from energylens.errors import InputError
 from energylens.generation.features import CLASS_SCORE, FRECHET, KERNEL, Extractor, extractor
-from energylens.generation.generated import to_bytes
+from energylens.generation.generated import byte_batches
 from energylens.generation.pictures import Pictures, read_pictures
 from energylens.generation.reference import Reference, reference
 from energylens.generation.scores import (
@@ -95,13 +94,9 @@ class Scores:
 
     def summary(self) -> pd.DataFrame:
         """A row each of the rows: images (what they are), n, seeds (how many), then every score."""
-        return pd.DataFrame(
-            [
-                {"images": row.name, "n": row.n, "seeds": len(row.seeds)}
-                | {name: value.value for name, value in row.values.items()}
-                for row in self.rows
-            ]
-        )
+        told = [{"images": row.name, "n": row.n, "seeds": len(row.seeds)} for row in self.rows]
+        values = [{name: value.value for name, value in row.values.items()} for row in self.rows]
+        return pd.concat([pd.DataFrame(told), pd.DataFrame(values)], axis=1)
 
     def __str__(self) -> str:
         """What was compared, the summary and the notes."""
@@ -126,19 +121,19 @@ class Scorer:
         interval: with the jackknife's of the Frechet distance where the features outnumber the images.
         """
         features, logits = (torch.cat(parts) for parts in zip(*map(self.extractor, batches), strict=True))
-        gaussian = self.reference.gaussian
+        real, gaussian = self.reference, self.reference.gaussian
         deficient = len(features) <= features.shape[1]
         values = {
-            CLASS_SCORE: Value(class_score(logits)),
-            FRECHET: Value(
-                frechet_distance(Gaussian.of(features), gaussian),
-                *(frechet_interval(features, gaussian) if interval and deficient else ()),
-            ),
-            KERNEL: Value(kernel_distance(features, self.reference.features)),
+            CLASS_SCORE: class_score(logits),
+            FRECHET: frechet_distance(Gaussian.of(features), gaussian),
+            KERNEL: kernel_distance(features, real.features),
+            **manifold_scores(features, real.features, real.radii),
         }
-        near = manifold_scores(features, self.reference.features, self.reference.radii)
-        values |= {name: Value(number) for name, number in near.items()}
-        return {self.extractor.names.get(name, name): value for name, value in values.items()}
+        scores = {self.extractor.names.get(name, name): Value(value) for name, value in values.items()}
+        if interval and deficient:
+            low, high = frechet_interval(features, gaussian)
+            scores[self.frechet] = replace(scores[self.frechet], low=low, high=high)
+        return scores
 
     @property
     def frechet(self) -> str:
@@ -223,7 +218,7 @@ def score(
         seeds = tuple(map(_seed, group)) if group[0].manifest else ()
         rows.append(Scored(label, len(group[0]), seeds, over_seeds(each)))
     rows += [
-        Scored(f"real ({name} {real.split})", len(real), (), scorer(told(_bytes(real, size)), interval=True)),
+        Scored(f"real ({name} {real.split})", len(real), (), scorer(told(byte_batches(real, size)), interval=True)),
         Scored("uniform noise", most, (), scorer(told(uniform_noise(most, size, real.image_shape)), interval=True)),
     ]
     rows.sort(key=lambda row: row.values[scorer.frechet].value)
@@ -278,10 +273,6 @@ def _read(pictures: Pictures, size: int, channels: int) -> Iterator[Tensor]:
     return (pictures.batch(at, at + size, channels) for at in range(0, len(pictures), size))
 
 
-def _bytes(samples: Samples, size: int) -> Iterator[Tensor]:
-    return (to_bytes(samples.batch(at, at + size)[0]) for at in range(0, len(samples), size))
-
-
 def uniform_noise(n: int, size: int, shape: tuple[int, ...]) -> Iterator[Tensor]:
     """``n`` images (C, H, W) of independent uniform bytes, ``size`` at a time."""
     generator = torch.Generator().manual_seed(ANCHOR_SEED)
@@ -290,20 +281,17 @@ def uniform_noise(n: int, size: int, shape: tuple[int, ...]) -> Iterator[Tensor]
 
 
 def _seed(pictures: Pictures) -> int:
-    return int(pictures.manifest["identity"]["seed"])
+    """Of a generation; 0 for other pictures."""
+    return int(pictures.manifest["identity"]["seed"]) if pictures.manifest else 0
 
 
 def _groups(found: Sequence[Pictures]) -> list[tuple[str, list[Pictures]]]:
     """Generations that differ only in their seed and hold as many pictures, under a label that tells them apart."""
-    described = [(_described(pictures), pictures) for pictures in found]
-    every = [description for description, _ in described]
-    ordered = sorted(described, key=lambda one: repr(one[0]))
-    groups = [[pictures for _, pictures in group] for _, group in groupby(ordered, key=lambda one: repr(one[0]))]
-    return [(_label(_described(group[0]), every), sorted(group, key=_order)) for group in groups]
-
-
-def _order(pictures: Pictures) -> int:
-    return _seed(pictures) if pictures.manifest else 0
+    alike: dict[str, list[Pictures]] = {}
+    for pictures in found:
+        alike.setdefault(repr(_described(pictures)), []).append(pictures)
+    every = [_described(pictures) for pictures in found]
+    return [(_label(_described(group[0]), every), sorted(group, key=_seed)) for _, group in sorted(alike.items())]
 
 
 def _described(pictures: Pictures) -> dict[str, Any]:
@@ -331,11 +319,8 @@ def over_seeds(each: Sequence[Mapping[str, Value]]) -> dict[str, Value]:
     """Means over seeds with the 95 % interval of the mean (Student's t); one alone as it is."""
     if len(each) == 1:
         return dict(each[0])
-    over = {}
-    for name in each[0]:
-        mean, half = mean_interval([one[name].value for one in each])
-        over[name] = Value(mean, mean - half, mean + half)
-    return over
+    over = {name: mean_interval([one[name].value for one in each]) for name in each[0]}
+    return {name: Value(mean, mean - half, mean + half) for name, (mean, half) in over.items()}
 
 
 def _notes(rows: Sequence[Scored], groups: Sequence[tuple[str, Sequence[Pictures]]], scorer: Scorer) -> tuple[str, ...]:
@@ -348,14 +333,14 @@ def _notes(rows: Sequence[Scored], groups: Sequence[tuple[str, Sequence[Pictures
         )
     if len({row.n for row in rows}) > 1:
         notes.append("numbers of images differ: Frechet distances fall with it")
+    folders = [one for _, group in groups for one in group]
     notes += [
         f"{one.folder.name} holds {one.more} more images than its last request: `energylens generate --n "
         f"{len(one) + one.more}` asks for all"
-        for _, group in groups
-        for one in group
+        for one in folders
         if one.more
     ]
-    chosen = [one.manifest["identity"]["generation"]["classes"] for _, group in groups for one in group if one.manifest]
+    chosen = [one.manifest["identity"]["generation"]["classes"] for one in folders if one.manifest]
     if any(len(classes) < len(scorer.samples.classes) for classes in chosen):
         notes.append("images of some classes are held against real ones of all")
     return tuple(notes)

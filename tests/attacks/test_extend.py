@@ -1,51 +1,28 @@
 """An attack of one's own is a few lines in one file: a function, its settings, and a row that says what it can do."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 import torch
 
 import energylens as el
-from energylens.attacks.registry import ATTACKS, AttackRow, find_row, register
+from energylens.attacks import registry
+from energylens.attacks.registry import ATTACKS, AttackRow, register
 from energylens.tables.profile_runs import find_runs, read_records
 
-#: quoted by the docs
-EXAMPLE = """\
-@dataclass(frozen=True)
-class Brightness(Settings):
-    eps: Length = radius()
-    norm: NormName = norm_of(["linf"])
-    shifts: int = setting(5, "brightnesses tried between -eps and eps", above=0, amount=True)
-
-def brightness(model, x, y, *, noise, settings, **_):
-    shifts = torch.linspace(-settings.eps, settings.eps, settings.shifts, device=x.device).tolist()
-    images = torch.stack([(x + shift).clamp(0, 1) for shift in shifts])
-    losses = torch.stack([el.joint_energy(logits, y) - el.marginal_energy(logits) for logits in map(model, images)])
-    worst, tried = images[losses.argmax(0), torch.arange(len(x))], counts(len(shifts), x)
-    return AttackResult(worst, steps=tried, forwards=tried, backwards=counts(0, x))
-
-register(AttackRow("brightness", "Brightness", brightness, Brightness(math.nan), "the worst brightness", "ours"))
-"""
-IMPORTS = """\
-import math
-from dataclasses import dataclass
-
-import torch
-
-import energylens as el
-from energylens.attacks.registry import AttackRow, register
-from energylens.attacks.result import AttackResult, counts
-from energylens.attacks.settings import Length, NormName, Settings, norm_of, radius
-from energylens.settings import setting
-
-"""
+PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
+ADDED, TESTED = re.findall(r"^```diff\n(.*?)^```", PAGE.read_text().partition("\n## An attack\n")[2], re.M | re.S)[:2]
 
 
 @pytest.fixture
 def row():
-    """The example's row, in the table for the length of a test."""
-    exec(compile(IMPORTS + EXAMPLE, "example", "exec"), {"__name__": "energylens_example"})
-    row = find_row("brightness")
+    """The example's row, in the table for the length of a test, as ``register`` adds it from a file of one's own."""
+    lines = [line[1:] for line in ADDED.splitlines() if line.startswith("+") and not line.startswith("+++")]
+    names = {**vars(registry)}
+    exec(compile("\n".join(lines[:-1]), "example", "exec", dont_inherit=True), names)
+    row = register(eval(lines[-1].strip(" ,"), names))
     yield row
     ATTACKS.remove(row)
 
@@ -60,8 +37,9 @@ def digits():
     return el.load_data("digits", n=20)
 
 
-def test_it_is_short():
-    assert len([line for line in EXAMPLE.splitlines() if line.strip()]) <= 15
+def test_it_is_a_commit_of_about_fifteen_lines_in_one_file(commit):
+    assert len(re.findall(r"^\+[^+\n]", ADDED, re.M)) <= 16
+    commit(ADDED, TESTED)
 
 
 def test_it_runs_by_its_name(row, robust, digits):
