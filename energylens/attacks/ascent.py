@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from energylens.attacks.backends import BF16, FUSED
 from energylens.attacks.losses import LOSSES, Aim
@@ -29,15 +29,27 @@ from energylens.errors import InputError
 from energylens.noise import NoiseSource
 from energylens.settings import setting
 
+Model = Callable[[Tensor], Tensor]  # from images (N, C, H, W) in [0, 1] to logits (N, K)
 CROSSING = 2  # radii: where all steps together do not cross the ball, one step as long as the radius may do better
 
 
 @dataclass(frozen=True)
 class Ascent(Settings):
-    """Settings of the loop. eps and step_size are in units of [0, 1]; ``step_size`` None means relative_step * eps.
+    """Settings of the loop.
 
-    start: a row of STARTS, scaled by start_scale. clip: project on the eps-ball after a step. gamma: 1.5 is arXiv
-    2304.04033's on CIFAR-10; on other data it was not tuned [R].
+    Attributes:
+        eps: radius, in units of [0, 1].
+        norm: a row of NORMS.
+        steps: of a run.
+        relative_step: the length of a step as a share of eps, where step_size is None.
+        step_size: the length of a step, in units of [0, 1].
+        start: a row of STARTS.
+        start_scale: what it is scaled by.
+        loss: a row of LOSSES.
+        clip: project on the eps-ball after a step.
+        restarts: runs from fresh noise.
+        gamma: weight of the energy in the loss ``high-energy``; 1.5 is arXiv 2304.04033's on CIFAR-10; on other data
+            it was not tuned [R].
     """
 
     eps: Length = radius()
@@ -149,7 +161,7 @@ STARTS: dict[str, Start] = {
 class _Problem:
     """One batch to attack: everything a run of the loop needs, and how to narrow it to some of its samples."""
 
-    model: nn.Module
+    model: Model
     x: Tensor
     y: Tensor
     aim: Aim
@@ -157,7 +169,7 @@ class _Problem:
     noise: NoiseSource
     settings: Ascent
     trace: bool
-    judge: nn.Module
+    judge: Model
     boxed: bool
 
     def take(self, rows: Tensor) -> _Problem:
@@ -171,7 +183,7 @@ class _Problem:
 
 @torch.no_grad()
 def ascend(
-    model: nn.Module,
+    model: Model,
     x: Tensor,
     y: Tensor,
     *,
@@ -180,7 +192,7 @@ def ascend(
     target: Tensor | None = None,
     clean_logits: Tensor | None = None,
     trace: bool = False,
-    judge: nn.Module | None = None,
+    judge: Model | None = None,
     boxed: bool = True,
 ) -> AttackResult:
     """Run the loop on a batch.
@@ -270,7 +282,7 @@ def _with_restarts(problem: _Problem) -> AttackResult:
     return AttackResult(best, steps, steps + runs, backwards=steps, logits=best_logits, trajectory=best_energies)
 
 
-def input_gradient(model: nn.Module, x: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
+def input_gradient(model: Model, x: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
     """``grad_x sum_i loss(f(x))_i``; only the input's gradient is computed, the model's own are left alone.
 
     Args:

@@ -35,8 +35,16 @@ GPU_BLOCK = 250  # as many as the package's own default batch
 class AutoAttackSettings(Settings):
     """The settings of AutoAttack and of its parts alone.
 
-    parts: rows of PARTS, run in this order. eps in units of [0, 1]. restarts and targets are 1 and 9 where they are
-    None, the package's standard, or 5 and 5 in L1. Another block is another draw.
+    Attributes:
+        eps: radius, in units of [0, 1].
+        parts: rows of PARTS, run in this order.
+        norm: linf, l2 or l1.
+        steps: iterations of APGD and FAB.
+        restarts: of the untargeted attacks; None for the package's standard, 1, or 5 in L1.
+        queries: of Square.
+        targets: classes tried at most; None for the package's standard, 9, or 5 in L1.
+        eot: gradients averaged in an iteration.
+        block: samples attacked together; another block is another draw.
     """
 
     eps: Length = radius()
@@ -189,8 +197,15 @@ class Shelf(Protocol):
 class _Block:
     """A block of N samples after some of the parts.
 
-    broken_by: (N,), the number of the part that broke a sample, NATURAL where it was never right, ROBUST where none
-    did. done: (), how many parts have run.
+    Attributes:
+        x_adv: (N, C, H, W) in [0, 1].
+        logits: (N, K) of x_adv.
+        steps: (N,) int64.
+        forwards: (N,) int64.
+        backwards: (N,) int64.
+        broken_by: (N,) int64, the number of the part that broke a sample, NATURAL where it was never right, ROBUST
+            where none did.
+        done: () how many parts have run.
     """
 
     x_adv: Tensor

@@ -18,7 +18,11 @@ from energylens.settings import check_word
 
 @dataclass(frozen=True)
 class Backend:
-    """One row. rounded: its gradients are not those of float32, so its rows of the record are its own."""
+    """One row.
+
+    Attributes:
+        rounded: its gradients are not those of float32, so its rows of the record are its own.
+    """
 
     rounded: bool = False
 
@@ -42,14 +46,26 @@ def quickest_of(names: Iterable[str]) -> str:
 
 
 def check_backend(name: str) -> str:
-    """The name, of a row of BACKENDS; InputError for any other."""
+    """The name itself.
+
+    Args:
+        name: of a row of BACKENDS.
+
+    Raises:
+        InputError: for any other.
+    """
     check_word("backend", name, BACKENDS)
     return name
 
 
 @dataclass(frozen=True)
 class Networks:
-    """A model on each backend that it runs on. note: what a reader should know of them, or None."""
+    """A model on each backend that it runs on.
+
+    Attributes:
+        on: by the backend's name.
+        note: what a reader should know of them, or None.
+    """
 
     on: dict[str, nn.Module]
     note: str | None = None
@@ -60,9 +76,12 @@ class Networks:
         return quickest_of(self.on)
 
     def backend_for(self, supported: str, asked: str, *, trace: bool = False) -> str:
-        """The quickest backend there is, up to the one asked for and the quickest that the attack supports.
+        """The quickest backend there is, within some bounds.
 
-        trace: the energies of the iterates are recorded from the logits that the attack sees: they must be float32.
+        Args:
+            supported: the quickest that the attack supports.
+            asked: the one asked for.
+            trace: the energies of the iterates are recorded from the logits that the attack sees: they must be float32.
         """
         bounds = (asked, self.quickest, supported, FUSED if trace else BF16)
         return min(bounds, key=list(BACKENDS).index)
@@ -77,7 +96,7 @@ def networks_of(model: nn.Module, backend: str, x: Tensor) -> Networks:
     Args:
         model: in eval mode, no gradients of its parameters asked for (see ``isolation.frozen``).
         backend: a row of BACKENDS.
-        x: (N, C, H, W), a few images on which its logits are compared with those of the copies.
+        x: (N, C, H, W) in [0, 1], a few images on which its logits are compared with those of the copies.
     """
     if backend == PLAIN:
         return Networks({PLAIN: model})

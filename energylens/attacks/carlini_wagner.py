@@ -32,7 +32,17 @@ CHECKS = 10  # how often in a run a sample asks whether its objective still fall
 
 @dataclass(frozen=True)
 class CarliniWagner(Settings):
-    """Settings of Carlini and Wagner's L2 attack (arXiv 1608.04644)."""
+    """Settings of Carlini and Wagner's L2 attack (arXiv 1608.04644).
+
+    Attributes:
+        c: weight of the margin.
+        kappa: the margin to reach, in logits.
+        steps: of a run.
+        lr: of Adam, in w-space.
+        search_steps: runs, each with another c; 0 for one run with c as it is.
+        stop_ratio: a sample stops when its objective exceeds this share of what it was a tenth of the run ago.
+        norm: always l2.
+    """
 
     c: float = setting(1.0, "weight of the margin, the first one tried where c is searched", above=0)
     kappa: float = setting(0.0, "margin to reach, in logits")

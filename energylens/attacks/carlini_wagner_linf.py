@@ -41,7 +41,17 @@ LARGEST_C = 20.0
 
 @dataclass(frozen=True)
 class CarliniWagnerLinf(Settings):
-    """Settings of Carlini and Wagner's Linf attack (arXiv 1608.04644)."""
+    """Settings of Carlini and Wagner's Linf attack (arXiv 1608.04644).
+
+    Attributes:
+        c: weight of the margin, the first one tried.
+        kappa: the margin to reach, in logits.
+        steps: in all.
+        lr: of Adam, in w-space.
+        patience: steps without a smaller success after which c grows tenfold.
+        shrink: tau after a success as a share of its size, below 1.
+        norm: always linf.
+    """
 
     c: float = setting(1.0, "weight of the margin, the first one tried", above=0)
     kappa: float = setting(0.0, "margin to reach, in logits")
@@ -59,7 +69,11 @@ class CarliniWagnerLinf(Settings):
         return self.steps
 
     def check(self) -> None:
-        """Refuse settings that cannot be run."""
+        """Refuse settings that cannot be run.
+
+        Raises:
+            InputError: for the first of them.
+        """
         super().check()
         if self.shrink >= 1:
             raise InputError(f"shrink={self.shrink:g} never lowers tau: give a share below 1, such as 0.9")

@@ -14,14 +14,14 @@ our reconstruction: the same with the data set's usual eps and a quarter of it a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from energylens.attacks.ascent import Ascent, ascend
+from energylens.attacks.ascent import Ascent, Model, ascend
 from energylens.attacks.norms import NORMS
 from energylens.attacks.result import AttackResult
 from energylens.attacks.settings import Length, NormName, Settings, norm_of, radius
@@ -37,8 +37,10 @@ from energylens.settings import setting
 class Form:
     """One row.
 
-    start: of the ascent. straight: the gradient passes R as if it were the identity. boxed: in [0, 1] at every step,
-    not at the end alone.
+    Attributes:
+        start: of the ascent.
+        straight: the gradient passes R as if it were the identity.
+        boxed: in [0, 1] at every step, not at the end alone.
     """
 
     start: str
@@ -50,16 +52,26 @@ FORMS = {
     "fast": Form("zero", straight=True, boxed=False),
     "full": Form("uniform", straight=False, boxed=True),
 }
-LABELS = ("predicted", "true")
 
 
 @dataclass(frozen=True)
 class DiffPGD(Settings):
-    """Settings. eps and step_size are in units of [0, 1]; ``step_size`` None means relative_step * eps.
+    """Settings of Diff-PGD (arXiv 2305.16494).
 
-    labels: the authors flee the prediction. diffusion: what ``load_diffuser`` knows, None for the data set's own. Its
-    steps count for no amount: it asks for images that look natural besides a wrong label. It is not traceable: its loop
-    sees the energies of R(x'), not of x'.
+    Its steps count for no amount: it asks for images that look natural besides a wrong label. It is not traceable:
+    its loop sees the energies of R(x'), not of x'.
+
+    Attributes:
+        eps: radius, in units of [0, 1].
+        norm: a row of NORMS.
+        steps: of the ascent.
+        relative_step: the length of a step as a share of eps, where step_size is None.
+        step_size: the length of a step, in units of [0, 1].
+        form: a row of FORMS.
+        t: the purifier noises to index t of the timesteps respaced to ddim_steps.
+        ddim_steps: timesteps after respacing.
+        labels: the class to flee, the ``predicted`` one, as the authors do, or the ``true`` one.
+        diffusion: what ``load_diffuser`` knows, None for the data set's own.
     """
 
     eps: Length = radius()
@@ -70,7 +82,7 @@ class DiffPGD(Settings):
     form: str = setting("fast", "how the gradient passes the purifier", choices=FORMS)
     t: int = setting(3, "the purifier noises to index t of the timesteps respaced to ddim_steps")
     ddim_steps: int = setting(50, "timesteps after respacing", above=0)
-    labels: str = setting("predicted", "the class to flee", choices=LABELS)
+    labels: str = setting("predicted", "the class to flee", choices=("predicted", "true"))
     diffusion: str | None = setting(None, "name, folder or hub id of a diffusion model; the standard is the data set's")
 
     targetable = True
@@ -87,7 +99,11 @@ class DiffPGD(Settings):
         return (self.steps + 1) * (self.t + 2)
 
     def check(self) -> None:
-        """Refuse settings that cannot be run."""
+        """Refuse settings that cannot be run.
+
+        Raises:
+            InputError: for the first of them.
+        """
         super().check()
         if self.t >= self.ddim_steps:
             raise InputError(
@@ -99,7 +115,14 @@ class DiffPGD(Settings):
     ) -> Diffuser:
         """The diffusion model of its own settings, else the one asked for, else the data set's.
 
-        Raises InputError where none is known or fits.
+        Args:
+            asked: the name in the call, None for none.
+            dataset: the name of the data, None where it has none.
+            image_shape: (C, H, W).
+            device: where it is to lie.
+
+        Raises:
+            InputError: where none is known or fits.
         """
         diffuser = load_diffuser(self.diffusion or asked or default_diffuser(dataset), device)
         diffuser.check_fit(tuple(image_shape))
@@ -109,7 +132,7 @@ class DiffPGD(Settings):
 
 @torch.no_grad()
 def diff_pgd(
-    model: nn.Module,
+    model: Model,
     x: Tensor,
     y: Tensor,
     *,
@@ -119,40 +142,40 @@ def diff_pgd(
     target: Tensor | None = None,
     clean_logits: Tensor | None = None,
 ) -> AttackResult:
-    """Run the attack on a batch; the result has R(x_adv) as ``purified``. Passes are the classifier's.
+    """Run the attack on a batch.
 
-    x: (N, C, H, W) in [0, 1]; y: (N,) labels; target: (N,) labels to move towards, or None; clean_logits: (N, K)
-    logits of x where they are known (saves the forward that predicts the labels).
+    Args:
+        model: from images in [0, 1] to logits (N, K), held in eval mode.
+        x: (N, C, H, W) in [0, 1].
+        y: (N,) labels.
+        noise: what the start and the purifier are drawn from.
+        settings: of the attack.
+        diffuser: what R is made of.
+        target: (N,) labels to move towards, or None.
+        clean_logits: (N, K) logits of x where they are known (saves the forward that predicts the labels).
+
+    Returns:
+        The result, with R(x_adv) as ``purified``. Passes are the classifier's.
     """
+    form = FORMS[settings.form]
     asks = settings.labels == "predicted" and target is None
     if asks:
         y = (model(x) if clean_logits is None else clean_logits).argmax(dim=1)
-    purifier = _Purifier(diffuser, noise, settings)
-    seen = nn.Sequential(purifier, model)
-    boxed = FORMS[settings.form].boxed
-    result = ascend(seen, x, y, noise=noise, settings=settings.loop, target=target, boxed=boxed)
-    return replace(
-        result, forwards=result.forwards + int(asks and clean_logits is None), purified=purifier.look(result.x_adv)
-    )
+    calls = count()
 
+    def purified(x: Tensor) -> Tensor:
+        """R(x) under noise that belongs to the sample and the call."""
+        drawn = noise.normal(f"purify/{next(calls)}", x)
+        return purify(diffuser, x, drawn, t=settings.t, ddim_steps=settings.ddim_steps)
 
-class _Purifier(nn.Module):
-    """R(x) as the loop sees it: noise that belongs to the sample and the call, a gradient as the form has it."""
-
-    def __init__(self, diffuser: Diffuser, noise: NoiseSource, settings: DiffPGD) -> None:
-        super().__init__()
-        self._diffuser, self._noise, self._settings = diffuser, noise, settings
-        self._calls: Iterator[int] = count()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """R(x), (N, C, H, W) in [0, 1]."""
-        if not FORMS[self._settings.form].straight:
-            return self.look(x)
+    def seen(x: Tensor) -> Tensor:
+        """f(R(x)), with the gradient as the form has it."""
+        if not form.straight:
+            return model(purified(x))
         with torch.no_grad():
-            purified = self.look(x)
-        return purified + (x - x.detach())  # adds zeros, whose gradient is the identity
+            fixed = purified(x)
+        return model(fixed + (x - x.detach()))  # adds zeros, whose gradient is the identity
 
-    def look(self, x: Tensor) -> Tensor:
-        """R(x) with its own gradient, under noise of its own."""
-        noise = self._noise.normal(f"purify/{next(self._calls)}", x)
-        return purify(self._diffuser, x, noise, t=self._settings.t, ddim_steps=self._settings.ddim_steps)
+    result = ascend(seen, x, y, noise=noise, settings=settings.loop, target=target, boxed=form.boxed)
+    forwards = result.forwards + int(asks and clean_logits is None)
+    return replace(result, forwards=forwards, purified=purified(result.x_adv))

@@ -30,9 +30,14 @@ ROUNDING = 1e-5  # how far outside [0, 1] float32 arithmetic may leave a pixel
 
 @dataclass(frozen=True)
 class Foreign(Settings):
-    """A foreign attack's settings are its own business; ``kind`` says where it is defined.
+    """A foreign attack's settings are its own business.
 
     It may look at the whole batch and draw from the global random state, so it runs in fixed blocks.
+
+    Attributes:
+        kind: where it is defined, ``module:name``.
+        block: samples attacked together.
+        norm: what its perturbations are measured in.
     """
 
     kind: str
@@ -45,9 +50,16 @@ class Foreign(Settings):
 
 
 def attack_at(address: str) -> ForeignAttack:
-    """The callable at ``package.module:function``, under that name, as the command line takes it.
+    """The callable at an address, under that name, as the command line takes it.
 
-    Raises InputError where there is none; called, also for whatever it raises, with its own message.
+    Args:
+        address: ``package.module:function``.
+
+    Returns:
+        A function (model, x, y) -> x_adv. Whatever the user's code raises in it is an InputError with its message.
+
+    Raises:
+        InputError: where there is no callable.
     """
     attack = object_at(address, f"an attack {EXPECTED}")
     if not callable(attack):
@@ -81,10 +93,17 @@ def foreign_name(attack: ForeignAttack) -> str:
 
 
 def run_foreign(attack: ForeignAttack, model: nn.Module, x: Tensor, y: Tensor, noise: Noise) -> AttackResult:
-    """Call it under random states keyed by the block's first sample, and check what it gives back.
+    """Call a foreign attack under random states keyed by the block's first sample, and check what it gives back.
 
-    Its passes are counted at the model. Raises InputError where it does not return images of x's shape in [0, 1], or
-    changes the model.
+    Args:
+        attack: the callable.
+        model: from images in [0, 1] to logits (N, K). The passes through it are counted.
+        x: (N, C, H, W) in [0, 1].
+        y: (N,) labels.
+        noise: its seed and first index key the random states.
+
+    Raises:
+        InputError: where it does not return images of x's shape in [0, 1], or changes the model.
     """
     name, before = foreign_name(attack), weights_digest(model)
     with torch.enable_grad(), PassCounter(model) as counter, random_state(key(noise.seed, name, noise.indices[0])):

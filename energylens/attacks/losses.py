@@ -28,7 +28,12 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def lead_of_others(logits: Tensor, labels: Tensor) -> Tensor:
-    """``max_{k != y} f_k(x) - f_y(x)``, (N,): the margin turned round, a loss."""
+    """``max_{k != y} f_k(x) - f_y(x)``, (N,): the margin turned round, a loss.
+
+    Args:
+        logits: (N, K).
+        labels: (N,).
+    """
     return -margin(logits, labels)
 
 
@@ -51,7 +56,12 @@ def logit_ratio(logits: Tensor, labels: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Aim:
-    """Where the labelled part of a loss pulls: away from ``labels`` (sign +1) or, targeted, towards them (sign -1)."""
+    """Where the labelled part of a loss pulls.
+
+    Attributes:
+        labels: (N,).
+        sign: +1 away from the labels, -1, targeted, towards them.
+    """
 
     labels: Tensor
     sign: int

@@ -119,7 +119,11 @@ class Seen:
 class Descent:
     """Adam (arXiv 1412.6980, its default betas) on the w of images, down ``distance + c * max(lead, -kappa)``.
 
-    Samples can leave and begin afresh, which torch.optim does not know of. x: (N, C, H, W) in [0, 1].
+    Samples can leave and begin afresh, which torch.optim does not know of.
+
+    Args:
+        x: (N, C, H, W) in [0, 1].
+        aim: of these samples.
     """
 
     def __init__(self, x: Tensor, aim: Aim) -> None:
@@ -129,7 +133,14 @@ class Descent:
         self.t = torch.zeros(len(x), *[1] * (x.dim() - 1), dtype=widest_float(x.device), device=x.device)
 
     def look(self, model: nn.Module, distance: Callable[[Tensor], Tensor], c: Tensor, kappa: float) -> Seen:
-        """Where the samples are. distance: of perturbations (N, C, H, W) -> (N,); c: (N,)."""
+        """Where the samples are: a forward and a backward.
+
+        Args:
+            model: from images in [0, 1] to logits (N, K).
+            distance: perturbations (N, C, H, W) -> (N,).
+            c: weight of the lead, (N,).
+            kappa: the margin to reach, in logits.
+        """
         w = self.w.requires_grad_(True)
         with torch.enable_grad():
             x_adv = (torch.tanh(w) + 1) / 2

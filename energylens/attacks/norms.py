@@ -16,13 +16,21 @@ from energylens.noise import NoiseSource
 
 
 def l2_size(delta: Tensor) -> Tensor:
-    """Euclidean length of each perturbation, (N,)."""
+    """Euclidean length of each perturbation, (N,).
+
+    Args:
+        delta: (N, ...).
+    """
     size: Tensor = torch.linalg.vector_norm(delta.flatten(1), dim=1)
     return size
 
 
 def linf_size(delta: Tensor) -> Tensor:
-    """Largest absolute entry of each perturbation, (N,)."""
+    """Largest absolute entry of each perturbation, (N,).
+
+    Args:
+        delta: (N, ...).
+    """
     size: Tensor = torch.linalg.vector_norm(delta.flatten(1), ord=torch.inf, dim=1)
     return size
 
@@ -49,10 +57,12 @@ def _uniform_l2(noise: NoiseSource, purpose: str, like: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Norm:
-    """One row.
+    """One row, of functions of perturbations (N, C, H, W).
 
-    ``steepest(g)`` maximises <g, d> over the unit ball; ``project(delta, eps)`` is the nearest point of the ball;
-    ``uniform(noise, purpose, like)`` a uniform point of the unit ball.
+    Attributes:
+        steepest: g -> the d of the unit ball that maximises <g, d>, both (N, C, H, W).
+        project: (delta, eps) -> the nearest point of the ball.
+        uniform: (noise, purpose, like) -> a uniform point of the unit ball, of the shape of ``like``.
     """
 
     steepest: Callable[[Tensor], Tensor]

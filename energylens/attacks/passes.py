@@ -14,8 +14,10 @@ Told = Callable[[float, bool], None]
 class PassCounter:
     """Counts the samples that go through a model, forwards and backwards, while it is entered.
 
-    told: called at every forward with the forward-backward passes so far, of all samples together, a forward that no
-    gradient is taken of counting half.
+    Args:
+        model: any module.
+        told: called at every forward with the forward-backward passes so far, of all samples together, a forward that
+            no gradient is taken of counting half.
     """
 
     def __init__(self, model: nn.Module, told: Heard | None = None) -> None:

@@ -121,7 +121,7 @@ def _with_settings(spec: AttackSpec, settings: Mapping[str, Any]) -> AttackSpec:
     """The attack with these settings of its own."""
     if isinstance(spec, Attack) or (isinstance(spec, str) and ":" not in spec):
         return Attack(spec, **settings)
-    if settings and callable(spec):
+    if settings:
         raise InputError(
             f"{', '.join(settings)}: a callable takes no settings here: bind them there, with functools.partial or a "
             "function of (model, x, y)"

@@ -19,8 +19,16 @@ NORMS_OF = {name: norm for norm, name in NORM_NAMES.items()}  # RobustBench's th
 def parse_radius(text: str | float, what: str = "eps") -> float:
     """A positive length in units of [0, 1].
 
-    >>> parse_radius("8/255") == 8 / 255, parse_radius("0.5"), parse_radius(0.25)
-    (True, 0.5, 0.25)
+    Args:
+        text: ``"8/255"``, ``"0.031"`` or a number.
+        what: the length's name, for the error.
+
+    Raises:
+        InputError: where it is no number, or none above 0.
+
+    Example:
+        >>> parse_radius("8/255") == 8 / 255, parse_radius("0.5"), parse_radius(0.25)
+        (True, 0.5, 0.25)
     """
     try:
         value = float(Fraction(text)) if isinstance(text, str) else float(text)
@@ -32,7 +40,11 @@ def parse_radius(text: str | float, what: str = "eps") -> float:
 
 
 def check_radius(eps: float, norm: str) -> None:
-    """Refuse a radius that every image lies within: a slip of the pen for eps / 255."""
+    """Refuse a radius that every image lies within: a slip of the pen for eps / 255.
+
+    Raises:
+        InputError: for one above 1 in linf.
+    """
     if norm == "linf" and eps > 1:
         raise InputError(f"eps={eps:g} in linf spans every image in [0, 1]: did you mean {eps:g}/255?")
 

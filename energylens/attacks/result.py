@@ -12,11 +12,16 @@ from torch import Tensor
 class AttackResult:
     """Adversarial images and what they cost.
 
-    x_adv: (N, C, H, W) in [0, 1]. steps, forwards, backwards: (N,) int64, the iterations and the network passes each
-    sample took part in. logits: the float32 logits of ``x_adv`` where the attack has computed them on its way, so
-    that nobody runs that forward again; otherwise None. broken_by: of an ensemble, the part that broke each sample.
-    purified: of Diff-PGD, R(x_adv), (N, C, H, W) in [0, 1]. trajectory: (N, steps, 2), E(x') and E(x', y) in nats of
-    every iterate before its step, where it was asked for.
+    Attributes:
+        x_adv: (N, C, H, W) in [0, 1].
+        steps: (N,) int64, the iterations each sample took part in.
+        forwards: (N,) int64, the forward passes.
+        backwards: (N,) int64, the backward passes.
+        logits: the float32 logits (N, K) of ``x_adv`` where the attack has computed them on its way, so that nobody
+            runs that forward again; otherwise None.
+        broken_by: of an ensemble, the part that broke each sample.
+        purified: of Diff-PGD, R(x_adv), (N, C, H, W) in [0, 1].
+        trajectory: (N, steps, 2), E(x') and E(x', y) in nats of every iterate before its step, where it was asked for.
     """
 
     x_adv: Tensor
@@ -33,11 +38,22 @@ class AttackResult:
 class AttackedBatch:
     """What ``el.attack(..., full=True)`` returns: N attacked images, and what the model makes of them before and after.
 
-    x_adv: (N, C, H, W) in [0, 1]. success: (N,) bool, misclassified or, with a target, seen as that class.
-    steps, forwards, backwards: (N,) int64, the iterations and passes the attack spent on each sample.
-    logits_clean, logits_adv: (N, K) float32. marginal_clean, marginal_adv: E(x), (N,), nats. joint_clean, joint_adv:
-    E(x, y) at the true class. target: (N,) the classes aimed at, else None. Everything else follows from these:
-    ``el.abnormal(r.logits_clean, r.logits_adv, y)``, ``el.delta_energy(r.marginal_clean, r.marginal_adv)``.
+    Everything else follows from these: ``el.abnormal(r.logits_clean, r.logits_adv, y)``,
+    ``el.delta_energy(r.marginal_clean, r.marginal_adv)``.
+
+    Attributes:
+        x_adv: (N, C, H, W) in [0, 1].
+        success: (N,) bool, misclassified or, with a target, seen as that class.
+        steps: (N,) int64, the iterations the attack spent on each sample.
+        forwards: (N,) int64, the forward passes.
+        backwards: (N,) int64, the backward passes.
+        logits_clean: (N, K) float32.
+        logits_adv: (N, K) float32.
+        marginal_clean: E(x), (N,), nats.
+        marginal_adv: E(x_adv), (N,), nats.
+        joint_clean: E(x, y) at the true class, (N,), nats.
+        joint_adv: E(x_adv, y) at the true class, (N,), nats.
+        target: (N,) the classes aimed at, else None.
     """
 
     x_adv: Tensor
@@ -55,5 +71,10 @@ class AttackedBatch:
 
 
 def counts(value: int, like: Tensor) -> Tensor:
-    """The same count for every sample of the batch ``like`` (N, ...)."""
+    """The same count for every sample, (N,) int64.
+
+    Args:
+        value: the count.
+        like: a batch (N, ...), on the device of the result.
+    """
     return torch.full((len(like),), value, dtype=torch.int64, device=like.device)

@@ -48,7 +48,14 @@ def norm_of(names: Iterable[str]) -> Any:
 
 
 def check_declared(settings: Any) -> None:
-    """Refuse values that their declarations do not allow."""
+    """Refuse values that their declarations do not allow.
+
+    Args:
+        settings: a dataclass whose fields ``setting`` made.
+
+    Raises:
+        InputError: for the first of them.
+    """
     check_words(settings, "unknown {name} {word!r}")
     check_ranges(settings, spelled=str)
 
@@ -145,13 +152,23 @@ class Settings:
     ) -> Diffuser | None:
         """The diffusion model that it needs: its ``run`` takes ``diffuser``. None where it needs none.
 
-        asked: the one of the call; dataset: the name of the data, None where it has none. Raises InputError where none
-        is known or fits.
+        Args:
+            asked: the name in the call, None for none.
+            dataset: the name of the data, None where it has none.
+            image_shape: (C, H, W).
+            device: where it is to lie.
+
+        Raises:
+            InputError: where none is known or fits.
         """
         return None
 
     def check(self) -> None:
-        """Refuse settings that cannot be run."""
+        """Refuse settings that cannot be run.
+
+        Raises:
+            InputError: for the first of them.
+        """
         check_declared(self)
         if self.bounded:
             check_radius(vars(self)["eps"], self.norm)

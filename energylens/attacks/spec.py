@@ -22,7 +22,13 @@ from energylens.settings import Kind, Setting, declared, setting
 
 @dataclass(frozen=True)
 class Beside:
-    """What can be said with an attack's name beside the settings of its row."""
+    """What can be said with an attack's name beside the settings of its row.
+
+    Attributes:
+        target: a rule or a class number, as text.
+        backend: a row of BACKENDS.
+        version: of a row that has versions.
+    """
 
     target: TargetRule | None = setting(None, f"{', '.join(RULES)} or a class number")
     backend: str | None = setting(None, "how the network is computed during the attack", choices=BACKENDS)
@@ -87,7 +93,10 @@ class Attack:
         twice = next((key for key in names if names.count(key) > 1), None)
         if twice:
             raise InputError(f"{row.name}: {twice} is set twice")
-        row = _version(row, dict(given).get("version"))
+        if (version := dict(given).get("version")) is not None:
+            if version not in row.versions:
+                raise InputError(f"{row.name} has no version {version!r}: give one of {', '.join(row.versions)}")
+            row = find_row(row.versions[version])
         object.__setattr__(self, "name", row.name)
         object.__setattr__(self, "overrides", tuple((key, text) for key, text in given if key != "version"))
         self.settings(eps=1.0, norm=row.norms[-1])  # stand-ins: a mistake is told where it is made, not when it runs
@@ -105,7 +114,14 @@ class Attack:
     def settings(self, *, eps: str | float | None, norm: str = "linf", steps: int | None = None) -> Settings:
         """All settings of the row, checked.
 
-        eps, norm and steps are taken where the attack has such a setting and it was not set. Raises InputError.
+        Args:
+            eps: the radius of the call. This and the following are taken where the attack has such a setting and it
+                was not set.
+            norm: of the radius.
+            steps: iterations.
+
+        Raises:
+            InputError: where a radius is missing, or for settings that cannot be run.
         """
         row, own = self.row, self.values
         beside = Beside(**{one.name: own.pop(one.name) for one in declared(Beside) if one.name in own})
@@ -149,7 +165,16 @@ class Attack:
 
 
 def check_runnable(row: AttackRow, settings: Settings, target: str | None) -> None:
-    """Refuse settings that cannot be run."""
+    """Refuse settings that cannot be run.
+
+    Args:
+        row: whose settings they are.
+        settings: all of them.
+        target: a rule or a class number, None for untargeted.
+
+    Raises:
+        InputError: with the attack's name, for the first that is wrong.
+    """
     try:
         settings.check()
     except InputError as error:
@@ -165,8 +190,12 @@ def check_runnable(row: AttackRow, settings: Settings, target: str | None) -> No
 def with_version(specs: Sequence[str], version: str) -> list[str]:
     """The attacks of a battery, in this version where they have versions.
 
-    >>> with_version(["pgd", "autoattack,block=100"], "plus")
-    ['pgd', 'autoattack,block=100,version=plus']
+    Raises:
+        InputError: where none has.
+
+    Example:
+        >>> with_version(["pgd", "autoattack,block=100"], "plus")
+        ['pgd', 'autoattack,block=100,version=plus']
     """
     versioned = [":" not in spec and bool(find_row(spec.partition(",")[0].strip()).versions) for spec in specs]
     if not any(versioned):
@@ -174,15 +203,6 @@ def with_version(specs: Sequence[str], version: str) -> list[str]:
             f"--version {version} is for AutoAttack, which is not among the attacks: add --attack autoattack"
         )
     return [f"{spec},version={version}" if has else spec for spec, has in zip(specs, versioned, strict=True)]
-
-
-def _version(row: AttackRow, version: str | None) -> AttackRow:
-    """The row that this version of a row is."""
-    if version is None:
-        return row
-    if version not in row.versions:
-        raise InputError(f"{row.name} has no version {version!r}: give one of {', '.join(row.versions)}")
-    return find_row(row.versions[version])
 
 
 def _known(row: AttackRow) -> list[str]:

@@ -21,9 +21,14 @@ class AnySizeSquare(SquareAttack):  # type: ignore[misc]  # the package has no t
     """The package's attack; in L2 and L1 its search, begun from squares that are cut where the image ends."""
 
     def attack_single_run(self, x: Tensor, y: Tensor) -> tuple[None, Tensor]:
-        """The best images of one run of the search; the first of the pair is nothing that anybody reads.
+        """One run of the search.
 
-        x: (N, C, H, W) in [0, 1]; y: (N,) labels, all predicted.
+        Args:
+            x: (N, C, H, W) in [0, 1].
+            y: (N,) labels, all predicted.
+
+        Returns:
+            Nothing that anybody reads, and the best images, (N, C, H, W).
         """
         if self.norm == "Linf":
             found: tuple[None, Tensor] = super().attack_single_run(x, y)

@@ -29,7 +29,15 @@ RULES: dict[str, Callable[[Tensor, Tensor, Noise], Tensor]] = {
 
 
 def check_target(target: str, classes: int | None = None) -> None:
-    """Refuse what is neither a rule's name nor the number of one of the classes, where their count is known."""
+    """Refuse what is neither a rule's name nor the number of a class.
+
+    Args:
+        target: the text.
+        classes: how many there are, None where that is not known.
+
+    Raises:
+        InputError: for anything else.
+    """
     if target not in RULES and not target.isdecimal():
         raise InputError(f"unknown target {target!r}: give one of {', '.join(RULES)} or a class number such as 3")
     if target not in RULES and classes is not None and int(target) >= classes:
@@ -39,8 +47,14 @@ def check_target(target: str, classes: int | None = None) -> None:
 def choose_targets(target: str, clean_logits: Tensor, y: Tensor, noise: Noise) -> Tensor:
     """The target classes, (N,) int64, never the label itself.
 
-    target: a row of RULES or a class number; a sample that is of that class already aims at the next one.
-    clean_logits: (N, K).
+    Args:
+        target: a row of RULES or a class number; a sample that is of that class already aims at the next one.
+        clean_logits: (N, K).
+        y: (N,) labels.
+        noise: of these samples, for a random choice.
+
+    Raises:
+        InputError: for another target.
     """
     classes = clean_logits.shape[1]
     check_target(target, classes)

@@ -16,9 +16,11 @@ NAME_ONE = "name one that fits with --diffusion or diff-pgd,diffusion=..., a dif
 class Diffuser:
     """An unconditional DDPM on images in [-1, 1], in eval mode, its parameters frozen. Make one with `load_diffuser`.
 
-    name: what it was asked for by. network: a diffusers `UNet2DModel`, (x_t, t) -> the noise in x_t. alphas_bar: (T,)
-    float32 on the network's device, the cumulative product of 1 - beta. digest: sha256, in hex, of all that its answers
-    depend on.
+    Attributes:
+        name: what it was asked for by.
+        network: a diffusers `UNet2DModel`, (x_t, t) -> the noise in x_t.
+        alphas_bar: (T,) float32 on the network's device, the cumulative product of 1 - beta.
+        digest: sha256, in hex, of all that its answers depend on.
     """
 
     name: str
@@ -43,12 +45,24 @@ class Diffuser:
         return range(0, stride * ddim_steps, stride)
 
     def predict_noise(self, x_t: Tensor, timestep: int) -> Tensor:
-        """eps(x_t, timestep), of the shape of x_t: (N, C, H, W)."""
+        """The noise in noisy images, eps(x_t, timestep), (N, C, H, W).
+
+        Args:
+            x_t: (N, C, H, W), as they are at this timestep.
+            timestep: 0 to T - 1.
+        """
         noise: Tensor = self.network(x_t, timestep).sample
         return noise
 
     def check_fit(self, image_shape: tuple[int, ...]) -> None:
-        """InputError where images of this shape are not what it was made for."""
+        """Refuse images that it was not made for.
+
+        Args:
+            image_shape: (C, H, W).
+
+        Raises:
+            InputError: for another shape than its own.
+        """
         if image_shape != self.image_shape:
             raise InputError(
                 f"the diffusion model {self.name} was made for images of shape {self.image_shape}, these have "
@@ -56,7 +70,11 @@ class Diffuser:
             )
 
     def check_schedule(self, ddim_steps: int) -> None:
-        """InputError where the schedule cannot be respaced to so many timesteps."""
+        """Refuse a respacing that the schedule does not have.
+
+        Raises:
+            InputError: for fewer than 1 or more than T timesteps.
+        """
         if not 1 <= ddim_steps <= len(self.alphas_bar):
             raise InputError(
                 f"ddim_steps={ddim_steps}, but the schedule of {self.name} has {len(self.alphas_bar)} timesteps: "

@@ -118,13 +118,22 @@ def _batch(samples: Samples, recipe: Recipe) -> Tensor:
     x = 2 * samples.source.images(samples.indices[rows]) - 1
     if not recipe.flip:
         return x
-    mirrored = torch.rand(len(x)) < 0.5
-    return torch.where(mirrored[:, None, None, None], x.flip(-1), x)
+    mirrored = torch.rand(len(x), 1, 1, 1) < 0.5
+    return torch.where(mirrored, x.flip(-1), x)
 
 
 @torch.no_grad()
 def denoising(diffuser: Diffuser, x: Tensor) -> dict[str, Any]:
-    """PSNR in dB against x in [0, 1] of noisy images (scaled back) and of the x_0 predicted from them, at WATCHED."""
+    """How well it takes noise out at the timesteps WATCHED.
+
+    Args:
+        diffuser: the model.
+        x: (N, C, H, W) in [0, 1].
+
+    Returns:
+        For each timestep the PSNR against x, in dB, of the noisy images, scaled back, and of the x_0 predicted from
+    them.
+    """
     generator = torch.Generator().manual_seed(SEED)
     found = {}
     for t in WATCHED:
@@ -143,21 +152,35 @@ def _psnr(image: Tensor, x: Tensor) -> float:
 
 @torch.no_grad()
 def judged(x: Tensor, judge: str) -> dict[str, Any]:
-    """What a classifier makes of images: the share it is SURE of, in %, and how many it puts into each class."""
+    """What a classifier makes of images.
+
+    Args:
+        x: (N, C, H, W) in [0, 1].
+        judge: a name that ``load_model`` knows.
+
+    Returns:
+        The share it is SURE of, in %, and how many it puts into each class.
+    """
     probabilities, classes = load_model(judge)(x).softmax(dim=1).max(dim=1)
     share = round(100 * float((probabilities > SURE).float().mean()), 1)
     return {"sure": share, "classes": classes.bincount(minlength=10).tolist()}
 
 
+@torch.no_grad()
 def drawn(diffuser: Diffuser, count: int) -> Tensor:
     """Samples under SEED, (count, C, H, W) in [0, 1]."""
     noise = torch.randn(count, *diffuser.image_shape, generator=torch.Generator().manual_seed(SEED))
-    with torch.no_grad():
-        return sample(diffuser, noise, ddim_steps=DDIM_STEPS)
+    return sample(diffuser, noise, ddim_steps=DDIM_STEPS)
 
 
 def measured(diffuser: Diffuser, recipe: Recipe, x: Tensor) -> dict[str, Any]:
-    """What the model is good for, told on test images x."""
+    """What the model is good for.
+
+    Args:
+        diffuser: the model.
+        recipe: how it was trained.
+        x: (N, C, H, W) in [0, 1], test images.
+    """
     found: dict[str, Any] = {"psnr": denoising(diffuser, x)}
     if recipe.judge:
         found["samples"] = judged(drawn(diffuser, SAMPLES), recipe.judge)

@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from energylens.models import weights_digest
 
 WEIGHTS = Path(__file__).parent / "weights"
 SHIPPED = ("digits-ddpm",)
+FILES = ("config.json", "scheduler_config.json", "diffusion_pytorch_model.safetensors")  # as diffusers saves them
 
 #: The diffusion model that a data set's images are purified with where none is named. A row a data set.
 DEFAULT_DIFFUSERS: Mapping[str, str] = {
@@ -32,7 +32,14 @@ _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 
 
 def default_diffuser(dataset: str | None) -> str:
-    """The name of a data set's diffusion model; InputError where the table has none, as for images without a name."""
+    """The name of a data set's diffusion model.
+
+    Args:
+        dataset: the data set's name, None for images without one.
+
+    Raises:
+        InputError: where the table has none.
+    """
     name = DEFAULT_DIFFUSERS.get(dataset or "")
     if name is None:
         known = ", ".join(DEFAULT_DIFFUSERS)
@@ -41,13 +48,23 @@ def default_diffuser(dataset: str | None) -> str:
 
 
 def load_diffuser(name: str, device: str | torch.device = "cpu") -> Diffuser:
-    """The unconditional DDPM of this name: `digits-ddpm` (shipped), a diffusers folder or a hub id, `owner/name`.
+    """The unconditional DDPM of this name, frozen.
 
-    A folder holds a `UNet2DModel` and a scheduler, side by side or below `unet` and `scheduler`; weights are
-    safetensors. Raises InputError where diffusers is missing or the model is none of ours, RunError where the hub
-    cannot be reached or files are damaged.
+    Args:
+        name: `digits-ddpm` (shipped), a diffusers folder or a hub id, `owner/name`. A folder holds a `UNet2DModel`
+            and a scheduler, side by side or below `unet` and `scheduler`; weights are safetensors.
+        device: where it is to lie.
+
+    Raises:
+        InputError: where diffusers is missing or the model is none of ours.
+        RunError: where the hub cannot be reached or files are damaged.
     """
-    diffusers = _diffusers()
+    try:
+        import diffusers
+    except ImportError as error:
+        raise InputError(
+            "a diffusion model needs diffusers, which is not installed: pip install 'energylens[diffusion]'"
+        ) from error
     folder = WEIGHTS / name if name in SHIPPED else Path(name).expanduser()
     here = folder.is_dir()
     if not here and not _HUB_ID.fullmatch(name):
@@ -55,10 +72,9 @@ def load_diffuser(name: str, device: str | torch.device = "cpu") -> Diffuser:
             f"no diffusion model {name!r}: expected {', '.join(SHIPPED)}, a diffusers folder (config.json, "
             "diffusion_pytorch_model.safetensors, scheduler_config.json) or a hub id such as google/ddpm-cifar10-32"
         )
-    if here:
-        for kind in ("config.json", "scheduler_config.json", "diffusion_pytorch_model.safetensors"):
-            for file in find(folder, kind):
-                check_readable(file)
+    for kind in FILES if here else ():
+        for file in find(folder, kind):
+            check_readable(file)
     try:
         network, schedule = _read(diffusers, str(folder) if here else name, nested=(folder / "unet").is_dir())
     except OSError as error:
@@ -71,26 +87,10 @@ def load_diffuser(name: str, device: str | torch.device = "cpu") -> Diffuser:
     return Diffuser(name, network, alphas_bar, _digest(network, alphas_bar))
 
 
-def _diffusers() -> ModuleType:
-    try:
-        import diffusers
-    except ImportError as error:
-        raise InputError(
-            "a diffusion model needs diffusers, which is not installed: pip install 'energylens[diffusion]'"
-        ) from error
-    module: ModuleType = diffusers
-    return module
-
-
 def _read(diffusers: Any, where: str, *, nested: bool) -> tuple[Any, Any]:
     """The network and its scheduler; OSError where they are not there, one of _MISFITS where they do not fit."""
-    network, told = diffusers.UNet2DModel.from_pretrained(
-        where,
-        subfolder="unet" if nested else None,
-        use_safetensors=True,
-        low_cpu_mem_usage=False,
-        output_loading_info=True,
-    )
+    how = {"use_safetensors": True, "low_cpu_mem_usage": False, "output_loading_info": True}
+    network, told = diffusers.UNet2DModel.from_pretrained(where, subfolder="unet" if nested else None, **how)
     if missing := sorted(told["missing_keys"]):  # diffusers would leave them at random
         total = len(network.state_dict())
         raise ValueError(f"its weights lack {len(missing)} of {total} tensors, such as {missing[0]}")

@@ -20,9 +20,17 @@ from energylens.diffusion.diffuser import Diffuser
 
 
 def purify(diffuser: Diffuser, x: Tensor, noise: Tensor, *, t: int, ddim_steps: int) -> Tensor:
-    """R(x), (N, C, H, W) in [0, 1]: a pure function of the images and the noise; t + 1 calls of the network.
+    """R(x): a pure function of the images and the noise; t + 1 calls of the network.
 
-    x: (N, C, H, W) in [0, 1]; noise: N(0, 1) of x's shape; t: a respaced index, 0 <= t < ddim_steps.
+    Args:
+        diffuser: the model.
+        x: (N, C, H, W) in [0, 1].
+        noise: N(0, 1) of x's shape.
+        t: a respaced index, 0 <= t < ddim_steps.
+        ddim_steps: timesteps after respacing.
+
+    Returns:
+        Images (N, C, H, W) in [0, 1].
     """
     signal = diffuser.alphas_bar[diffuser.timesteps(ddim_steps)[t]]
     x_t = signal.sqrt() * (2 * x - 1) + (1 - signal).sqrt() * noise
@@ -30,12 +38,31 @@ def purify(diffuser: Diffuser, x: Tensor, noise: Tensor, *, t: int, ddim_steps: 
 
 
 def sample(diffuser: Diffuser, noise: Tensor, *, ddim_steps: int) -> Tensor:
-    """Images (N, C, H, W) in [0, 1] out of nothing but noise, N(0, 1) of that shape."""
+    """Images out of nothing but noise.
+
+    Args:
+        diffuser: the model.
+        noise: N(0, 1), (N, C, H, W).
+        ddim_steps: timesteps after respacing, as many calls of the network.
+
+    Returns:
+        Images (N, C, H, W) in [0, 1].
+    """
     return denoise(diffuser, noise, t=ddim_steps - 1, ddim_steps=ddim_steps)
 
 
 def denoise(diffuser: Diffuser, x_t: Tensor, *, t: int, ddim_steps: int) -> Tensor:
-    """Images (N, C, H, W) in [0, 1] from x_t, noisy images in [-1, 1] as they are at respaced index t."""
+    """Take the noise out of images by DDIM with eta 0 (arXiv 2010.02502).
+
+    Args:
+        diffuser: the model.
+        x_t: (N, C, H, W), noisy images in [-1, 1] as they are at respaced index t.
+        t: a respaced index, 0 <= t < ddim_steps.
+        ddim_steps: timesteps after respacing.
+
+    Returns:
+        Images (N, C, H, W) in [0, 1].
+    """
     timesteps = diffuser.timesteps(ddim_steps)
     for index in range(t, -1, -1):
         a = diffuser.alphas_bar[timesteps[index]]

@@ -24,17 +24,19 @@ AT_ONCE = 2**24  # numbers that a batched decomposition holds, 128 MiB
 class Components:
     """A Gaussian ``mean + sum_i lambda_i alpha_i U_i`` with alpha ~ N(0, 1) (arXiv 2407.06315, section 4).
 
-    mean: (D,), flattened images. scaled: (r, D), each direction U_i times its standard deviation lambda_i. Both may
-    have a batch of Gaussians before: (N, D) and (N, r, D).
+    Attributes:
+        mean: (D,), flattened images; of a batch of Gaussians (N, D).
+        scaled: (r, D), each direction U_i times its standard deviation lambda_i; of a batch (N, r, D).
     """
 
     mean: Tensor
     scaled: Tensor
 
     def draw(self, alpha: Tensor) -> Tensor:
-        """Images (N, D) for coefficients alpha (N, r) in standard deviations, not clamped.
+        """Images (N, D), not clamped. One Gaussian makes them all; of several, the i-th makes the i-th.
 
-        One Gaussian makes them all; of several, the i-th makes the i-th.
+        Args:
+            alpha: coefficients in standard deviations, (N, r).
         """
         if self.mean.ndim == 1:
             return self.mean + alpha @ self.scaled
@@ -42,20 +44,27 @@ class Components:
 
 
 def whole_gaussian(images: Tensor) -> Components:
-    """The Gaussian of these images, (..., n, D), with all of its covariance.
+    """The Gaussian of some images, with all of its covariance.
 
     The centred images over sqrt(n - 1) are directions enough: their weighted sums have exactly that covariance.
+
+    Args:
+        images: (..., n, D).
     """
     mean = images.mean(dim=-2)
     return Components(mean, (images - mean[..., None, :]) / max(images.shape[-2] - 1, 1) ** 0.5)
 
 
 def principal_components(images: Tensor, retained: float | int) -> Components:
-    """The leading components of images (n, D): a share of the variance in (0, 1], or, as an int, so many.
+    """The leading principal components of some images.
 
     In each direction the entry of the largest magnitude is positive, the first one of a tie; so the components depend
     neither on the order of the images nor, beyond rounding, on the device. Computed in float64, returned in the type of
     the images. Two directions of exactly one variance have no order of their own: that is left to the rounding.
+
+    Args:
+        images: (n, D).
+        retained: a share of the variance in (0, 1], or, as an int, so many components.
     """
     gaussian = whole_gaussian(_double(images))
     total = gaussian.scaled.square().sum()
@@ -74,12 +83,17 @@ def principal_components(images: Tensor, retained: float | int) -> Components:
 
 
 def components_of_each(groups: Tensor, retained: float | int) -> Iterator[Components]:
-    """``principal_components`` of every group of images, (N, n, D), by batched decompositions.
+    """``principal_components`` of every group of images, by batched decompositions.
 
-    A batch is as many groups as fit into AT_ONCE numbers.
+    A batch is as many groups as fit into AT_ONCE numbers. For groups of few images: all components are computed.
 
-    Yields batches of Components, of all min(n, D) directions; of those that are not retained ``scaled`` is zero, so
-    that groups of different ranks stand side by side. For groups of few images: all components are computed.
+    Args:
+        groups: (N, n, D).
+        retained: a share of the variance in (0, 1], or, as an int, so many components.
+
+    Yields:
+        Batches of Components, of all min(n, D) directions; of those that are not retained ``scaled`` is zero, so that
+        groups of different ranks stand side by side.
     """
     for part in torch.split(groups, max(1, AT_ONCE // groups[0].numel())):
         gaussian = whole_gaussian(_double(part))

@@ -33,9 +33,12 @@ INCEPTION_NAMES = {CLASS_SCORE: "inception_score", FRECHET: "fid", KERNEL: "kid"
 class Extractor:
     """A feature space.
 
-    name: what every output calls it. digest: of weights and layer. resize: what is done to an image's size. names: what
-    the scores are called in it, where not by their general names. of: images (N, C, H, W), uint8 -> features (N, D) and
-    logits (N, K), float32.
+    Attributes:
+        name: what every output calls it.
+        digest: of weights and layer.
+        resize: what is done to an image's size.
+        names: what the scores are called in it, where not by their general names.
+        of: images (N, C, H, W), uint8 -> features (N, D) and logits (N, K), float32.
     """
 
     name: str
@@ -45,7 +48,14 @@ class Extractor:
     of: Callable[[Tensor], tuple[Tensor, Tensor]]
 
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Features and logits, on the CPU. InputError for images that the network does not take."""
+        """Features (N, D) and logits (N, K), on the CPU.
+
+        Args:
+            images: (N, C, H, W) uint8.
+
+        Raises:
+            InputError: for images that the network does not take.
+        """
         try:
             features, logits = self.of(images)
         except (RuntimeError, ValueError) as error:
@@ -67,8 +77,18 @@ def extractor(
 ) -> Extractor:
     """The feature space asked for; by default Inception's where its weights lie in torch's cache, else a stand-in's.
 
-    reading: what ``load_model`` takes beside the classifier's name. Nothing is downloaded for a default. Raises
-    InputError where neither can be had.
+    Nothing is downloaded for a default.
+
+    Args:
+        dataset: whose images are scored; it has a classifier that stands in, or none.
+        classifier: a name that ``load_model`` knows; its features instead of Inception's.
+        layer: of the classifier, one of LAYERS.
+        inception_weights: the file of Inception's weights.
+        device: where the network is to lie.
+        reading: what ``load_model`` takes beside the classifier's name.
+
+    Raises:
+        InputError: where neither can be had, or what is asked for does not go together.
     """
     check_reading(reading)
     if not classifier and (given := [f"--{name.replace('_', '-')}" for name, value in reading.items() if value]):

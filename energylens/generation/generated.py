@@ -40,7 +40,14 @@ COLUMNS: dict[str, str] = {
 
 @torch.no_grad()
 def measure(indices: Iterable[int], y: Tensor, chain: Chain, nearest: tuple[Tensor, Tensor]) -> pd.DataFrame:
-    """The rows of one batch, in the schema of COLUMNS, with PATH_COLUMNS. y: (N,); nearest: index and L2, (N,) each."""
+    """The rows of one batch, in the schema of COLUMNS, with PATH_COLUMNS.
+
+    Args:
+        indices: of the N images.
+        y: (N,) the classes they were made for.
+        chain: where they come from.
+        nearest: of each the index of the nearest training image and its L2 distance, (N,) each.
+    """
     columns = {
         "index": torch.tensor(list(indices)),
         "label": y,
@@ -60,10 +67,18 @@ def measure(indices: Iterable[int], y: Tensor, chain: Chain, nearest: tuple[Tens
 class Generated:
     """Images out of a classifier.
 
-    model, dataset, classes: in words; settings: of the generation, by name, those that count; seed: of all noise. rows:
-    one an image, in order of index, in the schema of COLUMNS with PATH_COLUMNS. images: (N, C, H, W) float32 in
-    [0, 1], in the same order. reference: the mean loss of each class's training images, NaN where nobody asked. folder:
-    where they are kept, None for in memory only. seconds: what all of them took. notes: what a reader should know.
+    Attributes:
+        model: in words.
+        dataset: in words.
+        classes: their names.
+        settings: of the generation, by name, those that count.
+        seed: of all noise.
+        rows: one an image, in order of index, in the schema of COLUMNS with PATH_COLUMNS.
+        images: (N, C, H, W) float32 in [0, 1], in the same order.
+        reference: the mean loss of each class's training images, nats, NaN where nobody asked.
+        folder: where they are kept, None for in memory only.
+        seconds: what all of them took.
+        notes: what a reader should know.
     """
 
     model: str
@@ -109,26 +124,32 @@ class Generated:
         return [self._summed(name, rows) for name, rows in [*groups, ("all", self.rows)]]
 
     def _summed(self, name: str, rows: pd.DataFrame) -> dict[str, Any]:
+        reference = float(np.mean([self.reference[label] for label in rows["label"]]))
         return {
             "class": name,
             "n": len(rows),
             "as_class": float((rows["pred"] == rows["label"]).mean()),
             **{column: float(rows[column].astype("float64").mean()) for column in ("steps", "marginal", "joint")},
-            "reference": self._reference(rows["label"]),
+            "reference": None if np.isnan(reference) else reference,
             "nearest_l2": float(rows["nearest_l2"].median()),
         }
 
-    def _reference(self, labels: Iterable[int]) -> float | None:
-        known = float(np.mean([self.reference[label] for label in labels]))
-        return None if np.isnan(known) else known
-
 
 def export(folder: Path, rows: pd.DataFrame, images: Tensor, classes: tuple[str, ...], n: int) -> None:
-    """Write images (N, C, H, W) as pictures and as they are, and that n of them were asked for.
+    """Write images as pictures and as they are, and how many of them were asked for.
 
-    Pictures are ``images/<index>-<class>.png``, 8 bits; as they are, the images go into images.safetensors.
+    Pictures are ``images/<index>-<class>.png``, 8 bits; as they are, the images go into images.safetensors. For who
+    holds the folder. Every file is whole or not there.
 
-    For who holds the folder. Every file is whole or not there. Raises RunError where the folder cannot be written.
+    Args:
+        folder: where to.
+        rows: of the images.
+        images: (N, C, H, W) in [0, 1].
+        classes: names by label.
+        n: how many were asked for.
+
+    Raises:
+        RunError: where the folder cannot be written.
     """
     with writing(folder):
         (folder / PICTURES).mkdir(exist_ok=True)
@@ -145,7 +166,11 @@ def export(folder: Path, rows: pd.DataFrame, images: Tensor, classes: tuple[str,
 
 
 def as_picture(image: Tensor) -> Image.Image:
-    """An image (C, H, W) in [0, 1], C 1 or 3, as an 8-bit picture."""
+    """An 8-bit picture.
+
+    Args:
+        image: (C, H, W) in [0, 1], C 1 or 3.
+    """
     pixels = to_bytes(image).permute(1, 2, 0).numpy()
     return Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
 

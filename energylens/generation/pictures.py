@@ -45,7 +45,11 @@ class Pictures:
         return len(self.paths)
 
     def batch(self, start: int, stop: int, channels: int) -> Tensor:
-        """Pictures start:stop as (B, channels, H, W) uint8; RunError for one that does not decode."""
+        """Pictures start:stop as (B, channels, H, W) uint8.
+
+        Raises:
+            RunError: for one that does not decode.
+        """
         return torch.stack([_decoded(path, CHANNELS[channels]) for path in self.paths[start:stop]])
 
 
@@ -57,7 +61,8 @@ def read_pictures(folder: Path) -> Pictures:
 
     Hidden files and folders are passed over with a Note.
 
-    Raises InputError for a folder that is not there or empty, or holds pictures of several sizes.
+    Raises:
+        InputError: for a folder that is not there or empty, or holds pictures of several sizes.
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder: give one with pictures, or one that `energylens generate` made")

@@ -53,10 +53,18 @@ def reference(
 ) -> Reference:
     """The statistics of a whole split, computed once for this data and this feature space.
 
-    out: where they are kept, ``out/reference/<data>-<split>-<features>-<hash>.safetensors``; None for nowhere. Those of
-    a feature space that has the same digest and gives other features have a file of their own; a randomised one's are
-    not kept. told: passes the batches on, and says that they pass. Raises RunError where the file is damaged or cannot
-    be written.
+    Those of a feature space that has the same digest and gives other features have a file of their own; a randomised
+    one's are not kept.
+
+    Args:
+        samples: the split.
+        extractor: the feature space.
+        batch_size: images at once.
+        out: where they are kept, ``out/reference/<data>-<split>-<features>-<hash>.safetensors``; None for nowhere.
+        told: passes the batches on, and says that they pass.
+
+    Raises:
+        RunError: where the file is damaged or cannot be written.
     """
     if out is None or not _steady(samples, extractor):
         return _computed(samples, extractor, batch_size, told)

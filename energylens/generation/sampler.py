@@ -27,7 +27,12 @@ LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def squared_distance(values: Tensor, reference: Tensor) -> Tensor:
-    """``(L(x, y) - mean training L(., y))^2``, (N,) nats^2 (a prototype in the code of arXiv 2407.06315)."""
+    """``(L(x, y) - mean training L(., y))^2``, (N,) nats^2 (a prototype in the code of arXiv 2407.06315).
+
+    Args:
+        values: L(x, y), (N,) nats.
+        reference: the mean loss of the class's training images, (N,) nats.
+    """
     return (values - reference).square()
 
 
@@ -47,8 +52,11 @@ STOPS: Mapping[str, Callable[[Tensor, Tensor, float], Tensor]] = {
 class Chain:
     """Where N chains came to.
 
-    images: (N, C, H, W) in [0, 1]; logits: (N, K) of them; steps: (N,) taken; energies: (N, steps + 1, 2), E(x) and
-    E(x, y) of every iterate, the start first, NaN behind the last.
+    Attributes:
+        images: (N, C, H, W) in [0, 1].
+        logits: (N, K) of them.
+        steps: (N,) taken.
+        energies: (N, steps + 1, 2), E(x) and E(x, y) in nats of every iterate, the start first, NaN behind the last.
     """
 
     images: Tensor

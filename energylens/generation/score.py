@@ -39,7 +39,13 @@ OTHER = {"train": "test", "test": "train"}
 
 @dataclass(frozen=True)
 class Value:
-    """A score and, where it is known, its 95 % interval."""
+    """A score and, where it is known, its 95 % interval.
+
+    Attributes:
+        value: the score.
+        low: end of the interval.
+        high: end of the interval.
+    """
 
     value: float
     low: float | None = None
@@ -109,16 +115,24 @@ class Scores:
 
 @dataclass(frozen=True)
 class Scorer:
-    """Scores images against one reference. Make it with ``open_scorer``."""
+    """Scores images against one reference. Make it with ``open_scorer``.
+
+    Attributes:
+        samples: the real images.
+        extractor: the feature space.
+        reference: their statistics in it.
+    """
 
     samples: Samples
     extractor: Extractor
     reference: Reference
 
     def __call__(self, batches: Iterable[Tensor], *, interval: bool = False) -> dict[str, Value]:
-        """The scores of images that come in batches (B, C, H, W), uint8, more than NEAREST of them all together.
+        """The scores of images, by name.
 
-        interval: with the jackknife's of the Frechet distance where the features outnumber the images.
+        Args:
+            batches: (B, C, H, W) uint8 each, more than NEAREST images all together.
+            interval: with the jackknife's of the Frechet distance where the features outnumber the images.
         """
         features, logits = (torch.cat(parts) for parts in zip(*map(self.extractor, batches), strict=True))
         real, gaussian = self.reference, self.reference.gaussian
@@ -155,8 +169,20 @@ def open_scorer(
 ) -> Scorer:
     """A scorer against a split of a data set, or those classes of it.
 
-    space: as ``features.extractor`` takes it. listener: called after every batch of the split, where its statistics are
-    not there yet.
+    Args:
+        dataset: its name.
+        split: of it.
+        classes: labels, None for all.
+        batch_size: images at once.
+        device: ``auto`` or a torch device.
+        data_root: where data sets lie.
+        out: where the statistics of the split are kept.
+        listener: called after every batch of the split, where its statistics are not there yet.
+        space: as ``features.extractor`` takes it.
+
+    Raises:
+        InputError: for data or a feature space that cannot be had.
+        RunError: for a file that cannot be read or written.
     """
     samples = load_data(dataset, split=split, root=data_root, classes=classes)
     place = the_device(device)
@@ -183,14 +209,28 @@ def score(
 ) -> Scores:
     """Score folders of pictures against real images.
 
-    folders: what ``generate`` made, of which the images count that were asked for last, or any with pictures of one
-    size; generations that differ in their seed only are one row, with the interval of their mean. dataset: of the
-    reference, by default the generation's own; reference: its split. classifier, layer, inception_weights: the feature
-    space, by default Inception's where torch's cache has its weights, else a classifier's that stands in; then nothing
-    is called FID. out: where the reference's statistics are kept. listener: called after every batch. reading: what
-    ``load_model`` takes beside the classifier's name.
+    Args:
+        folders: what ``generate`` made, of which the images count that were asked for last, or any with pictures of one
+            size; generations that differ in their seed only are one row, with the interval of their mean.
+        dataset: of the reference, by default the generation's own.
+        reference: its split.
+        classifier: the features of this classifier; by default Inception's where torch's cache has its weights, else a
+            classifier's that stands in; then nothing is called FID.
+        layer: of the classifier, ``penultimate`` or ``logits``.
+        inception_weights: a file of Inception's weights.
+        batch_size: images at once.
+        device: ``auto`` or a torch device.
+        data_root: where data sets lie.
+        out: where the reference's statistics are kept.
+        listener: called after every batch.
+        reading: what ``load_model`` takes beside the classifier's name.
 
-    Raises InputError for a request that cannot be met, RunError for a file that cannot be read or written.
+    Returns:
+        A row of scores for every set of images, the nearest by Frechet distance first.
+
+    Raises:
+        InputError: for a request that cannot be met.
+        RunError: for a file that cannot be read or written.
     """
     named = [folders] if isinstance(folders, str | Path) else folders
     found = [read_pictures(path) for path in dict.fromkeys(Path(folder).resolve() for folder in named)]

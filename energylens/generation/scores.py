@@ -21,8 +21,12 @@ NORMAL = 1.96  # standard errors to either side of a 95 % interval
 def class_score(logits: Tensor) -> float:
     """``exp mean_x KL(p(y|x) || p(y))``, the formula of the Inception Score, in [1, K]; all images in one split.
 
-    >>> round(class_score(1e4 * torch.eye(7)), 6)
-    7.0
+    Args:
+        logits: (N, K).
+
+    Example:
+        >>> round(class_score(1e4 * torch.eye(7)), 6)
+        7.0
     """
     p = logits.double().softmax(dim=1)
     entropies = torch.special.entr(torch.cat([p, p.mean(dim=0, keepdim=True)])).sum(dim=1)
@@ -31,7 +35,12 @@ def class_score(logits: Tensor) -> float:
 
 @dataclass(frozen=True)
 class Gaussian:
-    """mean: (D,); root: (R, D) with ``root^T root`` the covariance. float64."""
+    """A Gaussian of features, in float64.
+
+    Attributes:
+        mean: (D,).
+        root: (R, D) with ``root^T root`` the covariance.
+    """
 
     mean: Tensor
     root: Tensor
@@ -56,8 +65,9 @@ def frechet_distance(one: Gaussian, other: Gaussian) -> float:
 
     The trace of the root is the nuclear norm of ``R_1 R_2^T``, ``R^T R = C``: no root of a product is taken.
 
-    >>> frechet_distance(Gaussian.of(torch.tensor([[-1.0], [1.0]])), Gaussian.of(torch.tensor([[2.0], [4.0]])))
-    9.0
+    Example:
+        >>> frechet_distance(Gaussian.of(torch.tensor([[-1.0], [1.0]])), Gaussian.of(torch.tensor([[2.0], [4.0]])))
+        9.0
     """
     mean = (one.mean - other.mean).square().sum()
     overlap = torch.linalg.svdvals(one.root @ other.root.T).sum()
@@ -68,7 +78,14 @@ def frechet_interval(features: Tensor, reference: Gaussian) -> tuple[float, floa
     """A 95 % interval of the Frechet distance, by a delete-a-group jackknife.
 
     A tenth of the features is left out in turn. The interval holds the scatter of finitely many images, not the bias of
-    too few, which lies upwards. Two images or more.
+    too few, which lies upwards.
+
+    Args:
+        features: (N, D), N > 1.
+        reference: of the real images.
+
+    Returns:
+        Its ends.
     """
     groups = min(GROUPS, len(features))
     group = torch.arange(len(features)) % groups
@@ -79,7 +96,12 @@ def frechet_interval(features: Tensor, reference: Gaussian) -> tuple[float, floa
 
 
 def kernel_distance(features: Tensor, reference: Tensor) -> float:
-    """The unbiased squared MMD under ``k(a, b) = (a.b / D + 1)^3``, of all pairs; KID where they are Inception's."""
+    """The unbiased squared MMD under ``k(a, b) = (a.b / D + 1)^3``, of all pairs; KID where they are Inception's.
+
+    Args:
+        features: (N, D), N > 1.
+        reference: (M, D), of real images, M > 1.
+    """
     within = [_kernel_sum(one, one) - _cubed((one * one).sum(dim=1), one) for one in (features, reference)]
     sizes = (len(features), len(reference))
     pairs = [total / (n * (n - 1)) for total, n in zip(within, sizes, strict=True)]
@@ -95,15 +117,25 @@ def _cubed(products: Tensor, features: Tensor) -> float:
 
 
 def radii(features: Tensor) -> Tensor:
-    """The distance of each feature to its NEAREST-th nearest other one, (N,), N > NEAREST."""
+    """The distance of each feature to its NEAREST-th nearest other one, (N,).
+
+    Args:
+        features: (N, D), N > NEAREST.
+    """
     return torch.cat([_distances(rows, features).kthvalue(NEAREST + 1).values for rows in torch.split(features, ROWS)])
 
 
 def manifold_scores(features: Tensor, reference: Tensor, reference_radii: Tensor) -> dict[str, float]:
-    """Precision, recall, density and coverage: who lies in whose k-nearest-neighbour balls.
+    """Who lies in whose k-nearest-neighbour balls, k = NEAREST.
 
-    precision: share of the images inside a ball of a real one; density: in how many, over k; recall: share of the real
-    inside an image's ball; coverage: share of the real balls that hold an image.
+    Args:
+        features: (N, D), N > NEAREST.
+        reference: (M, D), of real images.
+        reference_radii: (M,) of these.
+
+    Returns:
+        precision: share of the images inside a ball of a real one; density: in how many, over k; recall: share of the
+        real inside an image's ball; coverage: share of the real balls that hold an image.
     """
     precise, dense, covered, recalled = 0.0, 0.0, torch.zeros(len(reference)), torch.zeros(len(reference))
     for rows, ball in zip(torch.split(features, ROWS), torch.split(radii(features), ROWS), strict=True):

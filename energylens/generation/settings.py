@@ -75,11 +75,11 @@ class GenerationSettings:
         from energylens.generation.starts import STARTS
 
         row = STARTS[self.start]
-        idle = set() if row.spreads else {"spread"}
-        idle |= set() if row.retains else {"retained_variance"}
-        idle |= set() if row.local else {"neighbours", "features"}
-        idle |= set() if self.stop != "none" else {"tolerance"}
-        return {name: value for name, value in asdict(self).items() if name not in idle}
+        heeded = {
+            "spread": row.spreads, "retained_variance": row.retains, "neighbours": row.local, "features": row.local,
+            "tolerance": self.stop != "none",
+        }  # fmt: skip
+        return {name: value for name, value in asdict(self).items() if heeded.get(name, True)}
 
     @property
     def of_chains(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -70,19 +70,22 @@ class Material:
         return self.train.subset(members).images.flatten(1).to(device_of(self.model))
 
     def near_in(self, label: int, images: Tensor) -> Tensor:
-        """What the class's images, (n, D), are compared by: pixels or penultimate features, (n, F)."""
+        """What a class's images are compared by: pixels or penultimate features, (n, F).
+
+        Args:
+            label: the class.
+            images: all of it, flattened, (n, D) in [0, 1].
+        """
         if self.features == "pixels":
             return images
-        if self.known_as is None:
-            return self._features(images)
-        key = (*self.known_as, str(label))
-        if key not in _SEEN:
-            _SEEN[key] = self._features(images)
-        return _SEEN[key]
-
-    def _features(self, images: Tensor) -> Tensor:
+        key = (*(self.known_as or ()), str(label))
+        if self.known_as and key in _SEEN:
+            return _SEEN[key]
         blocks = torch.split(images.view(-1, *self.train.image_shape), BATCH)
-        return torch.cat([penultimate(self.model, block)[0].flatten(1) for block in blocks])
+        features = torch.cat([penultimate(self.model, block)[0].flatten(1) for block in blocks])
+        if self.known_as:
+            _SEEN[key] = features
+        return features
 
     def class_components(self, label: int) -> Components:
         """The principal components of a class, once a process."""
@@ -147,8 +150,13 @@ def local_pca(material: Material, label: int, noise: Noise, size: int) -> Tensor
 def nearest_of(compared: Tensor, anchor: int, count: int) -> Tensor:
     """The positions, ascending, of the images nearest to one of them, which is among them.
 
-    compared: (n, F). Distances are summed in float64 and the earlier of two equal ones counts as nearer, so that every
-    device finds the same.
+    Distances are summed in float64 and the earlier of two equal ones counts as nearer, so that every device finds the
+        same.
+
+    Args:
+        compared: (n, F), what they are compared by.
+        anchor: the position of the one.
+        count: how many.
     """
     away = compared - compared[anchor]
     distances: Tensor = torch.linalg.vector_norm(away, dim=1, dtype=widest_float(away.device))
@@ -169,25 +177,34 @@ STARTS: dict[str, Start] = {
 
 
 def draw_starts(start: str, material: Material, y: Tensor, noise: Noise) -> Tensor:
-    """Starts (N, C, H, W) for labels y (N,), on the model's device, not clamped to [0, 1]. start: a row of STARTS."""
-    shape = material.train.image_shape
+    """Starts (N, C, H, W), on the model's device, not clamped to [0, 1].
+
+    Args:
+        start: a row of STARTS.
+        material: what they are made of.
+        y: (N,) labels.
+        noise: of these N samples.
+    """
+    shape, labels = material.train.image_shape, y.cpu()
     starts = torch.empty(len(y), *shape, device=device_of(material.model))
-    for label, rows in _by_class(y):
-        size = starts[0].numel()
-        drawn = STARTS[start].draw(material, label, noise.take(rows), size)
+    for label in sorted(set(labels.tolist())):
+        rows = (labels == label).nonzero().flatten()
+        drawn = STARTS[start].draw(material, label, noise.take(rows), torch.Size(shape).numel())
         starts[rows] = drawn.view(-1, *shape)
     return starts
 
 
-def _by_class(y: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Every label there is, and the positions that have it."""
-    labels = y.cpu()
-    for label in sorted(set(labels.tolist())):
-        yield label, (labels == label).nonzero().flatten()
-
-
 def check_starts(start: str, material: Material, labels: Tensor) -> None:
-    """Raise InputError, before anything is drawn, for what the classes are too small for. labels: those asked for."""
+    """Refuse, before anything is drawn, what the classes are too small for.
+
+    Args:
+        start: a row of STARTS.
+        material: what starts are made of.
+        labels: those asked for, (K,).
+
+    Raises:
+        InputError: names the first class that is too small.
+    """
     row, train, neighbours, retained = STARTS[start], material.train, material.neighbours, material.retained
     size = torch.Size(train.image_shape).numel()
     for label in sorted(set(labels.tolist())):

@@ -16,9 +16,14 @@ _KNOWN: dict[tuple[str, ...], float] = {}  # of this process: (model, data, loss
 def reference_energies(
     model: nn.Module, train: Samples, loss: str, labels: Tensor, known_as: tuple[str, ...] | None = None
 ) -> Tensor:
-    """The mean loss of each class's training images, (K,) nats, of the classes among ``labels``; NaN for the others.
+    """The mean loss of each class's training images, (K,) nats; NaN for the classes that nobody asked for.
 
-    known_as: what they are remembered by in this process (``Witness.known_as``), None for not at all.
+    Args:
+        model: from images in [0, 1] to logits (N, K).
+        train: the training images of all classes.
+        loss: a row of ``sampler.LOSSES``.
+        labels: the classes asked for.
+        known_as: what they are remembered by in this process (``Witness.known_as``), None for not at all.
     """
     means = torch.full((len(train.classes),), torch.nan)
     for label in sorted(set(labels.tolist())):
@@ -39,10 +44,15 @@ def _mean_loss(model: nn.Module, samples: Samples, loss: str) -> float:
 
 
 def nearest(images: Tensor, train: Samples, resident: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """The index in its split of the training image nearest to each image, (N,), and its L2 distance, (N,).
+    """The training image nearest to each image: a guard against memorisation, zero is a copy.
 
-    images: (N, C, H, W) in [0, 1]. resident: the training images, (n, D), where they are on the device already. A guard
-    against memorisation: zero is a copy.
+    Args:
+        images: (N, C, H, W) in [0, 1].
+        train: the training images.
+        resident: these, (n, D), where they are on the device already.
+
+    Returns:
+        Its index in its split, (N,), and its L2 distance, (N,).
     """
     flat = images.flatten(1)
     best = flat.new_full((len(flat),), torch.inf)
