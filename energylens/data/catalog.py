@@ -7,19 +7,22 @@ import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
-from energylens.errors import InputError
+from energylens.errors import InputError, RunError, did_you_mean
 
 BOTH = ("train", "test")
 
 
 @dataclass(frozen=True)
 class DataFile:
-    """One file (or a pattern of files) below the data set's folder, the splits that need it, and its md5 if known.
+    """One file (or a pattern of files) below the data set's folder.
 
-    also: other names that it may go by; one that ends in .gz is packed by gzip, and md5 is of what it holds.
+    Attributes:
+        path: where, or which.
+        md5: its checksum, if known.
+        splits: those that need it.
+        also: other names that it may go by; one that ends in .gz is packed by gzip, and md5 is of what it holds.
     """
 
     path: str
@@ -32,11 +35,20 @@ class DataFile:
 class DataSet:
     """One row: what a data set is, where its files lie, who reads them and how they are fetched.
 
-    default_eps: the radius usually attacked, per norm, for images in [0, 1]. sizes: how many images a split has.
-    loader: "module:function", called with a `Request`, answers a `Source`.
-    folder: where below the data root `files` lie; elsewhere: other folders where they may, "" for the root itself.
-    fetch: Python that fetches the files, with {root} for the data root; `before_fetch` is what a person must do first.
-    preprocessing: the default, as `preprocessing_named` reads it.
+    Attributes:
+        name: as the command line has it.
+        num_classes: how many classes there are, K.
+        image_shape: (C, H, W).
+        default_eps: the radius usually attacked, per norm, for images in [0, 1].
+        loader: "module:function", called with a `Request`, answers a `Source`.
+        citation: who made it, and where that is told.
+        sizes: how many images a split has.
+        folder: where below the data root the files lie.
+        elsewhere: other folders where they may, "" for the root itself.
+        files: what is read.
+        fetch: Python that fetches the files, with {root} for the data root.
+        before_fetch: what a person must do first.
+        preprocessing: the default, as `preprocessing_named` reads it.
     """
 
     name: str
@@ -73,12 +85,33 @@ class DataSet:
 
 @dataclass(frozen=True)
 class Request:
-    """What a loader is asked for; every field is checked before it gets there."""
+    """What a loader is asked for; every field is checked before it gets there.
+
+    Attributes:
+        data_set: the row.
+        split: one of the row's splits.
+        root: the data root.
+        preprocessing: how pictures are resized and cropped, as `preprocessing_named` reads it.
+    """
 
     data_set: DataSet
     split: str
     root: Path
     preprocessing: str
+
+    def unread(self, places: str, fault: str, fetch: str) -> RunError:
+        """The error that says what is wrong with the files, and the command that fetches them.
+
+        Args:
+            places: where they were looked for.
+            fault: what is wrong.
+            fetch: how the command is introduced.
+        """
+        return RunError(
+            f"{self.data_set.name} ({self.split}) could not be read. Looked in {places}; {fault}. "
+            f"{fetch}: {self.data_set.fetch_command(self.root)} "
+            "or point --data-root (ENERGYLENS_DATA) to a folder that has it."
+        )
 
 
 def _idx(name: str, md5: str, split: str) -> DataFile:
@@ -120,7 +153,7 @@ _ROWS = (
         num_classes=10,
         image_shape=(3, 32, 32),
         default_eps={"linf": 8 / 255, "l2": 0.5},
-        loader="energylens.data.torchvision_sets:load_cifar10",
+        loader="energylens.data.torchvision_sets:load_cifar",
         citation="Krizhevsky 2009, Learning multiple layers of features from tiny images",
         sizes={"train": 50_000, "test": 10_000},
         folder="cifar-10-batches-py",
@@ -140,7 +173,7 @@ _ROWS = (
         num_classes=100,
         image_shape=(3, 32, 32),
         default_eps={"linf": 8 / 255, "l2": 0.5},
-        loader="energylens.data.torchvision_sets:load_cifar100",
+        loader="energylens.data.torchvision_sets:load_cifar",
         citation="Krizhevsky 2009, Learning multiple layers of features from tiny images",
         sizes={"train": 50_000, "test": 10_000},
         folder="cifar-100-python",
@@ -206,9 +239,16 @@ DATA_SETS: Mapping[str, DataSet] = {row.name: row for row in _ROWS}
 
 
 def data_set(name: str) -> DataSet:
-    """The row called `name`; InputError with the close matches and the whole list when there is none."""
-    if name in DATA_SETS:
-        return DATA_SETS[name]
-    close = get_close_matches(name.lower(), DATA_SETS, cutoff=0.5)
-    hint = f"; did you mean {' or '.join(close)}?" if close else ";"
-    raise InputError(f"unknown data set {name!r}{hint} Known: {', '.join(DATA_SETS)}.")
+    """The row of that name.
+
+    Raises:
+        InputError: for another name, with the close matches and the whole list.
+
+    Example:
+        >>> data_set("cifar10").image_shape
+        (3, 32, 32)
+    """
+    if name not in DATA_SETS:
+        meant = did_you_mean(name.lower(), DATA_SETS, most=3)
+        raise InputError(f"unknown data set {name!r}; {meant}Known: {', '.join(DATA_SETS)}.")
+    return DATA_SETS[name]

@@ -27,23 +27,24 @@ State = list[int]  # size, mtime, ctime, inode, device
 
 
 def file_hashes(folder: Path, paths: Sequence[str]) -> list[str]:
-    """sha256, in hex, of each file's bytes, in their order; paths are relative to the folder.
+    """sha256, in hex, of each file's bytes, in their order.
 
-    Raises OSError, which names the file, for one that cannot be read.
+    Args:
+        folder: where the files lie.
+        paths: of the files, relative to the folder.
+
+    Raises:
+        OSError: which names the file, for one that cannot be read.
     """
     memory = _memory_of(folder)
-    known, found = _read(memory), dict[str, str]()
-    for path in paths:
-        if (entry := known.get(path)) and entry[0] == _state(folder / path):
-            found[path] = entry[1]
+    known = _read(memory)
+    changed = [path for path in paths if path not in known or known[path][0] != _state(folder / path)]
     with ThreadPoolExecutor(READERS) as pool:
-        missing = [path for path in paths if path not in found]
-        read = dict(zip(missing, pool.map(lambda path: _hashed(folder / path), missing), strict=True))
+        read = dict(zip(changed, pool.map(lambda path: _hashed(folder / path), changed), strict=True))
     settled = {path: (state, sha) for path, (state, sha) in read.items() if state is not None}
     if settled:
         _write(memory, known | settled)
-    found |= {path: sha for path, (_, sha) in read.items()}
-    return [found[path] for path in paths]
+    return [read[path][1] if path in read else known[path][1] for path in paths]
 
 
 def _hashed(file: Path) -> tuple[State | None, str]:

@@ -6,16 +6,16 @@ Labels come from the list of all classes, so that neither a folder too many nor 
 import importlib.util
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from energylens.data.catalog import DataSet, Request
+from energylens.data.catalog import Request
 from energylens.data.preprocessing import preprocessing_named
 from energylens.data.sources import Files
-from energylens.errors import RunError, tell
+from energylens.errors import RunError, some, tell
 
 _SPLIT_FOLDERS = {"train": "train", "test": "val"}  # the test labels of both were never published: val is the test set
 _SUFFIXES = {".jpeg", ".jpg", ".png"}
@@ -45,58 +45,63 @@ Lister = Callable[[Path, str, Sequence[str] | None], Listing]
 
 
 def load_imagenet(request: Request) -> Files:
-    """imagenet/val/<wnid>/*.JPEG; the labels are the positions of the 1,000 sorted wnids."""
-    return _load(request, _by_folder, _imagenet_classes)
+    """imagenet/val/<wnid>/*.JPEG; the labels are the positions of the 1,000 sorted wnids.
+
+    Raises:
+        RunError: where the folder, a class's place or every image is missing.
+    """
+    return _load(request, _by_folder, _imagenet_classes())
 
 
 def load_tinyimagenet(request: Request) -> Files:
     """tiny-imagenet-200 as published (val/images and val_annotations.txt) or with val sorted into val/<wnid>.
 
     The labels are the positions of the 200 sorted wnids.
+
+    Raises:
+        RunError: where the folder, a class's place or every image is missing.
     """
-    return _load(request, _by_annotations_or_folder, lambda: ())
+    return _load(request, _by_annotations_or_folder)
 
 
-def _load(request: Request, list_split: Lister, published: Callable[[], Iterable[str]]) -> Files:
+def _load(request: Request, list_split: Lister, published: Sequence[str] = ()) -> Files:
     """published: the classes, where nothing beside the images lists them."""
     row, split = request.data_set, _SPLIT_FOLDERS[request.split]
     folder = next((at for at in row.places(request.root) if (at / split).is_dir()), None)
     if folder is None:
-        raise RunError(_failure(request, "found neither there nor in the data root itself"))
+        raise _unread(request, "found neither there nor in the data root itself")
     known = _known_classes(folder, row.num_classes, published)
     listing = list_split(folder, split, known)
     wnids = sorted(listing.found) if known is None else known
+    strangers = some(listing.strangers, _NAMED)
     if len(wnids) != row.num_classes:  # without a list, fewer folders would shift every label behind the first gap
-        others = f" (beside {_some(listing.strangers)})" if listing.strangers else ""
+        others = f" (beside {strangers})" if strangers else ""
         fault = f"found {len(wnids)} classes in {folder / split}{others}, expected {row.num_classes}"
-        raise RunError(_failure(request, fault))
+        raise _unread(request, fault)
     if not listing.entries:
-        others = f"; {_some(listing.strangers)} there is no class" if listing.strangers else ""
-        raise RunError(_failure(request, f"found no image of a class in {folder / split}{others}"))
+        others = f"; {strangers} there is no class" if strangers else ""
+        raise _unread(request, f"found no image of a class in {folder / split}{others}")
     if note := _note(listing, wnids):
         tell(f"{row.name} ({request.split}), {folder / split}: {note}")
     label = {wnid: position for position, wnid in enumerate(wnids)}
     return Files(
-        classes=_class_names(folder, wnids),
-        labels=torch.tensor([label[wnid] for _, wnid in listing.entries]),
-        folder=folder,
+        _class_names(folder, wnids),
+        torch.tensor([label[wnid] for _, wnid in listing.entries]),
+        folder,
         paths=tuple(path for path, _ in listing.entries),
         transform=preprocessing_named(request.preprocessing).transform(),
         preprocessing=request.preprocessing,
     )
 
 
-def _known_classes(folder: Path, number: int, published: Callable[[], Iterable[str]]) -> list[str] | None:
+def _known_classes(folder: Path, number: int, published: Sequence[str]) -> list[str] | None:
     """All classes of the data set, sorted, from the first list of so many; None where there is none.
 
     The lists are a file's, the training folder's, and the published one, in this order.
     """
-    lists = (
-        *((lambda file=file: _first_words(folder / file)) for file in _CLASS_LISTS),
-        lambda: [at.name for at in _folders(folder / "train") if not _is_hidden(at.name)],
-        published,
-    )
-    return next((sorted(wnids) for wnids in (set(read()) for read in lists) if len(wnids) == number), None)
+    training = [at.name for at in _folders(folder / "train") if not _is_hidden(at.name)]
+    lists = (*(_first_words(folder / file) for file in _CLASS_LISTS), training, published)
+    return next((sorted(set(wnids)) for wnids in lists if len(set(wnids)) == number), None)
 
 
 def _first_words(file: Path) -> list[str]:
@@ -164,17 +169,12 @@ def _by_annotations_or_folder(folder: Path, split: str, known: Sequence[str] | N
 def _note(listing: Listing, wnids: Sequence[str]) -> str:
     """What was passed over and what is missing, in sentences; nothing where all is as it should be."""
     missing = [wnid for wnid in wnids if wnid not in listing.found]
-    told = [
-        f"passed over {_some(listing.hidden)} (hidden)" if listing.hidden else "",
-        f"passed over {_some(listing.strangers)} (no class of the data set)" if listing.strangers else "",
-        f"nothing there for {_some(missing)}; the other classes keep their labels" if missing else "",
-    ]
-    return "; ".join(filter(None, told))
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
+    told = {
+        "passed over {} (hidden)": listing.hidden,
+        "passed over {} (no class of the data set)": listing.strangers,
+        "nothing there for {}; the other classes keep their labels": missing,
+    }
+    return "; ".join(sentence.format(some(names, _NAMED)) for sentence, names in told.items() if names)
 
 
 def _class_names(folder: Path, wnids: list[str]) -> tuple[str, ...]:
@@ -186,12 +186,8 @@ def _class_names(folder: Path, wnids: list[str]) -> tuple[str, ...]:
     return tuple(words.get(wnid, wnid) for wnid in wnids)
 
 
-def _failure(request: Request, fault: str) -> str:
-    row: DataSet = request.data_set
-    looked_for = " and ".join(file.path for file in row.files_of(request.split))
+def _unread(request: Request, fault: str) -> RunError:
+    row = request.data_set
+    files = " and ".join(file.path for file in row.files_of(request.split))
     first = f"{row.before_fetch}, then run" if row.before_fetch else "run"
-    return (
-        f"{row.name} ({request.split}) could not be read. Looked in {request.root / row.folder} for {looked_for}; "
-        f"{fault}. To fetch it, {first}: {row.fetch_command(request.root)} "
-        "or point --data-root (ENERGYLENS_DATA) to a folder that has it."
-    )
+    return request.unread(f"{request.root / row.folder} for {files}", fault, f"To fetch it, {first}")

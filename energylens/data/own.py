@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -124,7 +125,7 @@ class Drawn(Source):
     positions: Sequence[int]
     seals: tuple[bytes, ...]
 
-    @property
+    @cached_property
     def image_shape(self) -> tuple[int, ...]:
         """(C, H, W)."""
         return self.shape

@@ -15,13 +15,17 @@ Side = int | tuple[int, int]  # of a square, or (height, width)
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Resize (the shorter side, or height x width), then cut out the centre.
+    """Resize, then cut out the centre.
 
-    Sizes are in pixels; None leaves the step out. A crop larger than the picture is filled up with black.
-    interpolation: as torchvision's InterpolationMode calls it. corner: where an odd number of pixels is to be cut off,
-    the first that is kept is at half of it, rounded to the even number as torchvision does ("round") or down as
-    transformers does ("floor"). by: who resizes, PIL ("pil"), whose 8-bit rounding most models know, or torchvision's
-    own code for tensors ("torchvision"), which newer versions of transformers use: up to a few levels of 255 apart.
+    Attributes:
+        resize: to how many pixels: of the shorter side, or (height, width); None for no resize.
+        crop: to how many pixels: of a square, or (height, width), filled up with black where the picture is smaller;
+            None for no crop.
+        interpolation: as torchvision's InterpolationMode calls it.
+        corner: where an odd number of pixels is to be cut off, the first that is kept is at half of it, rounded to the
+            even number as torchvision does ("round") or down as transformers does ("floor").
+        by: who resizes, PIL ("pil"), whose 8-bit rounding most models know, or torchvision's own code for tensors
+            ("torchvision"), which newer versions of transformers use: up to a few levels of 255 apart.
     """
 
     resize: Side | None = None
@@ -34,24 +38,22 @@ class Preprocessing:
     def name(self) -> str:
         """The text that `preprocessing_named` reads as this: RobustBench's word where there is one.
 
-        >>> Preprocessing(236, 224, "bicubic").name
-        'BicubicRes236Crop224'
-        >>> Preprocessing((288, 192), None, "bicubic").name
-        'resize=288x192,interpolation=bicubic'
+        Example:
+            >>> Preprocessing(236, 224, "bicubic").name
+            'BicubicRes236Crop224'
+            >>> Preprocessing((288, 192), None, "bicubic").name
+            'resize=288x192,interpolation=bicubic'
         """
         for word, meant in _IRREGULAR.items():
             if self == meant:
                 return word
-        resize = self.resize if isinstance(self.resize, tuple) else (self.resize,)
-        square = self.resize is not None and isinstance(self.crop, int) and len(set(resize)) == 1
-        unusual = {name: value for name, value in (("corner", self.corner), ("by", self.by)) if value not in _USUAL}
-        if square and not unusual:
-            kind = "" if self.interpolation == "bilinear" else self.interpolation.capitalize()
-            return f"{kind}Res{_written(self.resize)}Crop{self.crop}"
-        told = {"resize": self.resize, "crop": self.crop}
-        sizes = [f"{key}={_written(side)}" for key, side in told.items() if side is not None]
-        how = [f"interpolation={self.interpolation}"] * (self.resize is not None)
-        return ",".join([*sizes, *how, *(f"{name}={value}" for name, value in unusual.items())])
+        kind = "" if self.interpolation == "bilinear" else self.interpolation.capitalize()
+        word = f"{kind}Res{_written(self.resize)}Crop{_written(self.crop)}"
+        if _from_word(word) == self:
+            return word
+        interpolation = None if self.resize is None else self.interpolation
+        told = vars(self) | {"interpolation": interpolation}
+        return ",".join(f"{key}={_written(value)}" for key, value in told.items() if value not in _LEFT_OUT)
 
     def transform(self) -> Callable[[Any], "Tensor"]:
         """PIL image -> (C, H, W) float32 in [0, 1], by torchvision's transforms."""
@@ -65,7 +67,7 @@ class Preprocessing:
             mode = transforms.InterpolationMode(self.interpolation)
             steps.append((v2 if tensors else transforms).Resize(self.resize, interpolation=mode, antialias=True))
         if self.crop is not None:
-            steps.append(_CROPS[self.corner](self.crop))
+            steps.append((_floored_crop if self.corner == "floor" else transforms.CenterCrop)(self.crop))
         steps.append(transforms.ConvertImageDtype(torch.float32) if tensors else transforms.ToTensor())
         transform: Callable[[Any], Tensor] = transforms.Compose(steps)
         return transform
@@ -98,11 +100,9 @@ INTERPOLATIONS = ("bilinear", "bicubic", "lanczos", "hamming", "box", "nearest",
 _KINDS: Mapping[str, str] = {"": "bilinear"} | {name.capitalize(): name for name in INTERPOLATIONS}
 
 
-def _rounded_crop(size: Side) -> Callable[[Any], Any]:
-    from torchvision import transforms
-
-    crop: Callable[[Any], Any] = transforms.CenterCrop(size)
-    return crop
+CORNERS = ("round", "floor")
+BY = ("pil", "torchvision")
+_LEFT_OUT = (None, CORNERS[0], BY[0])  # of a name
 
 
 def _floored_crop(size: Side) -> Callable[[Any], Any]:
@@ -118,25 +118,24 @@ def _floored_crop(size: Side) -> Callable[[Any], Any]:
     return crop
 
 
-_CROPS: Mapping[str, Callable[[Side], Callable[[Any], Any]]] = {"round": _rounded_crop, "floor": _floored_crop}
-CORNERS = tuple(_CROPS)
-BY = ("pil", "torchvision")
-_USUAL = (CORNERS[0], BY[0])
-
 _NUMBER = r"[1-9]\d{0,3}"
 _PATTERN = re.compile(rf"(?P<kind>\D*)Res(?P<side>{_NUMBER})(?P<square>x(?P=side))?Crop(?P<crop>{_NUMBER})")
-_SIZE = re.compile(rf"({_NUMBER})(?:x({_NUMBER}))?")
+_SIZE = re.compile(rf"{_NUMBER}(x{_NUMBER})?")
+_WORDS = {"interpolation": INTERPOLATIONS, "corner": CORNERS, "by": BY}
 
 
 def preprocessing_named(name: str) -> Preprocessing:
     """What a text like `resize=236,crop=224,interpolation=bicubic` or RobustBench's `BicubicRes236Crop224` means.
 
-    Raises InputError, which explains both forms, where it means nothing.
+    Raises:
+        InputError: where it means nothing; it explains both forms.
 
-    >>> preprocessing_named("BicubicRes236Crop224") == preprocessing_named("resize=236,crop=224,interpolation=bicubic")
-    True
-    >>> preprocessing_named("resize=384x320").resize
-    (384, 320)
+    Example:
+        >>> same = preprocessing_named("resize=236,crop=224,interpolation=bicubic")
+        >>> preprocessing_named("BicubicRes236Crop224") == same
+        True
+        >>> preprocessing_named("resize=384x320").resize
+        (384, 320)
     """
     if name in _IRREGULAR:
         return _IRREGULAR[name]
@@ -165,32 +164,17 @@ def _from_settings(name: str) -> Preprocessing | None:
     told: dict[str, Any] = {}
     for part in name.split(","):
         key, _, text = part.partition("=")
-        value = _READ[key](text) if key in _READ and key not in told else None
-        if value is None:
+        side = _SIZE.fullmatch(text) if key in ("resize", "crop") else None
+        if key in told or not (side or text in _WORDS.get(key, ())):
             return None
-        told[key] = value
+        told[key] = _side(text) if side else text
     return Preprocessing(**told)
 
 
-def _side(text: str) -> Side | None:
-    match = _SIZE.fullmatch(text)
-    if match is None:
-        return None
-    return int(match[1]) if match[2] is None else (int(match[1]), int(match[2]))
+def _side(text: str) -> Side:
+    height, by, width = text.partition("x")
+    return (int(height), int(width)) if by else int(height)
 
 
-def _one_of(*known: str) -> Callable[[str], str | None]:
-    return lambda text: text if text in known else None
-
-
-_READ: Mapping[str, Callable[[str], Any]] = {
-    "resize": _side,
-    "crop": _side,
-    "interpolation": _one_of(*INTERPOLATIONS),
-    "corner": _one_of(*_CROPS),
-    "by": _one_of(*BY),
-}
-
-
-def _written(side: Side | None) -> str:
-    return "x".join(map(str, side)) if isinstance(side, tuple) else str(side)
+def _written(value: Side | str | None) -> str:
+    return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -29,10 +29,10 @@ class Source(ABC):
     classes: tuple[str, ...]
     labels: Tensor
 
-    @property
-    @abstractmethod
+    @cached_property
     def image_shape(self) -> tuple[int, ...]:
-        """(C, H, W)."""
+        """(C, H, W) of every image."""
+        return tuple(self.images(torch.tensor([0])).shape[1:])
 
     @property
     @abstractmethod
@@ -69,11 +69,6 @@ class Memory(Source):
     levels: int = 255
 
     @property
-    def image_shape(self) -> tuple[int, ...]:
-        """(C, H, W)."""
-        return tuple(self.pixels.shape[1:])
-
-    @property
     def digest(self) -> str:
         """sha256 of dtype, shape, pixels and labels, computed anew each time: a user's tensor may change in place."""
         return sha256_of(f"{self.pixels.dtype} {tuple(self.pixels.shape)} {self.levels}\n", self.pixels, self.labels)
@@ -97,11 +92,6 @@ class Prepared(Source):
 
     source: Memory
     preprocessing: Preprocessing
-
-    @cached_property
-    def image_shape(self) -> tuple[int, ...]:
-        """(C, H, W) of the prepared images."""
-        return tuple(self.images(torch.tensor([0])).shape[1:])
 
     @property
     def digest(self) -> str:

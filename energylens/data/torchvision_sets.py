@@ -23,6 +23,9 @@ def load_mnist(request: Request) -> Memory:
     """28x28 grey digits; the train split has 60,000, the test split 10,000.
 
     From the idx files as published, packed by gzip or not, in MNIST/raw or MNIST below the root or the root itself.
+
+    Raises:
+        RunError: where the files are neither there nor to be had.
     """
     from torchvision.datasets import MNIST
 
@@ -44,33 +47,31 @@ def _original(request: Request, file: DataFile) -> torch.Tensor:
     return torch.frombuffer(bytearray(_content(path)), dtype=torch.uint8)
 
 
-def load_cifar10(request: Request) -> Memory:
-    """32x32 colour images of 10 classes; the train split has 50,000, the test split 10,000."""
-    from torchvision.datasets import CIFAR10
+def load_cifar(request: Request) -> Memory:
+    """32x32 colour images of 10 or 100 (fine) classes; the train split has 50,000, the test split 10,000.
 
-    return _cifar(request, CIFAR10)
+    Raises:
+        RunError: where the files are neither there nor to be had.
+    """
+    from torchvision import datasets
 
-
-def load_cifar100(request: Request) -> Memory:
-    """32x32 colour images of 100 (fine) classes; the train split has 50,000, the test split 10,000."""
-    from torchvision.datasets import CIFAR100
-
-    return _cifar(request, CIFAR100)
+    kind = getattr(datasets, request.data_set.name.upper())
+    found = _open(request, lambda download: kind(request.root, train=request.split == "train", download=download))
+    pixels = torch.from_numpy(found.data).permute(0, 3, 1, 2).contiguous()
+    return Memory(tuple(found.classes), torch.tensor(found.targets), pixels)
 
 
 def load_svhn(request: Request) -> Memory:
-    """32x32 colour house numbers; the train split has 73,257, the test split 26,032."""
+    """32x32 colour house numbers; the train split has 73,257, the test split 26,032.
+
+    Raises:
+        RunError: where the files are neither there nor to be had.
+    """
     from torchvision.datasets import SVHN
 
     found = _open(request, lambda download: SVHN(request.root, split=request.split, download=download))
     pixels = torch.from_numpy(found.data).contiguous()
     return Memory(tuple("0123456789"), torch.from_numpy(found.labels).long(), pixels)
-
-
-def _cifar(request: Request, kind: Any) -> Memory:
-    found = _open(request, lambda download: kind(request.root, train=request.split == "train", download=download))
-    pixels = torch.from_numpy(found.data).permute(0, 3, 1, 2).contiguous()
-    return Memory(tuple(found.classes), torch.tensor(found.targets), pixels)
 
 
 def _open(request: Request, read: Callable[[bool], Any]) -> Any:
@@ -79,58 +80,40 @@ def _open(request: Request, read: Callable[[bool], Any]) -> Any:
         return read(False)
     except Exception:  # torchvision raises whatever its parsers met: RuntimeError, AssertionError, EOFError, ...
         try:
-            with _impatient_sockets(), _no_empty_folders(request.root / request.data_set.folder):
+            with _downloading(request.root / request.data_set.folder):
                 return read(True)
         except Exception as error:
-            raise RunError(_failure(request, error)) from error
+            raise _unread(request, error) from error
 
 
 @contextmanager
-def _impatient_sockets() -> Iterator[None]:
-    """A timeout for torchvision, which opens its URLs without one: set through the default, and put back."""
-    before = socket.getdefaulttimeout()
+def _downloading(folder: Path) -> Iterator[None]:
+    """A timeout for torchvision, which opens its URLs without one; and no new folder is left behind empty."""
+    made = [at for at in (folder, *folder.parents) if not at.exists()]
+    timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_SILENCE)
     try:
         yield
     finally:
-        socket.setdefaulttimeout(before)
-
-
-@contextmanager
-def _no_empty_folders(folder: Path) -> Iterator[None]:
-    """What was made within this context of the folder and those above it goes again where it stayed empty."""
-    made = [at for at in (folder, *folder.parents) if not at.exists()]
-    try:
-        yield
-    finally:
+        socket.setdefaulttimeout(timeout)
         for at in made:  # the innermost first
             with suppress(OSError):  # not there, or not empty
                 at.rmdir()
 
 
-def _failure(request: Request, error: Exception) -> str:
-    """What was looked for, what was wrong with it, and the command that mends it."""
-    row = request.data_set
-    faults = [f"{fault}: {', '.join(paths)}" for fault, paths in _faults(request).items() if paths]
-    cause = " ".join(str(error).split())  # torchvision's may run over several lines
-    return (
-        f"{row.name} ({request.split}) could not be read. "
-        f"Looked in {', '.join(map(str, row.places(request.root)))}; {'; '.join(faults) or 'all files are whole'}. "
-        f"A download was tried and failed: {type(error).__name__}: {cause}. "
-        f"Fetch it by: {row.fetch_command(request.root)} "
-        "or point --data-root (ENERGYLENS_DATA) to a folder that has it."
-    )
-
-
-def _faults(request: Request) -> dict[str, list[str]]:
-    """What is wrong with the files of the request -> the files it is wrong with."""
+def _unread(request: Request, error: Exception) -> RunError:
+    """What was looked for, what was wrong with it, and why the download failed."""
     paths = {file: _path_of(request, file) for file in request.data_set.files_of(request.split)}
-    return {
-        "missing": [file.path for file, path in paths.items() if path is None],
-        "corrupt (wrong md5; delete before fetching anew)": [
-            path.name for file, path in paths.items() if path is not None and not _is_whole(path, file.md5)
-        ],
-    }
+    missing = [file.path for file, path in paths.items() if path is None]
+    corrupt = [path.name for file, path in paths.items() if path is not None and not _is_whole(path, file.md5)]
+    faults = {"missing": missing, "corrupt (wrong md5; delete before fetching anew)": corrupt}
+    told = "; ".join(f"{fault}: {', '.join(names)}" for fault, names in faults.items() if names)
+    cause = f"{type(error).__name__}: {' '.join(str(error).split())}"  # torchvision's may run over several lines
+    return request.unread(
+        ", ".join(map(str, request.data_set.places(request.root))),
+        f"{told or 'all files are whole'}. A download was tried and failed: {cause}",
+        "Fetch it by",
+    )
 
 
 def _path_of(request: Request, file: DataFile) -> Path | None:

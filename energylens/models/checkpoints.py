@@ -4,8 +4,7 @@ import os
 import pickle
 import re
 import warnings
-import zipfile
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -68,21 +67,10 @@ def _read_safetensors(path: Path, trust_pickle: bool) -> Any:
     return load_file(path)
 
 
-def _safetensors_is_whole(path: Path) -> bool:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "pt"):  # reads the header and compares its offsets with the file's size
-            return True
-    except SafetensorError:
-        return False
-
-
-#: A format by its first bytes; a cheap test that the file is whole; how to read it.
-_FORMATS: tuple[tuple[re.Pattern[bytes], Callable[[Path], bool], Callable[[Path, bool], Any]], ...] = (
-    (re.compile(rb"PK\x03\x04"), zipfile.is_zipfile, _read_torch),  # its table of contents stands at the end
-    (re.compile(rb"\x80[\x02-\x05]"), lambda path: True, _read_torch),  # a bare pickle has none
-    (re.compile(rb".{8}\{", re.DOTALL), _safetensors_is_whole, _read_safetensors),
+#: How to read a format, by its first bytes: what torch.save writes, as a zip or bare, and safetensors.
+_FORMATS: tuple[tuple[re.Pattern[bytes], Callable[[Path, bool], Any]], ...] = (
+    (re.compile(rb"PK\x03\x04|\x80[\x02-\x05]"), _read_torch),
+    (re.compile(rb".{8}\{", re.DOTALL), _read_safetensors),
 )
 
 
@@ -107,7 +95,7 @@ def unpickling(trusted: bool) -> Iterator[None]:
 
 
 def check_file(path: Path) -> Callable[[Path, bool], Any]:
-    """How to read the file at `path`, once its first bytes and its end say that it is a whole checkpoint.
+    """How to read the file at `path`, once its first bytes say that it is a checkpoint.
 
     Args:
         path: of a safetensors file, or of what torch.save writes.
@@ -117,8 +105,8 @@ def check_file(path: Path) -> Callable[[Path, bool], Any]:
 
     Raises:
         RunError: where it may not be read.
-        InputError: for a missing or empty file, a page or a pointer saved in its place, a truncated archive, and
-            anything that is not a checkpoint.
+        InputError: for a missing or empty file, a page or a pointer saved in its place, and anything that is not a
+            checkpoint.
     """
     if not (is_there(path) and path.is_file()):
         raise InputError(f"{path} is not a file: give the path of a .safetensors, .pt, .pth or .th file")
@@ -130,13 +118,8 @@ def check_file(path: Path) -> Callable[[Path, bool], Any]:
     for pattern, what in _IMPOSTORS:
         if pattern.match(head):
             raise InputError(f"{path} is {what}")
-    for pattern, is_whole, read in _FORMATS:
+    for pattern, read in _FORMATS:
         if pattern.match(head):
-            if not is_whole(path):
-                raise InputError(
-                    f"{path} is truncated or damaged ({path.stat().st_size} bytes, its end does not match its "
-                    "beginning): copy or download it again"
-                )
             return read
     raise InputError(
         f"{path} is not a checkpoint (it begins with {head[:8]!r}): "
@@ -153,7 +136,7 @@ def read_checkpoint(path: Path, *, trust_pickle: bool = False) -> Any:
 
     Raises:
         RunError: where it may not be read.
-        InputError: as of `check_file`, and for a file that carries code or breaks while being read.
+        InputError: as of `check_file`, and for a file that carries code, is truncated or damaged.
     """
     read = check_file(path)
     try:
@@ -235,11 +218,16 @@ def weights_in(checkpoint: Any, *, where: str, key: str | None = None) -> Found:
     if not found:
         raise _no_weights(checkpoint, where)
     if key is None and len(found) > 1:
-        tell(
-            f"{where} holds {len(found)} sets of weights, {', '.join(one.key for one in found)}: {found[0].key} was "
-            "taken; --weights-key (weights_key) takes another"
-        )
+        tell_taken(where, "sets of weights", [one.key for one in found])
     return found[0]
+
+
+def tell_taken(where: str, kind: str, names: Sequence[str]) -> None:
+    """Give a Note that a file holds several of a kind, of which the first was taken."""
+    tell(
+        f"{where} holds {len(names)} {kind}, {', '.join(names)}: {names[0]} was taken; --weights-key (weights_key) "
+        "takes another"
+    )
 
 
 def _sets(entry: Any, path: str = "", *, usual: bool = True) -> Iterator[Found]:

@@ -7,20 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from energylens.errors import InputError, tell
+from energylens.errors import InputError
 from energylens.models.architectures import ARCHITECTURES, Architecture, architecture, normalized
 from energylens.models.card import ModelCard
 from energylens.models.checkpoints import (
     Found,
     Normalisation,
-    check_file,
     fit,
     network_part,
     normalisation_in,
     read_checkpoint,
+    tell_taken,
     weights_in,
 )
 from energylens.models.description import Description, description_beside
@@ -72,12 +73,11 @@ def load_weights_file(path: Path, given: Given) -> tuple[nn.Module, ModelCard]:
             do not fit.
         RunError: where a file may not be read.
     """
-    check_file(path)  # before the missing JSON is complained about
+    held = read_checkpoint(path, trust_pickle=given.trust_pickle)
     about = description_beside(path)
     arch = given.arch or _described(about, path)
     if arch is None and given.arch_args:
         raise InputError(f"arch_args (--arch-arg) {', '.join(given.arch_args)} came without arch: give --arch too")
-    held = read_checkpoint(path, trust_pickle=given.trust_pickle)
     checkpoint = _Checkpoint(path, weights_in(held, where=str(path), key=given.weights_key))
     own = None
     if arch is None:
@@ -161,11 +161,7 @@ class _Checkpoint:
         kept = {key: value for key, value in state.items() if key not in taken}
         fit(module, kept, where=str(self.path), into=into, mend=mend)
         if len(places) > 1:
-            found = [place.rstrip(".") or "the bare one" for place in places]
-            tell(
-                f"{self.path} holds {len(found)} networks, {', '.join(found)}: {found[0]} was taken; --weights-key "
-                "(weights_key) takes another"
-            )
+            tell_taken(str(self.path), "networks", [place.rstrip(".") or "the bare one" for place in places])
         return normalisation
 
     def _other_than(self, name: str, sizes: Mapping[str, int]) -> str:
@@ -214,21 +210,18 @@ def _normalisation(
     mean, std = (about.mean, about.std) if given.mean is None and given.std is None else (given.mean, given.std)
     if own is None:
         return mean, std
-    pairs = ((mean, own.mean), (std, own.std))
-    if any(one is not None and not _alike(one, its) for one, its in pairs):
+    if not (_alike(mean, own.mean) and _alike(std, own.std)):
+        its_mean, its_std = ([round(value, 4) for value in values] for values in (own.mean, own.std))
         raise InputError(
-            f"{path} holds a normalising layer of mean {_rounded(own.mean)} and std {_rounded(own.std)}, another than "
-            f"the mean {mean} and std {std} given: leave --mean and --std out"
+            f"{path} holds a normalising layer of mean {its_mean} and std {its_std}, another than the mean {mean} and "
+            f"std {std} given: leave --mean and --std out"
         )
     return own.mean, own.std
 
 
-def _alike(given: Sequence[float], its: Sequence[float]) -> bool:
-    return len(given) == len(its) and all(abs(one - other) <= _ALIKE for one, other in zip(given, its, strict=True))
-
-
-def _rounded(values: Sequence[float]) -> list[float]:
-    return [round(value, 4) for value in values]
+def _alike(given: Sequence[float] | None, its: Sequence[float]) -> bool:
+    """Whether what was given, if anything was, is what the layer has."""
+    return given is None or (len(given) == len(its) and np.allclose(given, its, rtol=0, atol=_ALIKE))
 
 
 def _unwrapped(module: nn.Module) -> nn.Module:

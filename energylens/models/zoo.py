@@ -13,13 +13,10 @@ from typing import Any
 
 from energylens.errors import InputError, some
 from energylens.models.description import description_beside
-from energylens.models.threat_models import THREAT_MODELS, plain
+from energylens.models.threat_models import plain
 
 _SHOWN = 8  # candidates named in a message
 _NUMBERS = ("eps", "clean", "autoattack", "corruptions")  # columns of robustbench.csv
-
-#: RobustBench's own defaults: which benchmark is meant where a name stands in several.
-_DATASETS = ("cifar10", "cifar100", "imagenet")
 WEIGHTS = Path(__file__).parent / "weights"  # of the shipped models
 
 
@@ -81,7 +78,11 @@ _OWN = (
 
 @functools.cache
 def rows() -> tuple[ZooRow, ...]:
-    """Every model of the zoo: the shipped ones and the example, then RobustBench's from `robustbench.csv`."""
+    """Every model of the zoo: the shipped ones and the example, then RobustBench's from `robustbench.csv`.
+
+    These stand in RobustBench's own order, in which the benchmark that is meant where a name stands in several comes
+    first: cifar10, cifar100, imagenet, and of each Linf, L2, corruptions.
+    """
     text = files("energylens.models").joinpath("robustbench.csv").read_text(encoding="utf-8")
     table = csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))
     return *map(_as_measured, _OWN), *map(_of_robustbench, table)
@@ -139,7 +140,7 @@ def resolve(name: str, *, dataset: str | None = None, threat_model: str | None =
     names = list(dict.fromkeys(row.name for row in fitting))
     if len(names) > 1:
         raise InputError(f"{name!r} is the beginning of {len(names)} names: {some(names, _SHOWN)}. Write one in full")
-    return min(fitting, key=_preference)
+    return fitting[0]  # the rows stand in the order of preference
 
 
 def shipped_weights(row: ZooRow) -> Path:
@@ -167,12 +168,6 @@ def _named(name: str, among: Iterable[ZooRow]) -> list[ZooRow]:
     wanted = name.lower()
     rows_by_start = [row for row in among if wanted and row.name.lower().startswith(wanted)]
     return [row for row in rows_by_start if row.name.lower() == wanted] or rows_by_start
-
-
-def _preference(row: ZooRow) -> tuple[int, int]:
-    dataset = _DATASETS.index(row.dataset) if row.dataset in _DATASETS else len(_DATASETS)
-    threat = THREAT_MODELS.index(row.threat_model) if row.threat_model else len(THREAT_MODELS)
-    return dataset, threat
 
 
 def _is(have: str | None, wanted: str | None) -> bool:

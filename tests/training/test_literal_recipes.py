@@ -81,7 +81,7 @@ def recorded(monkeypatch, tmp_path, tiny, float64, tape):
             finish(run, *rest)
 
         open_run, learn, finish = loop.open_run, loop.learn, loop.finish_epoch
-        monkeypatch.setattr(torchvision_sets, "load_cifar10", coloured)
+        monkeypatch.setattr(torchvision_sets, "load_cifar", coloured)
         monkeypatch.setattr(loop, "open_run", opened)
         monkeypatch.setattr(loop, "learn", learnt)
         monkeypatch.setattr(loop, "finish_epoch", finished)
