@@ -13,6 +13,9 @@ def load_digits(request: Request) -> Memory:
     """scikit-learn's 1,797 digits, 1x8x8, 0 to 16 grey levels: 500 to test, 1,297 to train, stratified.
 
     Within a split they keep scikit-learn's order.
+
+    Args:
+        request: its split is used.
     """
     from sklearn.datasets import load_digits as read
     from sklearn.model_selection import train_test_split

@@ -27,18 +27,30 @@ def load_data(
 ) -> Samples:
     """The samples of a data set from the catalog, or n of them.
 
-    classes: only the samples with these labels, renumbered in this order (``Samples.of_classes``); None for all.
-    n: how many, 1 to as many as there are; None for all. choose: "first", "random" (keyed by seed: a larger n contains
-    a smaller one) or "balanced" (the first of each class, counts differing by at most 1). split: "train" or "test".
-    root: where the files lie, else ENERGYLENS_DATA, else ~/.cache/energylens/data. preprocessing: how pictures are
-    resized and cropped, as `preprocessing_named` reads it; None for the data set's default.
+    Args:
+        name: of the data set.
+        classes: only the samples with these labels, renumbered in this order (``Samples.of_classes``); None for all.
+        n: how many, 1 to as many as there are; None for all.
+        choose: "first", "random" (keyed by seed: a larger n contains a smaller one) or "balanced" (the first of each
+            class, counts differing by at most 1).
+        seed: of a random choice.
+        split: "train" or "test".
+        root: where the files lie, else ENERGYLENS_DATA, else ~/.cache/energylens/data.
+        preprocessing: how pictures are resized and cropped, as `preprocessing_named` reads it; None for the data set's
+            default.
 
-    Raises InputError for a wrong request, RunError when the files are missing, corrupt and cannot be fetched.
+    Returns:
+        Samples, whose images are (n, C, H, W) float32 in [0, 1] and whose labels are (n,) int64.
 
-    >>> samples = load_data("digits", n=3)
-    >>> x, y = samples.batch(0, 2)
-    >>> tuple(x.shape), len(samples), samples.classes[:2]
-    ((2, 1, 8, 8), 3, ('0', '1'))
+    Raises:
+        InputError: for a wrong request.
+        RunError: when the files are missing or corrupt and cannot be fetched.
+
+    Example:
+        >>> samples = load_data("digits", n=3)
+        >>> x, y = samples.batch(0, 2)
+        >>> tuple(x.shape), len(samples), samples.classes[:2]
+        ((2, 1, 8, 8), 3, ('0', '1'))
     """
     row = data_set(name)
     if split not in row.splits:
@@ -52,10 +64,19 @@ def load_data(
 def lies_here(name: str, split: str, root: str | Path | None = None) -> bool:
     """Whether the files of a split of a data set from the catalog lie on the disk, so that nothing is downloaded.
 
-    Of files given as a pattern, whether their folder does. root: as in ``load_data``.
+    Of files given as a pattern, whether their folder does.
 
-    >>> lies_here("digits", "train"), lies_here("imagenet", "train")
-    (True, False)
+    Args:
+        name: of the data set.
+        split: "train" or "test".
+        root: as in ``load_data``.
+
+    Raises:
+        InputError: for a name that is not in the catalog.
+
+    Example:
+        >>> lies_here("digits", "train"), lies_here("imagenet", "train")
+        (True, False)
     """
     row = data_set(name)
     folder = _data_root(root) / row.folder

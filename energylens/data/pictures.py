@@ -12,9 +12,16 @@ _HIGH, _LOW = ";16B", ";16L"  # PIL's decoders for the first and, of PNG's byte 
 def decoded(path: Path, mode: str) -> Image.Image:
     """The picture as PIL decodes it, in 8 bits a channel; transparency is dropped.
 
-    mode: "L" or "RGB". 16 bits a channel become 8 by rounding v / 257. PIL's own conversion cuts grey ones off at 255,
-    which makes nearly all of it white, and takes the high byte of colours, which is up to one level too dark.
-    Raises OSError or ValueError, as PIL does, for what is no picture.
+    16 bits a channel become 8 by rounding v / 257. PIL's own conversion cuts grey ones off at 255, which makes nearly
+    all of it white, and takes the high byte of colours, which is up to one level too dark.
+
+    Args:
+        path: of the file.
+        mode: "L" or "RGB".
+
+    Raises:
+        OSError: as of PIL, for what is no picture.
+        ValueError: as of PIL, and for pixels that are neither of 8 nor of 16 bits.
     """
     with Image.open(path) as picture:
         if picture.mode.startswith(("I", "F")):

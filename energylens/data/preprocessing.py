@@ -73,7 +73,14 @@ class Preprocessing:
         return transform
 
     def images(self, pixels: "Tensor") -> "Tensor":
-        """Pictures as a tensor, (B, C, H, W) uint8, one or three channels -> (B, C, H', W') float32 in [0, 1]."""
+        """Resize and crop pictures that are a tensor.
+
+        Args:
+            pixels: (B, C, H, W) uint8, one or three channels.
+
+        Returns:
+            (B, C, H', W') float32 in [0, 1].
+        """
         import torch
         from torchvision.transforms.functional import to_pil_image
 

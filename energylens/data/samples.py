@@ -19,8 +19,13 @@ from energylens.errors import InputError, tell
 class Samples:
     """Chosen samples of one split of a data set.
 
-    indices: (n,) int64, positions in the whole split, ascending. They, not positions in the selection, name a sample.
-    kept: which of the data set's labels 0, 1, ... stand for here, where ``of_classes`` left some out; None for all.
+    Attributes:
+        name: of the data set.
+        split: of the data set.
+        indices: (n,) int64, positions in the whole split, ascending. They, not positions in the selection, name a
+            sample.
+        source: the whole split.
+        kept: which of the data set's labels 0, 1, ... stand for here, where ``of_classes`` left some out; None for all.
     """
 
     name: str
@@ -33,9 +38,21 @@ class Samples:
     def from_tensors(x: Any, y: Any, classes: Sequence[str] | None = None, name: str = "tensors") -> Samples:
         """Your own images as samples (split "all").
 
-        x: (N, C, H, W), float in [0, 1] or uint8, a tensor or a numpy array, see `as_pixels`; y: (N,) int in [0, K);
-        classes: K names, else "0", "1", ... up to the largest label. A Note says what was converted. Raises InputError
-        for anything else.
+        A Note says what was converted.
+
+        Args:
+            x: (N, C, H, W), float in [0, 1] or uint8, a tensor or a numpy array, see `as_pixels`.
+            y: (N,) integers in [0, K), a tensor, an array or a list.
+            classes: K names; None for "0", "1", ... up to the largest label.
+            name: of the data set.
+
+        Raises:
+            InputError: for anything else.
+
+        Example:
+            >>> samples = Samples.from_tensors(torch.rand(4, 3, 8, 8), [0, 1, 2, 1])
+            >>> len(samples), samples.classes
+            (4, ('0', '1', '2'))
         """
         pixels, converted = as_pixels(x)
         samples = held(pixels, as_labels(y), classes, name)
@@ -85,7 +102,15 @@ class Samples:
     def batch(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Images and labels at the selection's positions start:stop, as in a slice.
 
-        Returns x: (B, C, H, W) float32 in [0, 1] and y: (B,) int64 in [0, K). RunError if a file does not decode.
+        Args:
+            start: the first position.
+            stop: the position behind the last one.
+
+        Returns:
+            Images (B, C, H, W) float32 in [0, 1], and labels (B,) int64 in [0, K).
+
+        Raises:
+            RunError: if a file does not decode.
         """
         indices = self.indices[start:stop]
         return self.source.images(indices), self._numbered(self.source.labels[indices])
@@ -101,12 +126,17 @@ class Samples:
     def of_classes(self, labels: Sequence[int]) -> Samples:
         """The samples of these classes, renumbered: labels[k] becomes k.
 
-        labels: two or more different ones in [0, K). Raises InputError otherwise, and where nothing is left.
+        Args:
+            labels: two or more different ones in [0, K).
 
-        >>> from energylens.data import load_data
-        >>> some = load_data("digits").of_classes([7, 1]).choose(3, "first")
-        >>> some.labels.tolist(), some.classes, some.title
-        ([1, 1, 0], ('7', '1'), 'digits (classes 7, 1)')
+        Raises:
+            InputError: otherwise, and where nothing is left.
+
+        Example:
+            >>> from energylens.data import load_data
+            >>> some = load_data("digits").of_classes([7, 1]).choose(3, "first")
+            >>> some.labels.tolist(), some.classes, some.title
+            ([1, 1, 0], ('7', '1'), 'digits (classes 7, 1)')
         """
         known = range(len(self.classes)) if self.kept is None else self.kept
         if len(set(labels)) < max(len(labels), 2) or not all(0 <= label < len(known) for label in labels):
@@ -120,18 +150,29 @@ class Samples:
     def choose(self, n: int | None, how: str, seed: int = 0) -> Samples:
         """Choose n of the selection's samples, or all for None, by the rules of `load_data`.
 
-        how: "first", "random" or "balanced". Raises InputError for another, or an n that cannot be had.
+        Args:
+            n: how many, 1 to as many as there are; None for all.
+            how: "first", "random" or "balanced".
+            seed: of a random choice.
 
-        >>> from energylens.data import load_data
-        >>> load_data("digits").choose(20, "balanced").choose(2, "first").indices.tolist()
-        [0, 1]
+        Raises:
+            InputError: for another rule, or an n that cannot be had.
+
+        Example:
+            >>> from energylens.data import load_data
+            >>> load_data("digits").choose(20, "balanced").choose(2, "first").indices.tolist()
+            [0, 1]
         """
         return self.subset(choose_indices(self.labels, len(self.classes), n, how, seed))
 
     def subset(self, positions: Sequence[int] | Tensor) -> Samples:
         """The samples at these positions of the selection, whatever their order.
 
-        positions: distinct integers in [0, len(self)). Raises InputError otherwise.
+        Args:
+            positions: distinct integers in [0, len(self)), at least one, in a list or a tensor.
+
+        Raises:
+            InputError: otherwise.
         """
         wanted = torch.as_tensor(positions).flatten()
         expected = f"expected distinct integers in [0, {len(self) - 1}]"
@@ -148,7 +189,17 @@ class Samples:
 
 
 def held(pixels: Tensor, labels: Tensor, classes: Sequence[str] | None, name: str) -> Samples:
-    """Pixels of `as_pixels` and labels as samples, held in memory as they are; arguments as of `from_tensors`."""
+    """Pixels and labels as samples, held in memory as they are.
+
+    Args:
+        pixels: (N, C, H, W), uint8, or float32 in [0, 1], as of `as_pixels`.
+        labels: (N,) integers in [0, K).
+        classes: K names; None for "0", "1", ... up to the largest label.
+        name: of the data set.
+
+    Raises:
+        InputError: for labels outside their range, or uint8 pixels that are 0 and 1 alone.
+    """
     check_levels(brightest(pixels))
     check_labels(labels, len(pixels), None if classes is None else len(classes))
     names = map(str, range(int(labels.max()) + 1)) if classes is None else classes

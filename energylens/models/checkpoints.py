@@ -168,9 +168,7 @@ def unreadable(where: str, error: Exception) -> InputError:
             "class of a script or notebook cannot be found again), or save model.state_dict() and name the class "
             "with --arch my_models:MyCNN"
         )
-    return InputError(
-        f"{where} could not be read, it may be truncated or damaged ({reason}): copy or download it again"
-    )
+    return InputError(f"{where} is truncated or damaged ({reason}): copy or download it again")
 
 
 @dataclass(frozen=True)

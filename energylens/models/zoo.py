@@ -93,7 +93,7 @@ def find_models(pattern: str | None = None) -> list[ZooRow]:
 
     Args:
         pattern: a part of `dataset/threat model/name`, or a shell wildcard on the name or the whole label; case is
-            ignored.
+            ignored. None for all.
 
     Example:
         >>> [row.name for row in find_models("carmon")]
@@ -101,12 +101,10 @@ def find_models(pattern: str | None = None) -> list[ZooRow]:
         >>> [row.dataset for row in find_models("*/l2/standard")]
         ['cifar10']
     """
-    if pattern is None:
-        return list(rows())
-    wanted = pattern.lower()
-    if any(sign in wanted for sign in "*?["):
-        return [row for row in rows() if any(fnmatchcase(text.lower(), wanted) for text in (row.name, row.label))]
-    return [row for row in rows() if wanted in row.label.lower()]
+    wanted = (pattern or "*").lower()
+    if not any(sign in wanted for sign in "*?["):
+        wanted = f"*{wanted}*"
+    return [row for row in rows() if any(fnmatchcase(text.lower(), wanted) for text in (row.name, row.label))]
 
 
 def resolve(name: str, *, dataset: str | None = None, threat_model: str | None = None) -> ZooRow:
