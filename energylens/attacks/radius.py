@@ -50,15 +50,15 @@ def check_radius(eps: float, norm: str) -> None:
 
 
 def write_radius(value: str | float) -> str:
-    """The radius as a person would write it; text stays as it came.
+    """The radius as a person would write it; text stays as it came, and above 1 (L2) nobody counts in 1/255.
 
-    >>> write_radius(8 / 255), write_radius(0.2), write_radius("4/255"), write_radius(0.5 / 255)
-    ('8/255', '0.2', '4/255', '0.00196078431372549')
+    >>> write_radius(8 / 255), write_radius(0.2), write_radius("4/255"), write_radius(0.5 / 255), write_radius(2.0)
+    ('8/255', '0.2', '4/255', '0.00196078431372549', '2.0')
     """
     if isinstance(value, str):
         return value
     number = float(value)
-    levels = round(number * 255) if math.isfinite(number) else 0
+    levels = round(number * 255) if abs(number) < 1 else 0
     return f"{levels}/255" if levels / 255 == number and f"{number:.4g}" != repr(number) else repr(number)
 
 
@@ -85,11 +85,13 @@ def show_radius(value: str | float) -> str:
 
     >>> show_radius("0.00784313725490196"), show_radius(1.25 * (8 / 255)), show_radius("8/255"), show_radius(0.2)
     ('2/255', '10/255', '8/255', '0.2')
+    >>> show_radius(320 / 255)
+    '1.2549'
     """
     if isinstance(value, str) and "/" in value:
         return value
     number = float(value)
-    levels = round(number * 255) if math.isfinite(number) else 0
+    levels = round(number * 255) if abs(number) < 1 else 0
     short = f"{number:.6g}"
     whole = levels and math.isclose(levels / 255, number, rel_tol=1e-9) and float(short) != number
     return f"{levels}/255" if whole else short
