@@ -74,11 +74,7 @@ def _profile(record: Record, apart: str, training: Record | None, count: int, ro
         samples, missing = None, f"No pictures: {error}"
     command, caveats = tables.repeat(record, samples)
     return ProfileStory(
-        model=record.model_title,
-        dataset=record.dataset,
-        split=record.attacks[0].manifest["identity"]["dataset"]["split"],
-        threat=record.threat,
-        seed=record.seed,
+        record=record,
         apart=apart,
         attacks=tables.attack_table(record),
         checks=tables.check_table(record, training),
@@ -86,7 +82,6 @@ def _profile(record: Record, apart: str, training: Record | None, count: int, ro
         samples=tables.abnormal_samples(record, count, samples),
         missing=missing,
         published=beside_published(record),
-        notes=record.notes,
         repeat=Repeat([command] if command else [], caveats, tables.attack_settings(record), tables.provenance(record)),
     )
 

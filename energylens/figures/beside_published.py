@@ -5,8 +5,6 @@ Are our numbers the papers'? At demo scale as RESULTS.md records them, at the pa
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 
 from energylens.figures import robustness
@@ -39,21 +37,14 @@ def of_claims() -> pd.DataFrame:
 
 def of_models(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of ``robustness.robustness`` that RobustBench publishes an accuracy of."""
-    rows: list[dict[str, Any]] = []
-    for row in table[table["published"].notna()].to_dict("records"):
+    rows = []
+    for row in table.dropna(subset="published").to_dict("records"):
         within = "within" if row["low"] <= row["published"] <= row["high"] else "OUTSIDE"
-        rows.append(
-            {
-                "claim": f"{row['model']}: {row['attack']} accuracy",
-                "seed": "0",
-                "ours": f"{row['accuracy']:.2f} % ({row['low']:.2f} to {row['high']:.2f})",
-                "paper": f"{row['published']:.2f} %",
-                "provenance": "RobustBench's model_info",
-                "threshold": "within our 95 % interval",
-                "verdict": f"{within} our 95 % interval, n = {row['n']}",
-            }
-        )
-    found = pd.DataFrame(rows)
+        claim = f"{row['model']}: {row['attack']} accuracy"
+        ours = f"{row['accuracy']:.2f} % ({row['low']:.2f} to {row['high']:.2f})"
+        told = "RobustBench's model_info", "within our 95 % interval", f"{within} our 95 % interval, n = {row['n']}"
+        rows.append((claim, "0", ours, f"{row['published']:.2f} %", *told))
+    found = pd.DataFrame(rows, columns=list(COLUMNS))
     found.attrs["caption"] = table.attrs["caption"]
     return found
 

@@ -5,13 +5,12 @@ The runs of a group differ only in their seed; line and band are mean and standa
 
 from __future__ import annotations
 
-import matplotlib as mpl
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from energylens.plots.style import SERIES, STYLE, legend_above
+from energylens.plots.style import SERIES, in_style, legend_above
 
 PANELS = {
     "test_pgd": "PGD test accuracy  [%]",
@@ -23,6 +22,7 @@ SHARES = frozenset(PANELS) - {"delta_marginal"}  # in %
 DASHES = ("", (4, 2), (1, 1.5), (5, 1.5, 1, 1.5))  # solid first; one more round of colours, one more of these
 
 
+@in_style
 def draw(table: pd.DataFrame) -> Figure:
     """Draw what ``energylens.tables.compare_runs.followed`` returns."""
     counts = table.groupby(["label", "quantity", "epoch"], sort=False).size().groupby("label", sort=False).max()
@@ -31,18 +31,17 @@ def draw(table: pd.DataFrame) -> Figure:
     numbered = list(enumerate(names.values()))
     colours = {name: SERIES[i % len(SERIES)] for i, name in numbered}
     dashes = {name: DASHES[i // len(SERIES) % len(DASHES)] for i, name in numbered}
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7.6, 5.2 + 0.22 * len(names)))
-        grid = figure.subplots(2, 2, sharex=True)
-        for axes, (quantity, name) in zip(grid.flat, PANELS.items(), strict=True):
-            sns.lineplot(
-                table[table["quantity"] == quantity], x="epoch", y="value", hue="runs", palette=colours, style="runs",
-                dashes=dashes, errorbar="sd", err_kws={"alpha": 0.2, "linewidth": 0}, linewidth=1.5, ax=axes,
-            )  # fmt: skip
-            axes.set_ylabel(name)
-            if quantity in SHARES:  # a line at 0 or 100 is whole; no accuracy lies above 100 %
-                top = min(axes.get_ylim()[1], 103)
-                axes.set_ylim(-0.03 * top, top)
-            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        legend_above(figure, loc="outside upper left", ncols=1)
+    figure = Figure(figsize=(7.6, 5.2 + 0.22 * len(names)))
+    grid = figure.subplots(2, 2, sharex=True)
+    for axes, (quantity, name) in zip(grid.flat, PANELS.items(), strict=True):
+        sns.lineplot(
+            table[table["quantity"] == quantity], x="epoch", y="value", hue="runs", palette=colours, style="runs",
+            dashes=dashes, errorbar="sd", err_kws={"alpha": 0.2, "linewidth": 0}, linewidth=1.5, ax=axes,
+        )  # fmt: skip
+        axes.set_ylabel(name)
+        if quantity in SHARES:  # a line at 0 or 100 is whole; no accuracy lies above 100 %
+            top = min(axes.get_ylim()[1], 103)
+            axes.set_ylim(-0.03 * top, top)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    legend_above(figure, loc="outside upper left", ncols=1)
     return figure

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from textwrap import fill
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import torch
@@ -28,7 +26,8 @@ from energylens.generation.generated import Generated, to_bytes
 from energylens.generation.score import Scorer, open_scorer
 from energylens.generation.settings import GenerationSettings
 from energylens.generation.starts import STARTS
-from energylens.plots.style import ADVERSARIAL, FAINT, STYLE
+from energylens.plots.images import BETWEEN, mosaic, show_image
+from energylens.plots.style import ADVERSARIAL, caption_below, in_style
 from energylens.training.checkpoint import BEST
 
 #: The papers' sampler on CIFAR-10. arXiv 2407.06315 names eta .5 and .8 with 20 to 50 steps; its authors' code draws
@@ -65,11 +64,9 @@ CHOSEN = {
 
 def starts(cache: RunCache) -> pd.DataFrame:
     """A robust model's images from each of the four starts, and at the papers' scale the L2 ResNet-50's."""
-    made = {f"from {start}": generated(cache, start=start) for start in STARTS}
-    made |= {
-        f"{name}, from {own['start']}": generated(cache, **own) for name, own in SCALES[cache.scale]["also"].items()
-    }
-    return panels(made, scorer_of(cache))
+    also = {f"{name}, from {own['start']}": own for name, own in SCALES[cache.scale]["also"].items()}
+    wanted = {f"from {start}": {"start": start} for start in STARTS} | also
+    return panels({name: generated(cache, **own) for name, own in wanted.items()}, scorer_of(cache))
 
 
 def robust_and_natural(cache: RunCache) -> pd.DataFrame:
@@ -114,95 +111,86 @@ def scorer_of(cache: RunCache, **space: Any) -> Scorer:
 
 
 def panels(made: Mapping[str, Generated], scorer: Scorer | None = None) -> pd.DataFrame:
-    """A row an image, in the order of the panels.
+    """The images of generations side by side.
 
-    The columns are panel (the name), index, class, pred (a class), right, steps, marginal, joint (nats), nearest_l2 and
-    told: the panel in words, with a scorer its Frechet distance too, which is also the column frechet.
+    Args:
+        made: by the panel's name.
+        scorer: by which their Frechet distance is told, too.
 
-    ``attrs["images"]`` are the images (rows, C, H, W) in [0, 1], ``attrs["caption"]`` says what all of them are.
+    Returns:
+        One row an image, in the order of the panels: index, steps, marginal, joint (nats), nearest_l2, panel (the
+        name), told (the panel in words), frechet (NaN without a scorer), class, pred (a class), right.
+        ``attrs["images"]`` are the images (rows, C, H, W) in [0, 1], ``attrs["caption"]`` says what all of them are.
     """
     tables = []
     for name, one in made.items():
-        classes = dict(enumerate(one.classes))
-        distance = math.nan if scorer is None else scorer([to_bytes(one.images)])[scorer.frechet].value
-        told = _told(one, scorer, distance)
-        rows = one.rows[["index", "steps", "marginal", "joint", "nearest_l2"]].assign(
-            panel=name, told=told, frechet=distance
-        )
-        rows["class"], rows["pred"] = (one.rows[column].map(classes) for column in ("label", "pred"))
-        rows["right"] = one.rows["pred"] == one.rows["label"]
-        tables.append(rows)
+        rows = one.rows[["index", "steps", "marginal", "joint", "nearest_l2"]].assign(panel=name)
+        right = one.rows["pred"] == one.rows["label"]
+        told, distance = f"{100 * right.mean():.0f} % as its class", math.nan
+        if scorer:
+            distance = scorer([to_bytes(one.images)])[scorer.frechet].value
+            told = f"{scorer.frechet.replace('_', ' ')} {distance:.0f}, {told}"
+        rows[["told", "frechet"]] = told, distance
+        rows["class"], rows["pred"] = (one.rows[column].map(one.classes.__getitem__) for column in ("label", "pred"))
+        tables.append(rows.assign(right=right))
     table = pd.concat(tables, ignore_index=True)
     table.attrs["images"] = torch.cat([one.images for one in made.values()]).numpy()
     table.attrs["caption"] = caption(list(made.values()), scorer)
     return table
 
 
-def _told(one: Generated, scorer: Scorer | None, distance: float) -> str:
-    right = f"{100 * (one.rows['pred'] == one.rows['label']).mean():.0f} % as its class"
-    return right if scorer is None else f"{scorer.frechet.replace('_', ' ')} {distance:.0f}, {right}"
-
-
 def caption(made: Sequence[Generated], scorer: Scorer | None = None) -> str:
     """What the generations have in common, in words, and what their scores are in."""
     models = " and ".join(dict.fromkeys(one.model for one in made))
-    shared = {name: value for name, value in made[0].settings.items() if all(_same(one, name, value) for one in made)}
+    shared = {
+        name: value for name, value in made[0].settings.items() if all(one.settings.get(name) == value for one in made)
+    }
     told = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in shared.items())
     scores = f"; scores in the features of {scorer.extractor.name}" if scorer else ""
-    mark = "" if all(_sourced(one) for one in made) else "; local PCA and guidance are our reconstructions [R]"
+    ours = any(
+        one.settings.get("start") == "local-pca" or one.settings.get("guidance", "none") != "none" for one in made
+    )
+    mark = "; local PCA and guidance are our reconstructions [R]" if ours else ""
     seeds = ", ".join(dict.fromkeys(str(one.seed) for one in made))
     chosen = CHOSEN.get(shared.get("step_size", math.nan), "") if made[0].dataset == "digits" else ""
     return f"{models} on {made[0].dataset}, n = {len(made[0])}, {told}, seed {seeds}{scores}{mark}{chosen}"
 
 
-def _sourced(one: Generated) -> bool:
-    """Whether nothing of the generation is a reconstruction of ours."""
-    return one.settings.get("start") != "local-pca" and one.settings.get("guidance", "none") == "none"
-
-
-def _same(one: Generated, name: str, value: Any) -> bool:
-    return name in one.settings and bool(one.settings[name] == value)
-
-
 ROWS = 10  # of images in a panel, at most
-GAP = 1  # pixels between images
-BETWEEN = 0.6  # and their grey, which neither ink nor paper is taken for
 
 
+@in_style
 def draw(table: pd.DataFrame) -> Figure:
     """Draw what ``panels`` returns; images that the model takes for another class are framed."""
     panels = list(table.groupby("panel", sort=False))
-    columns = 1 if len(panels) == 1 else 2
+    columns = min(len(panels), 2)
     rows = math.ceil(len(panels) / columns)
     classes = list(dict.fromkeys(table["class"]))
     shown = min(ROWS, int(table.groupby(["panel", "class"]).size().max()))
     width = max(3.4, 0.36 * len(classes)) * columns
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(width, rows * (0.6 + 0.36 * shown) + 0.4))
-        grid = figure.subplots(rows, columns, squeeze=False).flat
-        for axes, (name, panel) in zip(grid, panels, strict=False):
-            _draw(axes, panel, table.attrs["images"], classes, shown)
-            axes.set_title(f"{name}\n{panel['told'].iloc[0]}", fontsize=8)
-        figure.supxlabel(fill(table.attrs["caption"], int(20 * width)), fontsize=6, color=FAINT)
+    figure = Figure(figsize=(width, rows * (0.6 + 0.36 * shown) + 0.4))
+    grid = figure.subplots(rows, columns, squeeze=False).flat
+    for axes, (name, panel) in zip(grid, panels, strict=False):
+        _draw(axes, panel, table.attrs["images"], classes, shown)
+        axes.set_title(f"{name}\n{panel['told'].iloc[0]}", fontsize=8)
+    caption_below(figure, table.attrs["caption"], 6)
     return figure
 
 
 def _draw(axes: Axes, panel: pd.DataFrame, images: NDArray[np.float32], classes: list[str], shown: int) -> None:
     """One panel on one pair of axes: a mosaic, and a frame about each image of another class."""
-    channels, height, width = images.shape[1:]
-    high, wide = height + GAP, width + GAP
-    mosaic = np.full((shown * high + GAP, len(classes) * wide + GAP, channels), BETWEEN, dtype="float32")
+    _, channels, height, width = images.shape
+    sheet = np.full((shown, len(classes), channels, height, width), BETWEEN, dtype="float32")
     frames = []
     for column, name in enumerate(classes):
-        positions = panel.index[panel["class"] == name].to_numpy("int64")[:shown]
-        for row, position in enumerate(positions):
-            top, left = row * high + GAP, column * wide + GAP
-            mosaic[top : top + height, left : left + width] = np.moveaxis(images[position], 0, -1)
-            if not panel["right"][position]:
-                frames.append(Rectangle((left - 0.5, top - 0.5), width, height))
-    axes.imshow(mosaic.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        some = panel[panel["class"] == name].head(shown)
+        sheet[: len(some), column] = images[some.index]
+        corner = 0.5 + (width + 1) * column
+        wrong = np.flatnonzero(~some["right"])
+        frames += [Rectangle((corner, 0.5 + (height + 1) * row), width, height) for row in wrong]
+    show_image(axes, mosaic(sheet.reshape(-1, channels, height, width), len(classes)))
     axes.add_collection(PatchCollection(frames, edgecolor=ADVERSARIAL, facecolor="none", linewidth=1))
-    axes.set_xticks([GAP + width / 2 + wide * column for column in range(len(classes))], classes, fontsize=5)
+    middles = 1 + width / 2 + (width + 1) * np.arange(len(classes))
+    axes.set_xticks(middles, classes, fontsize=5)
     axes.tick_params(length=0)
-    axes.set_yticks([])
     axes.spines[:].set_visible(False)

@@ -9,32 +9,35 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-import matplotlib as mpl
 from matplotlib.figure import Figure
 from torch import Tensor
-from torchvision.utils import make_grid
 
 from energylens.data import load_data
 from energylens.diffusion.digits_ddpm import drawn
 from energylens.diffusion.loading import load_diffuser
-from energylens.plots.style import STYLE
+from energylens.plots.images import mosaic, show_image
+from energylens.plots.style import in_style
 
 COLUMNS, ROWS = 10, 6
 
 
+@in_style
 def draw(panels: Mapping[str, Tensor]) -> Figure:
-    """Images (N, C, H, W) in [0, 1] of each panel, on a grid of COLUMNS, under its title."""
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(3.6 * len(panels), 2.6))
-        for axes, (title, images) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
-            axes.imshow(make_grid(images, nrow=COLUMNS, padding=1, pad_value=0.5).permute(1, 2, 0).numpy())
-            axes.set_title(title)
-            axes.set_axis_off()
+    """Draw a mosaic a panel.
+
+    Args:
+        panels: title -> images (N, C, H, W) in [0, 1], which stand COLUMNS side by side.
+    """
+    figure = Figure(figsize=(3.6 * len(panels), 2.6))
+    for axes, (title, images) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
+        show_image(axes, mosaic(images.numpy(), COLUMNS))
+        axes.set_title(title)
+        axes.set_axis_off()
     return figure
 
 
 def main(path: Path) -> None:
-    """Draw ROWS of each."""
+    """Draw ROWS of each into this file."""
     count = COLUMNS * ROWS
     panels = {
         "scikit-learn's digits (test)": load_data("digits", n=count).images,

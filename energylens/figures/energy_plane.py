@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -17,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from energylens.figures.run_cache import RunCache
-from energylens.plots.style import ADVERSARIAL, FAINT, INK, NATURAL, STYLE, legend_above
+from energylens.plots.style import ADVERSARIAL, FAINT, INK, NATURAL, caption_below, in_style, legend_above
 from energylens.records.record import Record
 
 THREE = ("pgd", "trades", "cw")
@@ -37,40 +36,40 @@ def table(cache: RunCache) -> pd.DataFrame:
 def plane(record: Record, *, arrows: int = ARROWS) -> pd.DataFrame:
     """The samples of every attack of a record.
 
-    The columns are attack, label, index, joint_clean, marginal_clean, joint_adv, marginal_adv (nats), success, shown
-    (whether among the first so many, chosen evenly, that have an arrow).
+    Args:
+        record: of one model.
+        arrows: how many samples of each attack, chosen evenly, have an arrow.
 
-    ``attrs["caption"]`` says what was measured.
+    Returns:
+        One row a sample and attack: attack, label, index, joint_clean, marginal_clean, joint_adv, marginal_adv (nats),
+        success, shown (whether it has an arrow). ``attrs["caption"]`` says what was measured.
     """
     tables = []
     for attack in record.attacks[1:]:
         rows = attack.rows[COLUMNS].astype(dict.fromkeys(COLUMNS[1:5], "float64"))
-        shown = np.zeros(len(rows), dtype=bool)
-        shown[np.linspace(0, len(rows) - 1, min(arrows, len(rows))).astype(int)] = True
-        tables.append(rows.assign(attack=attack.name, label=attack.label, shown=shown))
+        evenly = np.linspace(0, len(rows) - 1, min(arrows, len(rows))).astype(int)
+        tables.append(rows.assign(attack=attack.name, label=attack.label, shown=rows.index.isin(rows.index[evenly])))
     table = pd.concat(tables, ignore_index=True)
-    table.attrs["caption"] = (
-        f"{record.model_title} on {record.dataset}, n = {len(record)}, {record.threat}, seed {record.seed}"
-    )
+    table.attrs["caption"] = record.caption
     return table
 
 
 ENDS = {"clean": ("natural", NATURAL), "adv": ("adversarial", ADVERSARIAL)}
 
 
+@in_style
 def draw(table: pd.DataFrame) -> Figure:
     """Draw what ``plane`` returns."""
     attacks = list(dict.fromkeys(table["attack"]))
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(0.9 + 2.3 * max(len(attacks), 2), 3.4))
-        row = figure.subplots(1, len(attacks), sharex=True, sharey=True, squeeze=False)[0]
-        for axes, attack in zip(row, attacks, strict=True):
-            samples = table[table["attack"] == attack]
-            _arrows(axes, samples)
-            axes.set(title=samples["label"].iloc[0], xlabel="$E(x, y)$  [nats]")
-        row[0].set_ylabel("$E(x)$  [nats]")
-        legend_above(figure, markerscale=2)
-        figure.supxlabel(table.attrs["caption"], fontsize=8, color=FAINT)
+    figure = Figure(figsize=(0.9 + 2.3 * max(len(attacks), 2), 3.4))
+    row = figure.subplots(1, len(attacks), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, attack in zip(row, attacks, strict=True):
+        samples = table[table["attack"] == attack]
+        _arrows(axes, samples)
+        axes.set(title=samples["label"].iloc[0], xlabel="$E(x, y)$  [nats]")
+    row[0].set_ylabel("$E(x)$  [nats]")
+    legend_above(figure, markerscale=2)
+    caption_below(figure, table.attrs["caption"], 8)
     return figure
 
 

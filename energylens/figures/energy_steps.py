@@ -5,9 +5,9 @@ Where do an attack's energies go, step by step? E(x') and E(x', y) of every iter
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -15,11 +15,12 @@ from matplotlib.ticker import MaxNLocator
 
 from energylens.errors import InputError
 from energylens.figures.run_cache import RunCache
-from energylens.plots.bands import lines_with_bands
-from energylens.plots.style import FAINT, INK, SERIES, STYLE, legend_above
+from energylens.plots.bands import lines_with_bands, quartiles
+from energylens.plots.style import INK, SERIES, caption_below, in_style, legend_above
 from energylens.records.record import PATH_COLUMNS, Record
 
-ENERGIES = ("marginal", "joint")
+TITLES = {"marginal": "$E(x')$", "joint": "$E(x', y)$"}
+COLUMNS = ("attack", "label", "energy", "step", "mean", "low", "high", "natural")
 SCALES: dict[str, dict[str, Any]] = {
     "demo": {"model": "digits-standard", "n": 256},
     "paper": {"model": "Standard", "data": "cifar10", "eps": "8/255", "n": 1000},
@@ -35,9 +36,16 @@ def table(cache: RunCache) -> pd.DataFrame:
 def energy_against_steps(record: Record) -> pd.DataFrame:
     """The energies of the iterates of every traced attack in a record.
 
-    Returns one row a step: attack, label, energy (marginal or joint), step (0 is the attack's start), mean, low and
-    high (the quartiles over the samples), natural (the mean of the natural images), all in nats. ``attrs["caption"]``
-    says what was measured. Raises InputError where no attack of the record was traced.
+    Args:
+        record: profiled with ``trajectory=True``.
+
+    Returns:
+        One row a step: attack, label, energy (marginal or joint), step (0 is the attack's start), mean, low and high
+        (the quartiles over the samples), natural (the mean of the natural images), all in nats. ``attrs["caption"]``
+        says what was measured.
+
+    Raises:
+        InputError: no attack of the record was traced.
     """
     traced = [attack for attack in record.attacks if PATH_COLUMNS[0] in attack.rows]
     if not traced:
@@ -46,47 +54,28 @@ def energy_against_steps(record: Record) -> pd.DataFrame:
             "fgsm ...) and profile with trajectory=True (--trajectory)"
         )
     tables = []
-    for attack in traced:
-        for energy, column in zip(ENERGIES, PATH_COLUMNS, strict=True):
-            paths = np.stack(attack.rows[column].to_list()).astype("float64")
-            low, high = np.quantile(paths, [0.25, 0.75], axis=0)
-            tables.append(
-                pd.DataFrame(
-                    {
-                        "attack": attack.name,
-                        "label": attack.label,
-                        "energy": energy,
-                        "step": np.arange(paths.shape[1]),
-                        "mean": paths.mean(axis=0),
-                        "low": low,
-                        "high": high,
-                        "natural": attack.rows[f"{energy}_clean"].astype("float64").mean(),
-                    }
-                )
-            )
-    table = pd.concat(tables, ignore_index=True)
-    table.attrs["caption"] = (
-        f"{record.model_title} on {record.dataset}, n = {len(record)}, {record.threat}, seed {record.seed}"
-    )
+    for attack, (energy, column) in product(traced, zip(TITLES, PATH_COLUMNS, strict=True)):
+        band = quartiles(np.stack(attack.rows[column].to_list()).astype("float64"))
+        natural = attack.rows[f"{energy}_clean"].astype("float64").mean()
+        tables.append(band.assign(attack=attack.name, label=attack.label, energy=energy, natural=natural))
+    table = pd.concat(tables, ignore_index=True)[list(COLUMNS)]
+    table.attrs["caption"] = record.caption
     return table
 
 
-TITLES = {"marginal": "$E(x')$", "joint": "$E(x', y)$"}
-
-
+@in_style
 def draw(table: pd.DataFrame) -> Figure:
     """Draw what ``energy_against_steps`` returns."""
     labels = table["label"].unique()
     colours = dict(zip(labels, SERIES * len(labels), strict=False))
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 3.2))
-        for axes, (energy, title) in zip(figure.subplots(1, len(TITLES)), TITLES.items(), strict=True):
-            here = table[table["energy"] == energy]
-            lines_with_bands(axes, here, hue="label", palette=colours, marker=".", markersize=5, markeredgewidth=0)
-            axes.axhline(here["natural"].iloc[0], color=INK, linestyle=(0, (4, 3)), linewidth=1, label="natural")
-            axes.set(xlabel="step", ylabel=f"{title}  [nats]")
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-            axes.margins(x=0.02)
-        legend_above(figure, ncols=min(len(labels) + 1, 4))
-        figure.supxlabel(f"{table.attrs['caption']}. Lines: means; bands: quartiles.", fontsize=8, color=FAINT)
+    figure = Figure(figsize=(7.2, 3.2))
+    for axes, (energy, title) in zip(figure.subplots(1, len(TITLES)), TITLES.items(), strict=True):
+        here = table[table["energy"] == energy]
+        lines_with_bands(axes, here, hue="label", palette=colours, marker=".", markersize=5, markeredgewidth=0)
+        axes.axhline(here["natural"].iloc[0], color=INK, linestyle=(0, (4, 3)), linewidth=1, label="natural")
+        axes.set(xlabel="step", ylabel=f"{title}  [nats]")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.margins(x=0.02)
+    legend_above(figure, ncols=min(len(labels) + 1, 4))
+    caption_below(figure, f"{table.attrs['caption']}. Lines: means; bands: quartiles.", 8)
     return figure

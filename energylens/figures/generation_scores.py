@@ -40,13 +40,16 @@ PUBLISHED: dict[str, dict[str, float]] = {
 
 
 def table(cache: RunCache, **space: Any) -> pd.DataFrame:
-    """One row of images and score.
+    """Scores of the images from every start, plain and guided.
 
-    The columns are images (the start, "real (test)", "uniform noise" or, at the papers' scale, a published model),
-    guidance, n (images a seed), score, value, low, high (of several seeds the mean and its 95 % interval), published
-    (NaN where no number is).
+    Args:
+        cache: where generations come from.
+        space: of features, as ``open_scorer`` takes it.
 
-    space: of features. ``attrs["caption"]`` says what was done.
+    Returns:
+        One row of images and score: images (the start, "real (test)", "uniform noise" or, at the papers' scale, a
+        published model), guidance, n (images a seed), score, value, low, high (of several seeds the mean and its 95 %
+        interval), published (NaN where no number is). ``attrs["caption"]`` says what was done.
     """
     scorer = scorer_of(cache, **space)
     published = PUBLISHED if cache.scale == "paper" and scorer.frechet == "fid" else {}  # else nothing compares
@@ -54,16 +57,15 @@ def table(cache: RunCache, **space: Any) -> pd.DataFrame:
     def scores(images: Tensor) -> dict[str, Value]:
         return scorer(torch.split(to_bytes(images), BATCH))
 
+    wanted = [
+        (start, guidance, {"start": start, **own}) for start, (guidance, own) in product(STARTS, GUIDANCES.items())
+    ]
+    wanted += [(f"{own['start']}, {name}", "none", own) for name, own in SCALES[cache.scale]["also"].items()]
     rows, made = list[dict[str, Any]](), []
-    for start, (guidance, own) in product(STARTS, GUIDANCES.items()):
-        seeds = [generated(cache, start=start, seed=seed, **own) for seed in SEEDS]
-        beside = published.get(start, {}) if guidance == "none" else {}
-        rows += _rows(start, guidance, len(seeds[0]), over_seeds([scores(one.images) for one in seeds]), beside)
-        made += seeds
-    for name, own in SCALES[cache.scale]["also"].items():
+    for told, guidance, own in wanted:
         seeds = [generated(cache, seed=seed, **own) for seed in SEEDS]
-        told = f"{own['start']}, {name}"
-        rows += _rows(told, "none", len(seeds[0]), over_seeds([scores(one.images) for one in seeds]), {})
+        beside = published.get(told, {}) if guidance == "none" else {}
+        rows += _rows(told, guidance, len(seeds[0]), over_seeds([scores(one.images) for one in seeds]), beside)
         made += seeds
     real = load_data(SCALES[cache.scale]["data"], split="test", root=cache.root)
     real = real.choose(min(len(made[0]), len(real)), "random", ANCHOR_SEED)

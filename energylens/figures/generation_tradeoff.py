@@ -7,21 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import cycle
-from textwrap import fill
-from typing import Any
 
-import matplotlib as mpl
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from energylens.data import load_data
 from energylens.figures.contact_sheet import SCALES, caption, generated, scorer_of
 from energylens.figures.run_cache import RunCache
-from energylens.generation.generated import Generated, to_bytes
+from energylens.generation.generated import to_bytes
 from energylens.generation.starts import STARTS
-from energylens.plots.style import FAINT, INK, SERIES, STYLE, legend_above
+from energylens.plots.style import INK, SERIES, caption_below, in_style, legend_above
 
 #: standard deviations; arXiv 2407.06315's code: .005, .01 and .02 of a class's 5,000 images' singular values
 SPREADS = {"demo": (0.25, 0.5, 1.0, 1.5, 2.0), "paper": (0.35, 0.71, 1.41)}
@@ -35,27 +31,30 @@ def table(cache: RunCache) -> pd.DataFrame:
 
 
 def quality_and_variability(cache: RunCache, spreads: Sequence[float], steps: Sequence[int]) -> pd.DataFrame:
-    """A row a generation, and one of real test images.
+    """Scores of images over the settings of their generation.
 
-    The columns are start, varied ("spread" or "steps"), at (its value) and the SCORES; the last row, start "real", is
-    of as many test images. What is not varied is at its default. ``attrs["caption"]`` says what was done.
+    Args:
+        cache: where generations come from.
+        spreads: of the starts that have one, in standard deviations.
+        steps: of the chains.
+
+    Returns:
+        One row a generation: start, varied ("spread" or "steps"), at (its value) and the SCORES; the last row, start
+        "real", is of as many test images. What is not varied is at its default. ``attrs["caption"]`` says what was
+        done.
     """
     scorer = scorer_of(cache)
-
-    def scores(images: Tensor) -> dict[str, float]:
-        values = scorer([to_bytes(images)])
-        return {name: values[name].value for name in SCORES}
-
-    made: list[Generated] = []
-    rows: list[dict[str, Any]] = []
-    for start, row in STARTS.items():
-        for varied, values in {"spread": spreads if row.spreads else (), "steps": steps}.items():
-            for at in values:
-                made.append(generated(cache, start=start, **{varied: at}))
-                rows.append({"start": start, "varied": varied, "at": at, **scores(made[-1].images)})
+    wanted = [
+        (start, varied, at)
+        for start, row in STARTS.items()
+        for varied, values in {"spread": spreads if row.spreads else (), "steps": steps}.items()
+        for at in values
+    ]
+    made = [generated(cache, start=start, **{varied: at}) for start, varied, at in wanted]
     real = load_data(SCALES[cache.scale]["data"], n=len(made[0]), choose="random", root=cache.root)
-    rows.append({"start": "real", "varied": "", "at": 0, **scores(real.images)})
-    table = pd.DataFrame(rows)
+    measured = [scorer([to_bytes(images)]) for images in (*(one.images for one in made), real.images)]
+    table = pd.DataFrame([*wanted, ("real", "", 0)], columns=["start", "varied", "at"])
+    table = table.join(pd.DataFrame([{name: values[name].value for name in SCORES} for values in measured]))
     table.attrs["caption"] = caption(made, scorer)
     return table
 
@@ -63,29 +62,29 @@ def quality_and_variability(cache: RunCache, spreads: Sequence[float], steps: Se
 PLACES = ((4, 3), (4, -9), (-4, 4), (-4, -9))  # of a start's numbers beside its points, a corner each
 
 
+@in_style
 def draw(table: pd.DataFrame) -> Figure:
     """Draw what ``quality_and_variability`` returns: a panel a varied setting."""
     real = table[table["start"] == "real"].iloc[0]
     made = table[table["start"] != "real"]
     colours = dict(zip(made["start"].unique(), SERIES, strict=False))
     places = dict(zip(colours, cycle(PLACES), strict=False))
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 3.6))
-        panels = list(made.groupby("varied"))
-        for axes, (varied, panel) in zip(figure.subplots(1, len(panels), sharey=True), panels, strict=True):
-            sns.lineplot(
-                panel, x="coverage", y="precision", hue="start", hue_order=colours, palette=colours, sort=False,
-                estimator=None, marker=".", markersize=7, markeredgewidth=0, ax=axes,
-            )  # fmt: skip
-            for start, line in panel.groupby("start", sort=False):
-                place = places[start]
-                for _, point in line.iloc[[0, -1]].iterrows():  # of all points the numbers would cover each other
-                    axes.annotate(
-                        f"{point['at']:g}", (point["coverage"], point["precision"]), xytext=place, fontsize=6,
-                        textcoords="offset points", ha="left" if place[0] > 0 else "right", color=colours[start],
-                    )  # fmt: skip
-            axes.plot(real["coverage"], real["precision"], marker="*", ms=10, ls="", color=INK, label="real")
-            axes.set_title(f"over {varied}, {panel['at'].min():g} to {panel['at'].max():g}")
-        legend_above(figure)
-        figure.supxlabel(fill(table.attrs["caption"], 150), fontsize=6, color=FAINT)
+    figure = Figure(figsize=(7.2, 3.6))
+    panels = list(made.groupby("varied"))
+    for axes, (varied, panel) in zip(figure.subplots(1, len(panels), sharey=True), panels, strict=True):
+        sns.lineplot(
+            panel, x="coverage", y="precision", hue="start", hue_order=colours, palette=colours, sort=False,
+            estimator=None, marker=".", markersize=7, markeredgewidth=0, ax=axes,
+        )  # fmt: skip
+        for start, line in panel.groupby("start", sort=False):
+            place = {"xytext": places[start], "ha": "left" if places[start][0] > 0 else "right"}
+            for _, point in line.iloc[[0, -1]].iterrows():  # of all points the numbers would cover each other
+                at = point["coverage"], point["precision"]
+                axes.annotate(
+                    f"{point['at']:g}", at, **place, textcoords="offset points", fontsize=6, color=colours[start]
+                )
+        axes.plot(real["coverage"], real["precision"], marker="*", ms=10, ls="", color=INK, label="real")
+        axes.set_title(f"over {varied}, {panel['at'].min():g} to {panel['at'].max():g}")
+    legend_above(figure)
+    caption_below(figure, table.attrs["caption"], 6)
     return figure

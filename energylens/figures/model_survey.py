@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from energylens.errors import InputError, RunError
 from energylens.figures.digits_runs import last_of, trained
 from energylens.figures.run_cache import RunCache
-from energylens.plots.style import ADVERSARIAL, DELTA, ERROR, FAINT, INK, NATURAL, STYLE, legend_above
+from energylens.plots.style import ADVERSARIAL, DELTA, ERROR, FAINT, INK, NATURAL, caption_below, in_style, legend_above
 from energylens.records.record import Record
 from energylens.statistics import accuracy_interval
 
@@ -37,31 +37,51 @@ PAPER_MODELS = {
     "Cui2023Decoupled_WRN-28-10": 67.73,
     "Wang2023Better_WRN-70-16": 70.69,
 }
-PAPER: dict[str, Any] = {"data": "cifar10", "attacks": "pgd", "eps": "8/255", "n": 10_000}
+COLUMNS = (
+    "model", "index", "delta_marginal", "delta_joint",
+    "natural", "natural_low", "natural_high", "robust", "robust_low", "robust_high", "autoattack",
+)  # fmt: skip
+SCALES: dict[str, dict[str, Any]] = {
+    "demo": {"data": "digits", "n": 500},
+    "paper": {"data": "cifar10", "eps": "8/255", "n": 10_000},
+}
 
 
 def table(cache: RunCache) -> pd.DataFrame:
-    """At demo scale the two shipped digits models and two trained here, else the paper's eight of RobustBench."""
-    if cache.scale == "paper":
-        records, without = profiled(cache, PAPER_MODELS, **PAPER)
-        table = survey(records, published=PAPER_MODELS)
-        table.attrs["caption"] += without
-        return table
-    models = {name: name for name in ("digits-standard", "digits-pgd")}
-    models |= {name: last_of(run) for name, run in trained(cache, ("PGD", "TRADES")).items()}
-    return survey({name: cache.profile(model, data="digits", attacks="pgd", n=500) for name, model in models.items()})
+    """dE(x) and dE(x, y) of every sample of the models of ``profiled``, under PGD."""
+    records, without = profiled(cache, attacks="pgd", **SCALES[cache.scale])
+    table = survey(records, published=PAPER_MODELS)
+    table.attrs["caption"] += without
+    return table
 
 
-def profiled(cache: RunCache, models: Iterable[str], **settings: Any) -> tuple[dict[str, Record], str]:
-    """The records of those models that can be had, and in words which ones cannot: "" for none.
+def profiled(cache: RunCache, **settings: Any) -> tuple[dict[str, Record], str]:
+    """The records of the models that are compared.
 
-    Raises what the last one raised where none can.
+    At demo scale these are the two shipped digits models and two trained here, else the eight of RobustBench's that the
+    paper surveys, as far as they can be had.
+
+    Args:
+        cache: where runs come from.
+        settings: of ``energylens.profile``.
+
+    Returns:
+        The records by the model's name, and in words which ones cannot be had: "" for none.
+
+    Raises:
+        InputError: no model can be had.
+        RunError: no model can be had.
     """
+    if cache.scale == "paper":
+        models = {name: name for name in PAPER_MODELS}
+    else:
+        models = {name: name for name in ("digits-standard", "digits-pgd")}
+        models |= {name: last_of(run) for name, run in trained(cache, ("PGD", "TRADES")).items()}
     records: dict[str, Record] = {}
     missing: list[str] = []
-    for name in models:
+    for name, model in models.items():
         try:
-            records[name] = cache.profile(name, **settings)
+            records[name] = cache.profile(model, **settings)
         except (InputError, RunError) as error:
             cache.tell(f"without {name}: {error}")
             missing.append(name)
@@ -71,32 +91,30 @@ def profiled(cache: RunCache, models: Iterable[str], **settings: Any) -> tuple[d
     return records, f"; without {', '.join(missing)}, which could not be had" if missing else ""
 
 
-def survey(records: Mapping[str, Record], published: Mapping[str, float] | None = None) -> pd.DataFrame:
-    """Every sample of every model's record, each of one attack.
+def survey(records: Mapping[str, Record], published: Mapping[str, float] = MappingProxyType({})) -> pd.DataFrame:
+    """What one attack does to the energies of several models.
 
-    The columns are model, index, delta_marginal and delta_joint (nats, natural minus adversarial), natural,
-    natural_low, natural_high and robust, robust_low, robust_high (the model's accuracies in % with their exact 95 %
-    intervals), autoattack (in %, as published, NaN where nothing is).
+    Args:
+        records: by the model's name, each of one attack.
+        published: AutoAttack accuracies in %, by the model's name.
 
-    ``attrs["caption"]`` says what was measured.
+    Returns:
+        One row a sample and model: model, index, delta_marginal and delta_joint (nats, natural minus adversarial),
+        natural, natural_low, natural_high and robust, robust_low, robust_high (the model's accuracies in % with their
+        exact 95 % intervals), autoattack (in %, as published, NaN where nothing is). ``attrs["caption"]`` says what was
+        measured.
     """
     tables = []
     for name, record in records.items():
         rows = record.attacks[1].rows
         correct = {"natural": rows["pred_clean"] == rows["label"], "robust": rows["pred_adv"] == rows["label"]}
-        table = pd.DataFrame(
-            {
-                "model": name,
-                "index": rows["index"],
-                **{f"delta_{kind}": rows[f"{kind}_clean"] - rows[f"{kind}_adv"] for kind in ("marginal", "joint")},
-            }
-        )
+        deltas = {f"delta_{kind}": rows[f"{kind}_clean"] - rows[f"{kind}_adv"] for kind in ("marginal", "joint")}
+        table = rows[["index"]].assign(model=name, **deltas, autoattack=published.get(name, math.nan))
         for kind, right in correct.items():
             low, high = accuracy_interval(int(right.sum()), len(right))
             table[[kind, f"{kind}_low", f"{kind}_high"]] = 100 * right.mean(), 100 * low, 100 * high
-        table["autoattack"] = (published or {}).get(name, math.nan)
         tables.append(table)
-    table = pd.concat(tables, ignore_index=True)
+    table = pd.concat(tables, ignore_index=True)[list(COLUMNS)]
     record = next(iter(records.values()))
     table.attrs["caption"] = (
         f"{record.dataset}, {record.attacks[1].label}, n = {len(record)} a model, {record.threat}, seed {record.seed}"
@@ -105,35 +123,31 @@ def survey(records: Mapping[str, Record], published: Mapping[str, float] | None 
 
 
 HALVES = {"delta_marginal": "$\\Delta E(x)$", "delta_joint": "$\\Delta E(x, y)$"}
-COLOURS = {"$\\Delta E(x)$": DELTA, "$\\Delta E(x, y)$": ERROR}
+COLOURS = dict(zip(HALVES.values(), (DELTA, ERROR), strict=True))
 ACCURACIES = {"natural": NATURAL, "robust": ADVERSARIAL}
 
 
+@in_style
 def draw(table: pd.DataFrame) -> Figure:
     """Draw what ``survey`` returns."""
     models = list(dict.fromkeys(table["model"]))
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(1.4 + 1.15 * max(len(models), 3), 4.2))
-        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2.2))
-        _accuracies(above, table.drop_duplicates("model"))
-        _violins(below, table.rename(columns=HALVES))
-        below.set_xticks(range(len(models)), [textwrap.fill(name, 14, break_on_hyphens=True) for name in models])
-        legend_above(figure)
-        figure.supxlabel(f"{table.attrs['caption']}. Lines: quartiles.", fontsize=8, color=FAINT)
+    figure = Figure(figsize=(1.4 + 1.15 * max(len(models), 3), 4.2))
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2.2))
+    _accuracies(above, table.drop_duplicates("model"))
+    _violins(below, table.rename(columns=HALVES))
+    below.set_xticks(range(len(models)), [textwrap.fill(name, 14, break_on_hyphens=True) for name in models])
+    legend_above(figure)
+    caption_below(figure, f"{table.attrs['caption']}. Lines: quartiles.", 8)
     return figure
 
 
 def _accuracies(axes: Axes, rows: pd.DataFrame) -> None:
     """A bar each for natural and robust accuracy."""
     for shift, (kind, colour) in zip((-0.17, 0.17), ACCURACIES.items(), strict=True):
-        at, high = np.arange(len(rows)) + shift, rows[f"{kind}_high"]
-        error = [rows[kind] - rows[f"{kind}_low"], high - rows[kind]]
-        axes.bar(
-            at, rows[kind], 0.32, color=colour, label=f"{kind} accuracy",
-            yerr=error, ecolor=INK, error_kw={"linewidth": 0.8},
-        )  # fmt: skip
-        for x, top, value in zip(at, high, rows[kind], strict=True):
-            axes.annotate(f"{value:.0f}", (x, top), xytext=(0, 1), textcoords="offset points", ha="center", fontsize=7)
+        ends = [rows[kind] - rows[f"{kind}_low"], rows[f"{kind}_high"] - rows[kind]]
+        style = {"color": colour, "ecolor": INK, "error_kw": {"linewidth": 0.8}}
+        bars = axes.bar(np.arange(len(rows)) + shift, rows[kind], 0.32, yerr=ends, label=f"{kind} accuracy", **style)
+        axes.bar_label(bars, fmt="%.0f", padding=1, fontsize=7)
     for x, published in enumerate(rows["autoattack"]):
         if pd.notna(published):
             axes.annotate(f"AutoAttack\n{published:.2f}", (x, 112), ha="center", va="bottom", fontsize=7)

@@ -6,11 +6,9 @@ bands go from the lowest to the highest of them.
 
 from __future__ import annotations
 
-import textwrap
 from itertools import product
 from typing import Any
 
-import matplotlib as mpl
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -20,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from energylens.errors import InputError, RunError
 from energylens.figures.run_cache import RunCache
 from energylens.figures.studies import SECOND, recorded, trained
-from energylens.plots.style import ADVERSARIAL, DELTA, ERROR, FAINT, STYLE, legend_above
+from energylens.plots.style import ADVERSARIAL, DELTA, ERROR, caption_below, in_style, legend_above
 from energylens.tables.overfitting import epochs
 
 
@@ -52,7 +50,6 @@ def _epochs_of(name: str, cache: RunCache) -> pd.DataFrame:
 
 
 ACROSS = 4  # panels side by side, of one data set
-LETTERS = 125  # of the caption's line
 RANGE = ("pi", 100)  # from the lowest seed to the highest
 ALARM = "first alarm of the watch (a seed each)"
 CURVES: dict[str, dict[str, Any]] = {
@@ -61,6 +58,7 @@ CURVES: dict[str, dict[str, Any]] = {
 }
 
 
+@in_style
 def draw(table: pd.DataFrame) -> Figure:
     """Draw what ``tables.overfitting.epochs`` returns."""
     table = table.assign(error=100 - table["test_pgd"])
@@ -69,27 +67,26 @@ def draw(table: pd.DataFrame) -> Figure:
     wide = min(len(panels), ACROSS)
     across = len(datasets) if len(datasets) > 1 else wide
     down = -(-len(panels) // across)
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(2.45 * wide, 1.9 * down + 0.9))
-        grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
-        limits = _delta_limits(table)
-        grid[0, 0].set_xlim(1, table["epoch"].max())  # all panels share their axes
-        grid[0, 0].xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        for axes in grid.flat[len(panels) :]:
-            axes.set_visible(False)
-        for number, (axes, (arm, dataset)) in enumerate(zip(grid.flat, panels, strict=False)):
-            # seaborn names an axis whose ticks are numbered: the lowest of its column
-            axes.tick_params(labelbottom=number + across >= len(panels))
-            right = _panel(axes, table[(table["arm"] == arm) & (table["dataset"] == dataset)], limits)
-            axes.set_title(arm if len(datasets) == 1 else f"{dataset}, {arm}", pad=8)  # above the alarms
-            last = number % across == across - 1 or number == len(panels) - 1
-            right.tick_params(labelright=last)
-            if last:
-                right.set_ylabel("$\\Delta E(x)$  [nats]", color=DELTA)
-            if number % across == 0:
-                axes.set_ylabel("PGD test error  [%]", color=ERROR)
-        legend_above(figure)
-        figure.supxlabel(textwrap.fill(table.attrs["caption"], LETTERS), fontsize=7, color=FAINT)
+    figure = Figure(figsize=(2.45 * wide, 1.9 * down + 0.9))
+    grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
+    limits = _delta_limits(table)
+    grid[0, 0].set_xlim(1, table["epoch"].max())  # all panels share their axes
+    grid[0, 0].xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    for axes in grid.flat[len(panels) :]:
+        axes.set_visible(False)
+    for number, (axes, (arm, dataset)) in enumerate(zip(grid.flat, panels, strict=False)):
+        # seaborn names an axis whose ticks are numbered: the lowest of its column
+        axes.tick_params(labelbottom=number + across >= len(panels))
+        right = _panel(axes, table[(table["arm"] == arm) & (table["dataset"] == dataset)], limits)
+        axes.set_title(arm if len(datasets) == 1 else f"{dataset}, {arm}", pad=8)  # above the alarms
+        last = number % across == across - 1 or number == len(panels) - 1
+        right.tick_params(labelright=last)
+        if last:
+            right.set_ylabel("$\\Delta E(x)$  [nats]", color=DELTA)
+        if number % across == 0:
+            axes.set_ylabel("PGD test error  [%]", color=ERROR)
+    legend_above(figure)
+    caption_below(figure, table.attrs["caption"])
     return figure
 
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import pandas as pd
 
-from energylens.figures.digits_runs import last_of, trained
-from energylens.figures.model_survey import PAPER_MODELS, profiled
+from energylens.figures.model_survey import profiled
 from energylens.figures.run_cache import RunCache
 from energylens.records.record import Record
 from energylens.statistics import accuracy_interval
 from energylens.tables.published import published_accuracy
 
+COLUMNS = ("model", "dataset", "eps", "attack", "n", "accuracy", "low", "high", "published", "seconds")
 ATTACKS = ("pgd,steps=50", "autoattack")
 SCALES: dict[str, dict[str, Any]] = {
     "demo": {"data": "digits", "eps": "0.2", "n": 200},
@@ -25,48 +25,32 @@ SCALES: dict[str, dict[str, Any]] = {
 
 
 def table(cache: RunCache) -> pd.DataFrame:
-    """The accuracies of the models that the table shows.
-
-    At demo scale these are the two shipped digits models and two trained here, else the eight of RobustBench's that the
-    paper surveys, as far as they can be had.
-    """
-    settings = {"attacks": ATTACKS, **SCALES[cache.scale]}
-    if cache.scale == "paper":
-        records, without = profiled(cache, PAPER_MODELS, **settings)
-        table = robustness(records)
-        table.attrs["caption"] += without
-        return table
-    models = {name: name for name in ("digits-standard", "digits-pgd")}
-    models |= {name: last_of(run) for name, run in trained(cache, ("PGD", "TRADES")).items()}
-    return robustness({name: cache.profile(model, **settings) for name, model in models.items()})
+    """The accuracies of the models of ``model_survey.profiled`` under PGD-50 and AutoAttack."""
+    records, without = profiled(cache, attacks=ATTACKS, **SCALES[cache.scale])
+    table = robustness(records)
+    table.attrs["caption"] += without
+    return table
 
 
 def robustness(records: Mapping[str, Record]) -> pd.DataFrame:
-    """One row a model and attack, natural first.
+    """How robust models are.
 
-    The columns are model, dataset, eps, attack, n, accuracy, low, high (%, with the exact 95 % interval), published (%,
-    NaN where RobustBench publishes nothing that compares), seconds.
+    Args:
+        records: by the model's name.
+
+    Returns:
+        One row a model and attack, natural first: model, dataset, eps, attack, n, accuracy, low, high (%, with the
+        exact 95 % interval), published (%, NaN where RobustBench publishes nothing that compares), seconds.
+        ``attrs["caption"]`` says what was measured.
     """
     rows = []
     for name, record in records.items():
         for attack in record.attacks:
-            right = int((attack.rows["pred_adv"] == attack.rows["label"]).sum())
-            low, high = accuracy_interval(right, len(attack.rows))
-            rows.append(
-                {
-                    "model": name,
-                    "dataset": record.dataset,
-                    "eps": record.eps,
-                    "attack": attack.label,
-                    "n": len(attack.rows),
-                    "accuracy": 100 * right / len(attack.rows),
-                    "low": 100 * low,
-                    "high": 100 * high,
-                    "published": published_accuracy(attack),
-                    "seconds": attack.seconds,
-                }
-            )
-    table = pd.DataFrame(rows)
+            n, right = len(attack.rows), int((attack.rows["pred_adv"] == attack.rows["label"]).sum())
+            shares = (100 * share for share in (right / n, *accuracy_interval(right, n)))
+            told = (name, record.dataset, record.eps, attack.label, n)
+            rows.append((*told, *shares, published_accuracy(attack), attack.seconds))
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
     table.attrs["caption"] = f"accuracy in % (95 % interval), {table['dataset'][0]}, eps {table['eps'][0]}"
     return table
 
@@ -79,7 +63,6 @@ def draw(table: pd.DataFrame) -> pd.DataFrame:
         for row in group.to_dict("records"):
             cells[row["attack"]] = f"{row['accuracy']:.1f} ({row['low']:.1f} to {row['high']:.1f})"
             if group["published"].notna().any():
-                published = row["published"]
-                cells[f"{row['attack']}, published"] = f"{published:.2f}" if published == published else ""
+                cells[f"{row['attack']}, published"] = "" if pd.isna(row["published"]) else f"{row['published']:.2f}"
         rows.append(cells)
     return pd.DataFrame(rows).fillna("")

@@ -8,19 +8,17 @@ Which samples matter? Adversarial training without some of them, left out by wha
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping
 from itertools import product
 from typing import Any
 
-import matplotlib as mpl
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
 from energylens.figures.digits_runs import last_of
 from energylens.figures.run_cache import RunCache
-from energylens.plots.style import ADVERSARIAL, FAINT, NATURAL, STYLE
+from energylens.plots.style import ADVERSARIAL, FAINT, NATURAL, caption_below, in_style
 from energylens.statistics import mean_interval
 from energylens.training.omission import RULES
 from energylens.training.recipes import settings_of
@@ -102,7 +100,6 @@ def _against_random(table: pd.DataFrame) -> str:
 
 
 PANELS = {"natural": NATURAL, "PGD": ADVERSARIAL}
-LETTERS = 120  # of the caption's line
 
 
 def interval(accuracies: pd.Series[float]) -> tuple[float, float]:
@@ -111,21 +108,21 @@ def interval(accuracies: pd.Series[float]) -> tuple[float, float]:
     return mean - half, mean + half
 
 
+@in_style
 def draw(table: pd.DataFrame) -> Figure:
     """Draw what ``over_seeds`` returns: a line a rule, a faint dot a seed."""
     names = table["rule"].where(table["rule"] == "all", "without " + table["rule"])
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 2.9))
-        for axes, (quantity, colour) in zip(figure.subplots(1, 2, sharey=True), PANELS.items(), strict=True):
-            rows = table[table["quantity"] == quantity]
-            sns.stripplot(rows, x="accuracy", y=names, color=FAINT, jitter=False, size=3.5, alpha=0.7, ax=axes)
-            for dots in axes.collections:  # above the mean, not on its interval
-                dots.set_offsets(dots.get_offsets() - [0, 0.22])
-            sns.pointplot(
-                rows, x="accuracy", y=names, errorbar=interval, color=colour, capsize=0.25, linestyle="none",
-                markersize=5, err_kws={"linewidth": 1.4}, ax=axes,
-            )  # fmt: skip
-            axes.set(xlabel=f"{quantity} accuracy  [%]", ylabel="")
-            axes.grid(axis="x", color=FAINT, alpha=0.25, linewidth=0.5)
-        figure.supxlabel(textwrap.fill(table.attrs["caption"], LETTERS), fontsize=7, color=FAINT)
+    figure = Figure(figsize=(7.2, 2.9))
+    for axes, (quantity, colour) in zip(figure.subplots(1, 2, sharey=True), PANELS.items(), strict=True):
+        rows = table[table["quantity"] == quantity]
+        sns.stripplot(rows, x="accuracy", y=names, color=FAINT, jitter=False, size=3.5, alpha=0.7, ax=axes)
+        for dots in axes.collections:  # above the mean, not on its interval
+            dots.set_offsets(dots.get_offsets() - [0, 0.22])
+        sns.pointplot(
+            rows, x="accuracy", y=names, errorbar=interval, color=colour, capsize=0.25, linestyle="none",
+            markersize=5, err_kws={"linewidth": 1.4}, ax=axes,
+        )  # fmt: skip
+        axes.set(xlabel=f"{quantity} accuracy  [%]", ylabel="")
+        axes.grid(axis="x", color=FAINT, alpha=0.25, linewidth=0.5)
+    caption_below(figure, table.attrs["caption"])
     return figure

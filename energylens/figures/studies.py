@@ -16,7 +16,7 @@ import pandas as pd
 
 from energylens.errors import InputError
 from energylens.figures.run_cache import RunCache
-from energylens.tables.overfitting import PROVENANCE
+from energylens.tables.overfitting import provenance
 from energylens.tables.training_runs import TrainingRun
 from energylens.training.recipes import settings_of
 from energylens.training.settings import TrainSettings
@@ -162,51 +162,64 @@ FORMER = "energy-forms"  # recorded by a version before DER's formula was known;
 
 
 @dataclass(frozen=True)
-class Recorded:
-    """Where a recorded study comes from.
+class Former:
+    """A study that an earlier version recorded, and that this one cannot run.
 
     Attributes:
-        then: settings of its recipe that were others when it was recorded.
-        again: whether the command beside it still runs it.
+        recipe: what all runs share.
+        then: settings of the recipe that were others then.
+        told: what a caption says of it.
     """
 
     recipe: str
-    provenance: str = PROVENANCE
-    then: Mapping[str, Any] = field(default_factory=dict)
-    again: bool = True
+    then: Mapping[str, Any]
+    told: str
 
 
-RECORDED = {
-    **{name: Recorded(study.recipe) for name, study in STUDIES.items()},
-    FORMER: Recorded(
+FORMERLY = {
+    FORMER: Former(
         "co-small",
+        {"per_class": 1500, "val_fraction": 0.0, "eval_samples": 300},
         "Forms of ours, tried before the author's formula of DER was known to us, and none of them that; the version "
         "that recorded them wrote --reg der --der-form for them. Best: the highest test accuracy, as that "
-        "version chose; end: the mean of the last four.",
-        {"per_class": 1500, "val_fraction": 0.0, "eval_samples": 300},
-        again=False,
+        "version chose; end: the mean of the last four. Recorded, not computed now.",
     ),
 }
 
 
-def recorded(name: str, what: str) -> pd.DataFrame:
-    """The table ("runs", "epochs" or "falls") of a study that was run before, with a caption that says so.
+def recorded(name: str, what: str, only: str | None = None) -> pd.DataFrame:
+    """A table of a study that was run before, with a caption that says so.
 
-    Raises InputError where it was never run.
+    Args:
+        name: of the study.
+        what: "runs", "epochs" or "falls".
+        only: one of its arms.
+
+    Returns:
+        The table of ``tables.overfitting.outcomes``, ``epochs`` or ``falls``, with the column dataset.
+
+    Raises:
+        InputError: it was never run.
     """
     path = RECORDS / f"{name}-{what}.csv"
     if not path.is_file():
         raise InputError(f"no {path.name} in {path.parent}: python -m analyses.overfitting {name} makes it")
     table = pd.read_csv(path, keep_default_na=False, na_values=[""]).fillna({"alarm": "", "failed": ""})
-    about = RECORDED[name]
-    settings = settings_of(about.recipe, **about.then)
+    if only:
+        table = table[table["arm"] == only].reset_index(drop=True)
+    if former := FORMERLY.get(name):
+        settings, told = settings_of(former.recipe, **former.then), former.told
+    else:
+        study = STUDIES[name]
+        settings = settings_of(study.recipe)
+        source = provenance(study.arms[arm].get("reg", ()) for arm in table["arm"].unique())
+        told = f"{source} Recorded, not computed now: {command_beside(path)}.".strip()
     table["dataset"] = settings.dataset
     table.attrs["caption"] = (
-        f"recipe {about.recipe}: {settings.dataset}, classes {','.join(map(str, settings.classes or ()))}, "
+        f"recipe {(former or study).recipe}: {settings.dataset}, classes {','.join(map(str, settings.classes or ()))}, "
         f"{settings.per_class} images a class, {settings.arch}, eps {settings.eps}, {settings.epochs} epochs, PGD-"
         f"{settings.eval_steps} on {settings.eval_samples} test images; seed "
-        f"{', '.join(map(str, sorted(table['seed'].unique())))}. {about.provenance} Recorded, not computed now"
-        f"{': ' + command_beside(path) if about.again else ''}."
+        f"{', '.join(map(str, sorted(table['seed'].unique())))}. {told}"
     )
     return table
 
@@ -217,11 +230,22 @@ def command_beside(csv: Path) -> str:
 
 
 def trained(
-    cache: RunCache, name: str, *, only: str | None = None, without: Sequence[str] = (), diverged_too: bool = False
+    cache: RunCache, name: str, only: str | None = None, *, without: Sequence[str] = (), diverged_too: bool = False
 ) -> tuple[list[str], list[TrainingRun]]:
-    """The arms and the runs of a study, trained where they are not there yet.
+    """The runs of a study, trained where they are not there yet.
 
-    only: one of its arms; without: arms that are left out.
+    Args:
+        cache: where runs are kept.
+        name: of the study.
+        only: one of its arms.
+        without: arms that are left out.
+        diverged_too: whether runs that diverge are there as far as they come; else they are an error.
+
+    Returns:
+        The arm of each run, and the runs.
+
+    Raises:
+        DivergenceError: a run diverged.
     """
     wanted = [(arm, settings) for arm, settings in STUDIES[name].runs() if only in (None, arm) and arm not in without]
     runs = cache.train([settings for _, settings in wanted], diverged_too=diverged_too)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -16,7 +15,7 @@ import torch
 from matplotlib.figure import Figure
 
 from energylens.figures.run_cache import RunCache
-from energylens.plots.style import ADVERSARIAL, FAINT, INK, NATURAL, STYLE, legend_above
+from energylens.plots.style import ADVERSARIAL, INK, NATURAL, caption_below, in_style, legend_above
 from energylens.records.record import Record
 from energylens.training.methods import weat_weight
 
@@ -35,19 +34,22 @@ def table(cache: RunCache) -> pd.DataFrame:
 def weights(record: Record) -> pd.DataFrame:
     """The natural images of a record in bins of E(x).
 
-    The columns are left, right (nats), right_share and wrong_share (% of all images, rightly and wrongly classified),
-    weight (w at the bin's middle). ``attrs["caption"]`` says what was measured.
+    Args:
+        record: of one model.
+
+    Returns:
+        One row a bin: left, right (nats), right_share and wrong_share (% of all images, rightly and wrongly
+        classified), weight (w at the bin's middle). ``attrs["caption"]`` says what was measured.
     """
     rows = record.frame().query("attack == 'natural'")
     energies, wrong = rows["marginal_clean"].to_numpy("float64"), rows["pred_clean"].ne(rows["label"]).to_numpy()
     edges = np.linspace(min(energies.min(), -1.0), max(energies.max(), 0.0), BINS + 1)
     middle = torch.tensor((edges[:-1] + edges[1:]) / 2)
     logits = torch.stack([-middle, torch.full_like(middle, -torch.inf)], dim=1)  # of one class: E(x) is minus its logit
-    shares = {
-        name: 100 * np.histogram(energies[chosen], edges)[0] / len(energies)
-        for name, chosen in (("right_share", ~wrong), ("wrong_share", wrong))
-    }
-    table = pd.DataFrame({"left": edges[:-1], "right": edges[1:], **shares, "weight": weat_weight(logits).numpy()})
+    table = pd.DataFrame({"left": edges[:-1], "right": edges[1:]})
+    for name, chosen in (("right_share", ~wrong), ("wrong_share", wrong)):
+        table[name] = 100 * np.histogram(energies[chosen], edges)[0] / len(energies)
+    table["weight"] = weat_weight(logits).numpy()
     table.attrs["caption"] = f"{record.model_title} on {record.dataset}, n = {len(record)} natural test images"
     return table
 
@@ -56,22 +58,22 @@ NAMES = {"wrong_share": "misclassified", "right_share": "classified rightly"}  #
 COLOURS = {"misclassified": ADVERSARIAL, "classified rightly": NATURAL}
 
 
+@in_style
 def draw(table: pd.DataFrame) -> Figure:
     """Draw what ``weights`` returns."""
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(4.6, 3.2))
-        axes = figure.subplots()
-        right = axes.twinx()
-        edges = [*table["left"], table["right"].iloc[-1]]
-        bins = table.assign(middle=(table["left"] + table["right"]) / 2).rename(columns=NAMES)
-        sns.histplot(
-            bins.melt("middle", list(COLOURS)), x="middle", weights="value", bins=edges, hue="variable",
-            palette=COLOURS, multiple="stack", element="step", alpha=0.9, linewidth=0, ax=axes,
-        )  # fmt: skip
-        sns.lineplot(bins, x="middle", y="weight", color=INK, linewidth=1.8, label="weight", ax=right)
-        axes.set(xlabel="$E(x)$  [nats]", ylabel="images  [%]", xlim=(edges[0], edges[-1]))
-        right.spines["right"].set_visible(True)
-        right.set(ylabel="weight $w(x)$", ylim=(0, None))
-        legend_above(figure)
-        figure.supxlabel(table.attrs["caption"], fontsize=8, color=FAINT)
+    figure = Figure(figsize=(4.6, 3.2))
+    axes = figure.subplots()
+    right = axes.twinx()
+    right.spines["right"].set_visible(True)
+    edges = [*table["left"], table["right"].iloc[-1]]
+    bins = table.assign(middle=(table["left"] + table["right"]) / 2).rename(columns=NAMES)
+    sns.histplot(
+        bins.melt("middle", list(COLOURS)), x="middle", weights="value", bins=edges, hue="variable",
+        palette=COLOURS, multiple="stack", element="step", alpha=0.9, linewidth=0, ax=axes,
+    )  # fmt: skip
+    sns.lineplot(bins, x="middle", y="weight", color=INK, linewidth=1.8, label="weight", ax=right)
+    axes.set(xlabel="$E(x)$  [nats]", ylabel="images  [%]", xlim=(edges[0], edges[-1]))
+    right.set(ylabel="weight $w(x)$", ylim=(0, None))
+    legend_above(figure)
+    caption_below(figure, table.attrs["caption"], 8)
     return figure

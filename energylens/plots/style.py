@@ -5,8 +5,10 @@ It is seaborn's "ticks" theme in the size of a paper, and its colour-blind safe 
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import Any
 
+import matplotlib as mpl
 import seaborn as sns
 from matplotlib.figure import Figure
 
@@ -28,10 +30,28 @@ STYLE: Any = {  # matplotlib types the keys one by one
     "legend.frameon": False,
     "pdf.fonttype": 42,  # text stays text in the PDF
 }
+in_style = mpl.rc_context(STYLE)  # decorates what draws
+
+
+def caption_below(figure: Figure, text: str, size: float = 7) -> None:
+    """Write a caption under the figure, in lines that end with it.
+
+    Args:
+        figure: a figure that has its width already.
+        text: the caption.
+        size: of its letters, in points.
+    """
+    an_inch = 115 / size  # letters, a few fewer than fit
+    figure.supxlabel(fill(text, int(an_inch * figure.get_figwidth())), fontsize=size, color=FAINT)
 
 
 def legend_above(figure: Figure, **options: Any) -> None:
-    """One legend above the figure of all that its panels name, instead of theirs. options: of ``Figure.legend``."""
+    """Put one legend of all that the panels name above the figure, instead of theirs.
+
+    Args:
+        figure: of panels whose lines, areas and points have labels.
+        options: of ``Figure.legend``.
+    """
     named: dict[str, Any] = {}
     for axes in figure.axes:
         entries: list[tuple[Any, str]] = list(zip(*axes.get_legend_handles_labels(), strict=True))

@@ -245,6 +245,11 @@ class Record:
         """``digits-pgd on digits, 100 samples, eps 0.2 linf, seed 0``."""
         return f"{self.model} on {self.dataset}, {len(self)} samples, {self.threat}, seed {self.seed}"
 
+    @property
+    def caption(self) -> str:
+        """What a picture says that it is of: ``digits-pgd on digits, n = 100, eps 0.2 linf, seed 0``."""
+        return f"{self.model_title} on {self.dataset}, n = {len(self)}, {self.threat}, seed {self.seed}"
+
     def __getitem__(self, name: str) -> AttackRecord:
         for attack in self.attacks:
             if attack.name == name:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 SIZE = 1000.0
@@ -29,7 +30,12 @@ class Shape:
 
 @dataclass(frozen=True)
 class Tick:
-    """at: where on its axis, in % from the left or from the bottom."""
+    """A number beside an axis.
+
+    Attributes:
+        at: where on its axis, in % from the left or from the bottom.
+        text: the number.
+    """
 
     at: float
     text: str
@@ -37,7 +43,13 @@ class Tick:
 
 @dataclass(frozen=True)
 class Strip:
-    """What is shown over a part of the x axis. left, width: in units of SIZE."""
+    """What is shown over a part of the x axis.
+
+    Attributes:
+        left: where it begins, in units of SIZE.
+        width: in units of SIZE.
+        text: what is shown, in lines.
+    """
 
     left: float
     width: float
@@ -46,7 +58,17 @@ class Strip:
 
 @dataclass(frozen=True)
 class Chart:
-    """label: what it shows, for who cannot see it. marks: words at the top, over their place on the x axis."""
+    """A chart as the page draws it.
+
+    Attributes:
+        label: what it shows, for who cannot see it.
+        shapes: what is drawn, in order.
+        strips: what a pointer shows, from left to right.
+        x: ticks of the x axis.
+        left: ticks of the left axis.
+        right: ticks of the right axis, none where there is no such axis.
+        marks: words at the top, over their place on the x axis.
+    """
 
     label: str
     shapes: Sequence[Shape]
@@ -87,9 +109,12 @@ def number(value: float) -> str:
 
 
 def histogram(bins: pd.DataFrame, symbol: str, tallest: int) -> Chart:
-    """One energy of one attack: rows of ``energylens.tables.attack_landscape.landscape``.
+    """One energy of one attack.
 
-    symbol: the energy's, E(x). tallest: the largest count of a bin among the charts to be compared.
+    Args:
+        bins: rows of ``energylens.tables.attack_landscape.landscape``.
+        symbol: the energy's, ``E(x)``.
+        tallest: the largest count of a bin among the charts to be compared.
     """
     series = {name: bins[bins["series"] == name] for name in ("natural", "adversarial")}
     natural, adversarial = series.values()
@@ -97,55 +122,51 @@ def histogram(bins: pd.DataFrame, symbol: str, tallest: int) -> Chart:
     y = Scale(0, tallest * HEADROOM)
     shapes = [Shape(_staircase(rows, x, y), f"area {name}") for name, rows in series.items()]
     shapes += [Shape(_upright(x(rows["mean"].iloc[0])), f"mean {name}") for name, rows in series.items()]
+    counts = zip(natural["left"], natural["right"], natural["count"], adversarial["count"], strict=True)
     strips = [
-        Strip(
-            x(left), x(right) - x(left),
-            f"{symbol} {_nats(left)} to {_nats(right)}\nnatural {before}\nadversarial {after}",
-        )
-        for left, right, before, after in zip(
-            natural["left"], natural["right"], natural["count"], adversarial["count"], strict=True
-        )
-    ]  # fmt: skip
+        _strip(x, left, right, f"{symbol} {_nats(left)} to {_nats(right)}\nnatural {before}\nadversarial {after}")
+        for left, right, before, after in counts
+    ]
     means = f"natural {_nats(natural['mean'].iloc[0])}, adversarial {_nats(adversarial['mean'].iloc[0])}"
     label = f"Histogram of {symbol}; means in nats: {means}"
     return Chart(label, shapes, strips, x.ticks(5), y.ticks(3, whole=True))
 
 
 def errors(epochs: pd.DataFrame) -> Chart:
-    """Errors on the left, dE(x) on the right, alarms across: one run of ``tables.training_curves.curves``."""
+    """Errors on the left, dE(x) on the right, alarms across.
+
+    Args:
+        epochs: of one run, of ``tables.training_curves.curves``.
+    """
     x, left = _epochs(epochs), Scale(0, 100)
-    shapes = [
-        Shape(_line(epochs["epoch"], epochs[name], x, left), f"line {style}") for name, (_, style) in ERRORS.items()
-    ]
+    shapes = [Shape(_line(epochs, name, x, left), f"line {style}") for name, (_, style) in ERRORS.items()]
     right: list[Tick] = []
     delta = epochs["delta_marginal"].dropna()
     if len(delta):
         low, high = min(delta.min(), 0.0), max(delta.max(), 0.0)
         margin = 0.1 * (high - low) or 1.0
         scale = Scale(low - margin, high + margin)
-        shapes += [
-            Shape(f"M0 {_f(SIZE - scale(0))}H{SIZE:g}", "line zero"),
-            Shape(_line(epochs["epoch"], epochs["delta_marginal"], x, scale), "line delta"),
-        ]
+        shapes.append(Shape(f"M0 {_f(SIZE - scale(0))}H{SIZE:g}", "line zero"))
+        shapes.append(Shape(_line(epochs, "delta_marginal", x, scale), "line delta"))
         right = scale.ticks(5)
     alarms = epochs[epochs["alarm"] != ""]
-    shapes += [Shape(_upright(x(epoch)), "alarm") for epoch in alarms["epoch"]]
-    marks = [
-        Tick(x(epoch) / SIZE * 100, kind.upper()) for epoch, kind in zip(alarms["epoch"], alarms["alarm"], strict=True)
-    ]
+    marks = [Tick(x(at) / SIZE * 100, kind.upper()) for at, kind in zip(alarms["epoch"], alarms["alarm"], strict=True)]
+    shapes += _alarms(epochs, x)
     label = "Errors in % and dE(x) in nats against the epoch"
     return Chart(label, shapes, _strips(epochs, x), x.ticks(6, whole=True), left.ticks(5), right, marks)
 
 
 def abnormal(epochs: pd.DataFrame) -> Chart:
-    """The share of abnormal adversarial examples against the epoch, of one run."""
-    x = _epochs(epochs)
-    shares = epochs["abnormal_share"].fillna(0.0)
-    y = Scale(0, max(10.0, HEADROOM * shares.max()))
-    points = " L".join(f"{_f(x(e))} {_f(SIZE - y(s))}" for e, s in zip(epochs["epoch"], shares, strict=True))
-    ends = [_f(x(epochs["epoch"].iloc[at])) for at in (0, -1)]
-    shapes = [Shape(f"M{ends[0]} {SIZE:g} L{points} L{ends[1]} {SIZE:g}Z", "area abnormal")]
-    shapes += [Shape(_upright(x(epoch)), "alarm") for epoch in epochs.loc[epochs["alarm"] != "", "epoch"]]
+    """The share of abnormal adversarial examples against the epoch.
+
+    Args:
+        epochs: of one run, of ``tables.training_curves.curves``.
+    """
+    x, epochs = _epochs(epochs), epochs.fillna({"abnormal_share": 0.0})
+    y = Scale(0, max(10.0, HEADROOM * epochs["abnormal_share"].max()))
+    first, last = (_f(x(epochs["epoch"].iloc[at])) for at in (0, -1))
+    outline = _line(epochs, "abnormal_share", x, y).replace("M", "L")
+    shapes = [Shape(f"M{first} {SIZE:g}{outline}L{last} {SIZE:g}Z", "area abnormal"), *_alarms(epochs, x)]
     label = "Share of abnormal adversarial examples in % against the epoch"
     return Chart(label, shapes, _strips(epochs, x), x.ticks(6, whole=True), y.ticks(2))
 
@@ -157,7 +178,6 @@ def _epochs(epochs: pd.DataFrame) -> Scale:
 
 def _strips(epochs: pd.DataFrame, x: Scale) -> list[Strip]:
     """An epoch's numbers, half an epoch to each side."""
-    half = (x(2) - x(1)) / 2
     strips = []
     for row in epochs.to_dict("records"):
         lines = [f"epoch {row['epoch']:g}"]
@@ -165,9 +185,16 @@ def _strips(epochs: pd.DataFrame, x: Scale) -> list[Strip]:
         if row["delta_marginal"] == row["delta_marginal"]:
             lines += [f"ΔE(x) {_nats(row['delta_marginal'], 3)}", f"AAE {row['abnormal_share']:.1f} %"]
         lines += [f"alarm {row['alarm'].upper()}"] if row["alarm"] else []
-        left, right = max(0.0, x(row["epoch"]) - half), min(SIZE, x(row["epoch"]) + half)
-        strips.append(Strip(left, right - left, "\n".join(lines)))
+        strips.append(_strip(x, max(row["epoch"] - 0.5, x.low), min(row["epoch"] + 0.5, x.high), "\n".join(lines)))
     return strips
+
+
+def _strip(x: Scale, left: float, right: float, text: str) -> Strip:
+    return Strip(x(left), x(right) - x(left), text)
+
+
+def _alarms(epochs: pd.DataFrame, x: Scale) -> list[Shape]:
+    return [Shape(_upright(x(epoch)), "alarm") for epoch in epochs.loc[epochs["alarm"] != "", "epoch"]]
 
 
 def _nats(value: float, digits: int = 1) -> str:
@@ -191,13 +218,8 @@ def _upright(x: float) -> str:
     return f"M{_f(x)} 0V{SIZE:g}"
 
 
-def _line(xs: pd.Series[float], ys: pd.Series[float], x: Scale, y: Scale) -> str:
-    """A line through the points, broken where one is missing."""
-    path, pen = "", "M"
-    for at, value in zip(xs, ys, strict=True):
-        if value != value:
-            pen = "M"
-            continue
-        path += f"{pen}{_f(x(at))} {_f(SIZE - y(value))}"
-        pen = "L"
-    return path
+def _line(epochs: pd.DataFrame, column: str, x: Scale, y: Scale) -> str:
+    """A line through the column's points, broken where one is missing."""
+    pens = np.where(epochs[column].shift().isna(), "M", "L")
+    points = zip(pens, epochs["epoch"], epochs[column], strict=True)
+    return "".join(f"{pen}{_f(x(at))} {_f(SIZE - y(value))}" for pen, at, value in points if value == value)

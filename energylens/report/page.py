@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -16,22 +16,28 @@ from energylens.checks.overfitting import CATASTROPHIC, ROBUST
 from energylens.errors import RunError
 from energylens.files import whole_file
 from energylens.plots import style
+from energylens.records.record import Record
 from energylens.report import charts, pictures
 
 SYMBOLS = {"marginal": "E(x)", "joint": "E(x, y)"}
+Row = dict[Hashable, Any]  # of a table
 FAILURES = (CATASTROPHIC.name, ROBUST.name)
 COLOURS = {
-    "natural": style.NATURAL,
-    "adversarial": style.ADVERSARIAL,
-    "error": style.ERROR,
-    "delta": style.DELTA,
-    "abnormal": style.ABNORMAL,
-}
+    "natural": style.NATURAL, "adversarial": style.ADVERSARIAL,
+    "error": style.ERROR, "delta": style.DELTA, "abnormal": style.ABNORMAL,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Repeat:
-    """What it takes to do it again. commands: none where none does it; caveats: what must be known with them."""
+    """What it takes to do it again.
+
+    Attributes:
+        commands: none where none does it.
+        caveats: what must be known with them, a sentence each.
+        settings: name and value.
+        facts: name and value.
+    """
 
     commands: Sequence[str]
     caveats: Sequence[str]
@@ -43,16 +49,17 @@ class Repeat:
 class ProfileStory:
     """One record.
 
-    apart: what tells it from others of its model's name and data, or "". attacks, checks, samples: tables of
-    ``report.profile``; landscape: of ``tables.attack_landscape``. missing: why images are not shown, or "". published,
-    notes: sentences.
+    Attributes:
+        apart: what tells it from others of its model's name and data, or "".
+        attacks: of ``report.profile.attack_table``.
+        checks: of ``report.profile.check_table``.
+        landscape: of ``tables.attack_landscape``.
+        samples: of ``report.profile.abnormal_samples``.
+        missing: why images are not shown, or "".
+        published: sentences.
     """
 
-    model: str
-    dataset: str
-    split: str
-    threat: str
-    seed: int
+    record: Record
     apart: str
     attacks: pd.DataFrame
     checks: pd.DataFrame
@@ -60,7 +67,6 @@ class ProfileStory:
     samples: pd.DataFrame
     missing: str
     published: Sequence[str]
-    notes: Sequence[str]
     repeat: Repeat
 
     kind: ClassVar[str] = "profile"
@@ -68,45 +74,46 @@ class ProfileStory:
     @property
     def title(self) -> str:
         """``MODEL on DATASET``, and what tells the section from others of the same."""
-        return ", ".join(filter(None, [f"{self.model} on {self.dataset}", self.apart]))
+        return ", ".join(filter(None, [f"{self.record.model_title} on {self.record.dataset}", self.apart]))
 
     @property
     def setting(self) -> str:
         """What every number of it holds for."""
-        split = "" if self.split == "all" else f"{self.split} "  # a user's own tensors
-        return f"n = {self.natural['n']} {split}images, {self.threat}, seed {self.seed}"
+        split = self.record.attacks[0].manifest["identity"]["dataset"]["split"]
+        images = "images" if split == "all" else f"{split} images"  # a user's own tensors have no split
+        return f"n = {len(self.record)} {images}, {self.record.threat}, seed {self.record.seed}"
 
     @property
-    def natural(self) -> dict[str, Any]:
+    def rows(self) -> list[Row]:
+        """The attacks' rows, natural first."""
+        return self.attacks.to_dict("records")
+
+    @property
+    def natural(self) -> Row:
         """The row of the natural images."""
         return self.rows[0]
 
     @property
-    def strongest(self) -> dict[str, Any]:
+    def strongest(self) -> Row:
         """The row of the attack that leaves the fewest samples right, of several the first."""
         return min(self.rows[1:], key=lambda row: row["accuracy"])
 
     @property
-    def most_abnormal(self) -> dict[str, Any]:
+    def most_abnormal(self) -> Row:
         """The row of the attack that lowered the loss of most samples."""
         return max(self.rows[1:], key=lambda row: row["abnormal_share"])
 
     @property
-    def violated(self) -> list[dict[str, Any]]:
+    def violated(self) -> list[Row]:
         """The consistency checks that do not hold."""
-        return [check for check in _rows(self.checks) if not check["holds"]]
+        return [check for check in self.checks.to_dict("records") if not check["holds"]]
 
     @property
-    def overfitted(self) -> list[dict[str, Any]]:
+    def overfitted(self) -> list[Row]:
         """Those of them that concern the training, not the attacks."""
         return [check for check in self.violated if check["rule"] in FAILURES]
 
-    @property
-    def rows(self) -> list[dict[str, Any]]:
-        """The attacks' rows, natural first."""
-        return _rows(self.attacks)
-
-    def histograms(self) -> list[tuple[dict[str, Any], list[tuple[str, charts.Chart]]]]:
+    def histograms(self) -> list[tuple[Row, list[tuple[str, charts.Chart]]]]:
         """An attack's row and its histograms, each under its symbol; counts share an axis within an energy."""
         tallest = self.landscape.groupby("energy")["count"].max()
         bins = dict(list(self.landscape.groupby(["attack", "energy"])))
@@ -137,9 +144,9 @@ class TrainingStory:
 
     kind: ClassVar[str] = "training"
 
-    def curves(self) -> list[tuple[dict[str, Any], charts.Chart, charts.Chart | None]]:
+    def curves(self) -> list[tuple[Row, charts.Chart, charts.Chart | None]]:
         """A run's row, its errors, and its AAE share where there is one."""
-        rows = _rows(self.runs)
+        rows = self.runs.to_dict("records")
         epochs = [table for _, table in self.epochs.groupby("run")]
         return [
             (row, charts.errors(table), charts.abnormal(table) if table["abnormal_share"].notna().any() else None)
@@ -147,32 +154,25 @@ class TrainingStory:
         ]
 
 
-def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
-
-
 def render(sections: Sequence[ProfileStory | TrainingStory]) -> str:
     """The page of these sections, in their order, as HTML; every text in it is escaped."""
     environment = Environment(
-        loader=PackageLoader("energylens.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=PackageLoader("energylens.report"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {form.__name__: form for form in (percent, decimal, signed, sentence)}
+    environment.filters["picture"] = pictures.data_uri
+    return environment.get_template("page.html").render(
+        sections=sections, colours=COLOURS, size=charts.SIZE, version=version("energylens")
     )
-    environment.filters |= {
-        "percent": percent,
-        "decimal": decimal,
-        "signed": signed,
-        "sentence": sentence,
-        "picture": pictures.data_uri,
-    }
-    template = environment.get_template("page.html")
-    return template.render(sections=sections, colours=COLOURS, size=charts.SIZE, version=version("energylens"))
 
 
 def save_page(html: str, path: Path) -> None:
-    """Write the page; it is there whole or not at all. Raises RunError where it cannot be written."""
+    """Write the page; it is there whole or not at all.
+
+    Raises:
+        RunError: it cannot be written.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as temporary:

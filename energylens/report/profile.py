@@ -22,7 +22,7 @@ from energylens.records.attack_run import IMAGES, TRAJECTORY
 from energylens.records.identity import CONTENTS
 from energylens.records.record import AttackRecord, Record
 from energylens.statistics import accuracy_interval
-from energylens.tables.adversarial_images import PIXELS
+from energylens.tables.adversarial_images import PIXELS, amplified
 
 KEEPS_IMAGES = frozenset(row.name for row in ATTACKS if row.keeps_images)  # whether asked to or not
 TOLD = ("index", "linf", "marginal_clean", "marginal_adv", "joint_clean", "joint_adv")  # of a sample
@@ -31,15 +31,19 @@ UNTOLD = "An earlier version made these runs and kept no --mean and --std: add t
 
 
 def attack_table(record: Record) -> pd.DataFrame:
-    """The summary of the record, a row an attack, natural first.
+    """What a record's attacks did.
 
-    Beside it stand ``label`` and ``accuracy_low`` and ``accuracy_high``, the 95 % interval of the accuracy, shares in
-    [0, 1].
+    Args:
+        record: of one model.
+
+    Returns:
+        The summary of the record, a row an attack, natural first, and beside it label, accuracy_low and accuracy_high,
+        the exact 95 % interval of the accuracy, shares in [0, 1].
     """
-    summary = record.as_numbers()
-    table = pd.DataFrame(summary).assign(label=[attack.label for attack in record.attacks])
-    intervals = [accuracy_interval(round(row["accuracy"] * row["n"]), row["n"]) for row in summary]
-    return table.join(pd.DataFrame(intervals, columns=["accuracy_low", "accuracy_high"]))
+    table = record.summary().assign(label=[attack.label for attack in record.attacks])
+    right = (table["accuracy"] * table["n"]).round().astype(int)
+    table[["accuracy_low", "accuracy_high"]] = list(map(accuracy_interval, right, table["n"]))
+    return table
 
 
 def check_table(record: Record, training: Record | None = None) -> pd.DataFrame:
@@ -57,7 +61,15 @@ def check_table(record: Record, training: Record | None = None) -> pd.DataFrame:
 
 
 def training_twin(record: Record, others: Sequence[Record]) -> Record | None:
-    """To a record on test images that of the same model on the training images of the same data; None without one."""
+    """The record of the same model on the training images of the same data.
+
+    Args:
+        record: on test images.
+        others: among which it is looked for.
+
+    Returns:
+        The record; None where there is none, or ``record`` is on other images.
+    """
     return next((one for one in others if _subject(one, "train") == _subject(record, "test") is not None), None)
 
 
@@ -72,7 +84,16 @@ def _subject(record: Record, split: str) -> tuple[Any, ...] | None:
 def natural_samples(record: Record, root: Path | None = None) -> Samples:
     """The data set's samples out of which the record's were chosen.
 
-    root: where data sets lie. Raises InputError or RunError where they cannot be had, or are others than were attacked.
+    Args:
+        record: of one model.
+        root: where data sets lie.
+
+    Returns:
+        All of the split, images (N, C, H, W) in [0, 1].
+
+    Raises:
+        InputError: they came as tensors, or the data set cannot be had.
+        RunError: those that lie here are others than were attacked.
     """
     manifest = record.attacks[0].manifest
     data, card = manifest["identity"]["dataset"], manifest["model"]
@@ -94,9 +115,15 @@ def abnormal_samples(record: Record, count: int, samples: Samples | None = None)
     under the attack that lowered its loss most. Where no attack lowered a loss, it is the samples whose E(x) moved
     furthest: ``attrs["ranked"]`` tells, "abnormal" or "moved".
 
-    samples: the data set's, for the images and the names of classes. Returns one row a sample: attack (its label),
-    label, pred_clean and pred_adv, TOLD, lowered (nats), and natural, adversarial and difference, (C, H, W) in [0, 1]
-    or None where they cannot be had; gain: difference is ``1/2 + gain (x_adv - x)``.
+    Args:
+        record: of one model.
+        count: how many samples at most.
+        samples: the data set's, for the images and the names of classes.
+
+    Returns:
+        One row a sample: attack (its label), label, pred_clean and pred_adv, TOLD, lowered (nats), and natural,
+        adversarial and difference, (C, H, W) in [0, 1] or None where they cannot be had, with the gain of
+        ``tables.adversarial_images.amplified``.
     """
     tables = [attack.rows.assign(position=number) for number, attack in enumerate(record.attacks) if number]
     rows = pd.concat(tables, ignore_index=True)
@@ -125,7 +152,7 @@ def _shown(attack: AttackRecord, rows: pd.DataFrame, samples: Samples | None) ->
 
 def _pictures(attack: AttackRecord, indices: Sequence[int], samples: Samples | None) -> list[dict[str, Any]]:
     """The images of these samples, as far as they can be had."""
-    shown = [dict.fromkeys(PIXELS) | {"gain": None} for _ in indices]
+    shown: list[dict[str, Any]] = [dict.fromkeys((*PIXELS, "gain")) for _ in indices]
     if samples is None:
         return shown
     kept = None if attack.load_images is None else attack.images()["x_adv"]
@@ -133,10 +160,9 @@ def _pictures(attack: AttackRecord, indices: Sequence[int], samples: Samples | N
     for one, index, x in zip(shown, indices, samples.source.images(torch.tensor(indices)), strict=True):
         one["natural"] = x.numpy()
         if kept is not None:
-            delta = kept[at[index]] - x
-            largest = float(delta.abs().max())
-            gain = 0.5 / largest if largest else 1.0
-            one |= {"adversarial": (x + delta).numpy(), "difference": (0.5 + gain * delta).numpy(), "gain": gain}
+            x_adv = kept[at[index]]
+            difference, gain = amplified(x, x_adv)
+            one |= {"adversarial": x_adv.numpy(), "difference": difference.numpy(), "gain": gain}
     return shown
 
 
@@ -171,12 +197,17 @@ def provenance(record: Record) -> list[tuple[str, str]]:
 
 
 def repeat(record: Record, samples: Samples | None = None) -> tuple[str | None, list[str]]:
-    """The command line that makes this record again, None where there is none, and what must be known with it.
+    """How to make a record again.
 
-    samples: the data set's, to tell how the record's were chosen from it.
+    Args:
+        record: of one model.
+        samples: the data set's, to tell how the record's were chosen from it.
+
+    Returns:
+        The command line, None where there is none, and what must be known with it, a sentence each.
     """
-    manifest = record.attacks[0].manifest
-    card, data = manifest["model"], manifest["identity"]["dataset"]
+    manifests = [attack.manifest for attack in record.attacks]
+    card, data = manifests[0]["model"], manifests[0]["identity"]["dataset"]
     caveats = [BY_HAND] if card["source"] == "module" else []
     caveats += [UNTOLD] if card["source"] in ("file", "factory") and "mean" not in card else []
     unnamed = [attack.name for attack in record.attacks if _is_function(attack) and ":" not in attack.name]
@@ -186,8 +217,9 @@ def repeat(record: Record, samples: Samples | None = None) -> tuple[str | None, 
     choice = _choice(record, samples)
     if choice is None:
         caveats.append("How the samples were chosen cannot be told any more: the command takes the first ones.")
-    norms = {attack.manifest["identity"]["attack"]["settings"]["norm"] for attack in _balls(record)}
+    norms = {told["identity"]["attack"]["settings"]["norm"] for told in manifests if told["eps"]}
     also = {kept for attack in record.attacks[1:] for kept in _asked(attack)}
+    diffusions = [told["diffusion"] for told in manifests if told["diffusion"]]
     options = {
         "model": card["name"],
         "threat-model": card["threat_model"] if card["source"] == "robustbench" else None,
@@ -202,7 +234,7 @@ def repeat(record: Record, samples: Samples | None = None) -> tuple[str | None, 
         "eps": record.eps,
         "norm": norms.pop() if len(norms) == 1 else None,
         "seed": record.seed,
-        "diffusion": next((m["diffusion"] for m in (a.manifest for a in record.attacks) if m["diffusion"]), None),
+        "diffusion": diffusions[0] if diffusions else None,
     }
     words = ["energylens", "profile"]
     for name, value in options.items():
@@ -230,11 +262,6 @@ def _asked(attack: AttackRecord) -> set[str]:
     """What the attack's rows hold beside the usual columns because it was asked for."""
     identity = attack.manifest["identity"]
     return set(identity.get("also", ())) - ({IMAGES} if identity["attack"]["name"] in KEEPS_IMAGES else set())
-
-
-def _balls(record: Record) -> list[AttackRecord]:
-    """The attacks that keep to a radius."""
-    return [attack for attack in record.attacks if attack.manifest["eps"]]
 
 
 def _choice(record: Record, samples: Samples | None) -> str | None:

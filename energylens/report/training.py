@@ -28,26 +28,31 @@ RECONSTRUCTED = {  # methods
 
 
 def outcomes(runs: Sequence[TrainingRun]) -> pd.DataFrame:
-    """A row a run: what became of it.
+    """What became of runs.
 
-    The columns are seed, epochs (finished), asked (for), verdict, fell (epoch of the failure, 0 for none), alarms (a
-    list of (epoch, kind)), n (test images, None where it is not known), judge ("validation" or "training" picked the
-    best epoch), and the epoch, test accuracies (shares in [0, 1], with their 95 % intervals ``_low`` and ``_high``
-    where n is known) and ENERGIES of the ``best`` and the ``last`` epoch; final: the judgement at the end, an ``Ends``,
-    or None.
+    Args:
+        runs: finished or not.
 
-    verdict: "collapsed" (catastrophic overfitting), "overfitted" (robust overfitting), "healthy", or "natural" where
-    nothing adversarial was trained; the rules are ours, those of ``tables.overfitting.failure``.
+    Returns:
+        A row a run: seed, epochs (finished), asked (for), verdict ("collapsed": catastrophic overfitting, "overfitted":
+        robust overfitting, "healthy", or "natural" where nothing adversarial was trained; the rules are ours, those of
+        ``tables.overfitting.failure``), fell (epoch of the failure, 0 for none), alarms (a list of (epoch, kind)), n
+        (test images, None where it is not known), judge ("validation" or "training" picked the best epoch), final (the
+        judgement at the end, an ``Ends``, or None), and as best_NAME and last_NAME the epoch, the test accuracies
+        (shares in [0, 1], with their 95 % intervals ``_low`` and ``_high`` where n is known) and ENERGIES.
+
+    Raises:
+        InputError: no epoch of a run was judged yet.
+        RunError: a file cannot be read.
     """
     return pd.DataFrame([_outcome(run) for run in runs])
 
 
 def _outcome(run: TrainingRun) -> dict[str, Any]:
-    history, judged = run.history, run.judged
+    history, n = run.history, _test_images(run)
     kind, fell = failure(history)
     verdict = {"co": "collapsed", "ro": "overfitted", "": "healthy"}[kind]
-    n = _test_images(run)
-    ends = {"best": judged.iloc[int(judged[run.judge].argmax())], "last": judged.iloc[-1]}
+    ends = dict(zip(("best", "last"), run.best_and_last, strict=True))
     alarms = history[history["alarm"] != ""]
     return {
         "seed": run.settings["seed"],

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from energylens.errors import InputError
 from energylens.records.record import Record
 
+COLUMNS = ("attack", "label", "energy", "series", "left", "right", "count", "density", "mean")
 ENERGIES = ("marginal", "joint")
 SERIES = {"natural": "clean", "adversarial": "adv"}  # the word in a figure, the suffix in the record
 PAPER_BINS: dict[str, Any] = {"bins": 199, "limits": (-50.0, 20.0)}  # the paper's linspace(-50, 20, 200), nats
@@ -25,12 +26,18 @@ A_ROOT = 4  # and to the square root of the samples: a hundred that an attack sp
 def landscape(record: Record, *, bins: int | None = None, limits: tuple[float, float] | None = None) -> pd.DataFrame:
     """The binned energies of every attack in a record.
 
-    bins: how many; by default Freedman and Diaconis' rule on the natural energies, within FEWEST and the lesser of MOST
-    and A_ROOT sqrt(n). limits: (low, high) of the
-    energies in nats, by default all of them; what lies outside is counted in no bin.
+    Args:
+        record: of one model.
+        bins: how many; by default Freedman and Diaconis' rule on the natural energies, within FEWEST and the lesser of
+            MOST and A_ROOT sqrt(n).
+        limits: (low, high) of the energies in nats, by default all of them; what lies outside is counted in no bin.
 
-    Returns one row a bin: attack, label, energy (marginal or joint), series (natural or adversarial), left, right
-    (nats), count, density (a nat), mean (of the whole series, nats). ``attrs["caption"]`` says what was measured.
+    Returns:
+        One row a bin: attack, label, energy (marginal or joint), series (natural or adversarial), left, right (nats),
+        count, density (a nat), mean (of the whole series, nats). ``attrs["caption"]`` says what was measured.
+
+    Raises:
+        InputError: the limits are no range, or no energy lies within them.
     """
     frame = record.frame()
     tables = []
@@ -40,25 +47,12 @@ def landscape(record: Record, *, bins: int | None = None, limits: tuple[float, f
             for series, suffix in SERIES.items():
                 values = attack.rows[f"{energy}_{suffix}"].to_numpy("float64")
                 count, _ = np.histogram(values, edges)
-                tables.append(
-                    pd.DataFrame(
-                        {
-                            "attack": attack.name,
-                            "label": attack.label,
-                            "energy": energy,
-                            "series": series,
-                            "left": edges[:-1],
-                            "right": edges[1:],
-                            "count": count,
-                            "density": count / (len(values) * np.diff(edges)),
-                            "mean": values.mean(),
-                        }
-                    )
-                )
-    table = pd.concat(tables, ignore_index=True)
-    table.attrs["caption"] = (
-        f"{record.model_title} on {record.dataset}, n = {len(record)}, {record.threat}, seed {record.seed}"
-    )
+                table = pd.DataFrame({"left": edges[:-1], "right": edges[1:], "count": count})
+                table["density"] = count / (len(values) * np.diff(edges))
+                whose = {"attack": attack.name, "label": attack.label, "energy": energy, "series": series}
+                tables.append(table.assign(**whose, mean=values.mean()))
+    table = pd.concat(tables, ignore_index=True)[list(COLUMNS)]
+    table.attrs["caption"] = record.caption
     return table
 
 
@@ -75,11 +69,9 @@ def _edges(
         raise InputError(
             f"no {energy} energy lies from {low:g} to {high:g}: they go from {values.min():.1f} to {values.max():.1f}"
         )
-    if low == high:  # one energy for all
-        low, high = low - 0.5, low + 0.5
     if bins is None:
         quarter, three_quarters = np.quantile(natural, [0.25, 0.75])
         width = 2 * (three_quarters - quarter) / len(natural) ** (1 / 3)
         most = max(FEWEST, min(MOST, A_ROOT * len(natural) ** 0.5))
         bins = int(np.clip((high - low) / width if width > 0 else FEWEST, FEWEST, most))
-    return np.linspace(low, high, bins + 1)
+    return np.histogram_bin_edges(values, bins, (low, high))  # half a nat to each side of one energy for all

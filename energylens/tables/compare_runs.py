@@ -16,48 +16,63 @@ from energylens.tables.training_runs import TrainingRun, group_runs
 
 MEASURED = ("best_epoch", "best_pgd", "last_pgd", "gap_pgd", "best_clean", "last_clean", "gap_clean")
 SPREAD = {"mean": "mean", "sd": "std"}  # the end of a column's name: pandas' word
-FOLLOWED = {"test_pgd": 100, "test_clean": 100, "delta_marginal": 1, "abnormal_share": 100}  # column: unit
+FOLLOWED = ["test_pgd", "test_clean", "delta_marginal", "abnormal_share"]
 
 
 def comparison(runs: Sequence[TrainingRun]) -> pd.DataFrame:
-    """One row a group of runs that differ only in their seed.
+    """The best and the last epoch of runs, over their seeds.
 
-    Returns label, dataset, seeds (how many runs), best_by ("validation" or "training": the split by whose highest PGD
-    accuracy the best epoch was chosen), judge (``PGD-50-10``: steps and restarts), unfinished ("12/30 epochs" of the
-    first such run, or ""), alarms (kinds and in how many of the runs), and NAME_mean and NAME_sd (over seeds, n - 1;
-    NaN for one) of best_epoch, then in % the test accuracies best_pgd, last_pgd, best_clean, last_clean and gap = best
-    - last.
-    ``attrs["notes"]`` says what a reader must know to compare.
+    Args:
+        runs: one or more, finished or not.
+
+    Returns:
+        One row a group of runs that differ only in their seed: label, dataset, seeds (how many runs), best_by
+        ("validation" or "training": the split by whose highest PGD accuracy the best epoch was chosen), judge
+        (``PGD-50-10``: steps and restarts), unfinished ("12/30 epochs" of the first such run, or ""), alarms (kinds and
+        in how many of the runs), and NAME_mean and NAME_sd (over seeds, n - 1; NaN for one) of best_epoch, then in %
+        the test accuracies best_pgd, last_pgd, best_clean, last_clean and gap = best - last. ``attrs["notes"]`` says
+        what a reader must know to compare.
+
+    Raises:
+        InputError: no epoch of a run was judged yet.
+        RunError: a file cannot be read.
     """
     rows = []
     for label, group in group_runs(runs).items():
         measured = pd.DataFrame([_best_and_last(run) for run in group])
+        spread = {f"{name}_{what}": measured[name].agg(of) for name in MEASURED for what, of in SPREAD.items()}
         about = {
             "label": label,
             "dataset": group[0].settings["dataset"],
             "seeds": len(group),
             "best_by": " or ".join(dict.fromkeys(run.best_by for run in group)),
             "judge": " or ".join(dict.fromkeys(run.ends.judge for run in group)),
-            "unfinished": next((_progress(run) for run in group if not run.finished), ""),
+            "unfinished": next(
+                (f"{len(run.history)}/{run.settings['epochs']} epochs" for run in group if not run.finished), ""
+            ),
             "alarms": _alarms(group),
         }
-        numbers = {f"{name}_{what}": measured[name].agg(of) for name in MEASURED for what, of in SPREAD.items()}
-        rows.append({**about, **numbers})
+        rows.append(about | spread)
     table = pd.DataFrame(rows)
     table.attrs["notes"] = _notes(runs)
     return table
 
 
 def followed(runs: Sequence[TrainingRun]) -> pd.DataFrame:
-    """One row an epoch of every run and quantity: label (of its group), seed, epoch, quantity, value.
+    """The epochs of runs.
 
-    quantity: test_pgd and test_clean (accuracy, %), delta_marginal (nats), abnormal_share (%).
+    Args:
+        runs: one or more, finished or not.
+
+    Returns:
+        One row an epoch of every run and quantity: label (of its group), seed, quantity, epoch, value. The quantities
+        are test_pgd and test_clean (accuracy, %), delta_marginal (nats), abnormal_share (%).
     """
     tables = []
     for label, group in group_runs(runs).items():
         for run in group:
-            columns = (run.history[list(FOLLOWED)] * list(FOLLOWED.values())).assign(epoch=run.history["epoch"])
-            tables.append(columns.melt("epoch", var_name="quantity").assign(label=label, seed=run.settings["seed"]))
+            columns = run.percent.melt("epoch", FOLLOWED, var_name="quantity")
+            tables.append(columns.assign(label=label, seed=run.settings["seed"]))
     return pd.concat(tables, ignore_index=True)[["label", "seed", "quantity", "epoch", "value"]]
 
 
@@ -69,10 +84,6 @@ def _best_and_last(run: TrainingRun) -> dict[str, float]:
         at_best, at_last = 100 * best[attack], 100 * last[attack]
         numbers |= {f"best_{attack}": at_best, f"last_{attack}": at_last, f"gap_{attack}": at_best - at_last}
     return numbers
-
-
-def _progress(run: TrainingRun) -> str:
-    return f"{len(run.history)}/{run.settings['epochs']} epochs"
 
 
 def _alarms(group: Sequence[TrainingRun]) -> str:

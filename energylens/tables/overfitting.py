@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from energylens.tables.origin import machine
 from energylens.tables.training_runs import TrainingRun, shared_settings
 from energylens.training.settings import TrainSettings
 
-FOLLOWED = {"test_pgd": 100, "test_clean": 100, "train_fgsm": 100, "delta_marginal": 1, "abnormal_share": 100}  # units
+FOLLOWED = ("test_pgd", "test_clean", "train_fgsm", "delta_marginal", "abnormal_share")
 WINDOW, AROUND = 10, 6  # measured steps; epochs before and after a collapse
 PROVENANCE = "DER: its author's formula; gamma, beta and what else he leaves open are our choice [R]."
 END = 4  # epochs that the validation accuracy at the end, by which settings are chosen, is a mean of: ours [R]
@@ -24,15 +23,19 @@ LOST, SMOOTH = 0.03, 5  # PGD test accuracy under its best, mean of so many epoc
 
 
 def outcomes(arms: Sequence[str], runs: Sequence[TrainingRun]) -> pd.DataFrame:
-    """One row a run: how it was trained, how it ended, and what it lost.
+    """How runs were trained, how they ended, and what they lost.
 
-    The columns are arm, seed, best_epoch (which the validation split chose), judge (``PGD-50-10``), and in % the test
-    accuracies best_pgd, last_pgd, best_clean and last_clean and what was lost, best_pgd - last_pgd, all of
-    ``TrainingRun.ends``; val_end, the PGD accuracy on the validation split, mean of the last four epochs, by which
-    settings are chosen; failed ("co", "ro" or "", by ``tables.overfitting.failure``, or "diverged") and when, alarm and
-    alarm_epoch (the watch's first), delta_marginal (nats) and abnormal_share (%) of the last epoch, seconds, command.
+    Args:
+        arms: the name of each run's arm.
+        runs: finished or diverged.
 
-    arms: name of each run's arm.
+    Returns:
+        One row a run: arm, seed, best_epoch (which the validation split chose), judge (``PGD-50-10``), and in % the
+        test accuracies best_pgd, last_pgd, best_clean and last_clean and what was lost, best_pgd - last_pgd, all of
+        ``TrainingRun.ends``; val_end, the PGD accuracy on the validation split, mean of the last four epochs, by which
+        settings are chosen; failed ("co", "ro" or "", by ``failure``, or "diverged") and failed_epoch, alarm and
+        alarm_epoch (the watch's first), delta_marginal (nats) and abnormal_share (%) of the last epoch, seconds,
+        machine, command.
     """
     return pd.DataFrame([{"arm": arm, **_outcome(run)} for arm, run in zip(arms, runs, strict=True)])
 
@@ -63,19 +66,19 @@ def _outcome(run: TrainingRun) -> dict[str, Any]:
 
 
 def epochs(arms: Sequence[str], runs: Sequence[TrainingRun]) -> pd.DataFrame:
-    """One row an epoch of each run.
+    """The epochs of every run.
 
-    The columns are dataset, arm, seed, epoch, alarm, test_pgd, test_clean, train_fgsm and abnormal_share (%),
-    delta_marginal (nats, mean of the training samples seen). ``attrs["caption"]`` says what they share.
+    Args:
+        arms: the name of each run's arm.
+        runs: finished or not.
+
+    Returns:
+        One row an epoch of each run: dataset, arm, seed, epoch, alarm, test_pgd, test_clean, train_fgsm and
+        abnormal_share (%), delta_marginal (nats, mean of the training samples seen). ``attrs["caption"]`` says what
+        they share.
     """
     tables = [
-        (run.history[list(FOLLOWED)] * list(FOLLOWED.values())).assign(
-            dataset=run.settings["dataset"],
-            arm=arm,
-            seed=run.settings["seed"],
-            epoch=run.history["epoch"],
-            alarm=run.history["alarm"],
-        )
+        run.percent.assign(arm=arm, dataset=run.settings["dataset"], seed=run.settings["seed"])
         for arm, run in zip(arms, runs, strict=True)
     ]
     table = pd.concat(tables, ignore_index=True)[["dataset", "arm", "seed", "epoch", "alarm", *FOLLOWED]]
@@ -83,22 +86,43 @@ def epochs(arms: Sequence[str], runs: Sequence[TrainingRun]) -> pd.DataFrame:
     return table
 
 
+def provenance(regularizers: Iterable[Collection[str]]) -> str:
+    """What a caption says of DER's source where one of some runs has it, else nothing.
+
+    Args:
+        regularizers: of each run, as the setting ``reg``.
+
+    >>> provenance([(), ("gradalign",)]), provenance([(), ("der",)]) == PROVENANCE
+    ('', True)
+    """
+    return PROVENANCE if any("der" in names for names in regularizers) else ""
+
+
 def _caption(runs: Sequence[TrainingRun]) -> str:
-    return f"{shared_settings(runs)}. {PROVENANCE}"
+    return f"{shared_settings(runs)}. {provenance(run.settings['reg'] for run in runs)}".strip()
 
 
 def falls(arms: Sequence[str], runs: Sequence[TrainingRun]) -> pd.DataFrame:
     """The steps around every collapse.
 
-    The columns are arm, seed, from_fall (epochs since the end of the one whose evaluation showed it), and in windows of
-    ten measured steps abnormal_share and train_adv_accuracy (%), delta_marginal (nats); test_pgd (%) in the window that
-    ends an epoch, NaN elsewhere.
+    Args:
+        arms: the name of each run's arm.
+        runs: whose measured steps are on the disk.
+
+    Returns:
+        One row a window of ten measured steps: arm, seed, from_fall (epochs since the end of the one whose evaluation
+        showed the collapse), abnormal_share and train_adv_accuracy (%), delta_marginal (nats); test_pgd (%) in the
+        window that ends an epoch, NaN elsewhere. ``attrs["caption"]`` says what the runs share.
+
+    Raises:
+        InputError: no run collapsed.
     """
-    tables = []
-    for arm, run in zip(arms, runs, strict=True):
-        kind, epoch = failure(run.history)
-        if kind == "co":
-            tables.append(_fall(run, epoch).assign(arm=arm, seed=run.settings["seed"]))
+    failures = [(arm, run, *failure(run.history)) for arm, run in zip(arms, runs, strict=True)]
+    tables = [
+        _fall(run, epoch).assign(arm=arm, seed=run.settings["seed"])
+        for arm, run, kind, epoch in failures
+        if kind == "co"
+    ]
     if not tables:
         raise InputError(f"none of {len(runs)} runs collapsed: there is no step to show")
     table = pd.concat(tables, ignore_index=True)
@@ -119,30 +143,37 @@ def _fall(run: TrainingRun, epoch: int) -> pd.DataFrame:
 
 
 def summary(runs: pd.DataFrame) -> pd.DataFrame:
-    """What ``outcomes`` found, over the seeds, in the order of the arms.
+    """What ``outcomes`` found, over the seeds.
 
-    The columns are arm, n, co, ro and diverged (how many failed so), and mean and sd of best_pgd, last_pgd, lost,
-    last_clean and val_end (%).
+    Args:
+        runs: of ``outcomes``.
+
+    Returns:
+        One row an arm, in their order: arm, n, co, ro and diverged (how many failed so), and NAME_mean and NAME_sd of
+        best_pgd, last_pgd, lost, last_clean and val_end (%).
     """
-    arms = runs.groupby("arm", sort=False)
+    failed = {kind: runs["failed"] == kind for kind in ("co", "ro", "diverged")}
     measured = ("best_pgd", "last_pgd", "lost", "last_clean", "val_end")
     spread = {f"{name}_{what}": (name, of) for name in measured for what, of in {"mean": "mean", "sd": "std"}.items()}
-    failures = {kind: ("failed", partial(_count, kind)) for kind in ("co", "ro", "diverged")}
-    return arms.agg(n=("seed", "size"), **failures, **spread).reset_index()
-
-
-def _count(kind: str, failed: pd.Series[str]) -> int:
-    return int((failed == kind).sum())
+    counts = {kind: (kind, "sum") for kind in failed}
+    arms = runs.assign(**failed).groupby("arm", sort=False)
+    return arms.agg(n=("seed", "size"), **counts, **spread).reset_index()
 
 
 def failure(history: pd.DataFrame) -> tuple[str, int]:
-    """What became of a run, by its test set: ("co" | "ro" | "", the epoch whose evaluation first shows it, 0 for none).
+    """What became of a run, by its test set.
 
     co: the PGD accuracy falls under half of its best so far. ro: without that, its mean over five epochs falls 3 points
     under the best such mean so far, while PGD accuracy on the training images does not. Before the best epoch of all
     there is nothing to lose: a dip there is none of both. Epochs that were not judged show nothing. Both
     definitions are ours [R]. It is a diagnosis: it chooses no epoch and no training setting; the rules' thresholds
     are chosen by it, on other runs than are judged.
+
+    Args:
+        history: one row an epoch: epoch, test_pgd and train_pgd, shares in [0, 1], NaN where it was not judged.
+
+    Returns:
+        "co", "ro" or "", and the epoch whose evaluation first shows it, 0 for none.
     """
     pgd, mean = history["test_pgd"], _smooth(history["test_pgd"])
     fits = _smooth(history["train_pgd"]).diff(SMOOTH) > 0
@@ -159,5 +190,13 @@ def _smooth(accuracy: pd.Series[float]) -> pd.Series[float]:
 
 
 def first_epoch(history: pd.DataFrame, sign: pd.Series[bool]) -> int:
-    """The first epoch with this sign, 0 for none."""
+    """The first epoch with a sign.
+
+    Args:
+        history: one row an epoch.
+        sign: (epochs,), whether the epoch has it.
+
+    Returns:
+        The epoch, 0 for none.
+    """
     return int(history["epoch"][sign].min()) if sign.any() else 0

@@ -12,31 +12,24 @@ import pandas as pd
 from energylens.tables.training_runs import TrainingRun, labels, shared_settings
 
 ERRORS = {"test_pgd_error": "test_pgd", "train_clean_error": "train_clean", "train_fgsm_error": "train_fgsm"}
+COLUMNS = ("run", "label", "epoch", *ERRORS, "delta_marginal", "abnormal_share", "alarm")
 
 
 def curves(runs: Sequence[TrainingRun]) -> pd.DataFrame:
     """The epochs of these runs.
 
-    Returns one row an epoch and run: run (its position), label (what tells it from the others), epoch, test_pgd_error,
-    train_clean_error and train_fgsm_error (%), delta_marginal (nats, mean of the training samples seen), abnormal_share
-    (% of them), alarm ("", "co" or "ro"). ``attrs["caption"]`` says what the runs share.
+    Args:
+        runs: one or more.
+
+    Returns:
+        One row an epoch and run: run (its position), label (what tells it from the others), epoch, test_pgd_error,
+        train_clean_error and train_fgsm_error (%), delta_marginal (nats, mean of the training samples seen),
+        abnormal_share (% of them), alarm ("", "co" or "ro"). ``attrs["caption"]`` says what the runs share.
     """
     tables = []
     for position, (run, label) in enumerate(zip(runs, labels([run.settings for run in runs]), strict=True)):
-        history = run.history
-        tables.append(
-            pd.DataFrame(
-                {
-                    "run": position,
-                    "label": label,
-                    "epoch": history["epoch"],
-                    **{name: 100 * (1 - history[accuracy]) for name, accuracy in ERRORS.items()},
-                    "delta_marginal": history["delta_marginal"],
-                    "abnormal_share": 100 * history["abnormal_share"],
-                    "alarm": history["alarm"],
-                }
-            )
-        )
-    table = pd.concat(tables, ignore_index=True)
+        errors = {error: 100 - run.percent[accuracy] for error, accuracy in ERRORS.items()}
+        tables.append(run.percent.assign(run=position, label=label, **errors))
+    table = pd.concat(tables, ignore_index=True)[list(COLUMNS)]
     table.attrs["caption"] = shared_settings(runs)
     return table

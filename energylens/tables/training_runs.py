@@ -32,7 +32,13 @@ CAPTION = ("dataset", "classes", "per_class", "arch", "eps", "optimizer", "lr", 
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """One run folder of ``energylens train``. settings: those of the trainer; history: one row an epoch."""
+    """One run folder of ``energylens train``.
+
+    Attributes:
+        path: the folder.
+        settings: those of the trainer, as the manifest has them.
+        history: one row an epoch, the columns of ``training.history.COLUMNS``.
+    """
 
     path: Path
     settings: Mapping[str, Any]
@@ -42,6 +48,12 @@ class TrainingRun:
     def recipe(self) -> dict[str, Any]:
         """The settings without the seed: what the runs of one group share."""
         return {name: value for name, value in self.settings.items() if name != "seed"}
+
+    @property
+    def percent(self) -> pd.DataFrame:
+        """The history with accuracies and shares in %, where it has them in [0, 1]."""
+        shares = self.history.filter(regex="^(test|train|val)_|^abnormal_share$")
+        return self.history.assign(**100 * shares)
 
     @property
     def finished(self) -> bool:
@@ -63,36 +75,51 @@ class TrainingRun:
 
     @cached_property
     def ends(self) -> Ends:
-        """Test accuracies of the best and the last epoch.
+        """Test accuracies of the best and the last epoch, shares in [0, 1].
 
         They are those that the run was judged by at its end, else those that the epochs were judged by on the way.
-        InputError where no epoch was judged, RunError for a file that cannot be read.
+
+        Raises:
+            InputError: no epoch was judged.
+            RunError: a file cannot be read.
         """
         if (found := read_ends(self.path)) is not None:
             return found
-        judged = self.judged
-        best, last = judged.iloc[int(judged[self.judge].argmax())], judged.iloc[-1]
         attack = f"pgd,steps={self.settings['eval_steps']},restarts={self.settings.get('eval_restarts', 1)}"
         ends = (
-            {"epoch": int(row["epoch"]), "clean": row["test_clean"], "pgd": row["test_pgd"]} for row in (best, last)
+            {"epoch": int(row["epoch"]), "clean": row["test_clean"], "pgd": row["test_pgd"]}
+            for row in self.best_and_last
         )
         return Ends(attack, int(self.settings["eval_samples"]), *ends)
 
     @property
-    def judged(self) -> pd.DataFrame:
-        """The epochs that were judged; InputError where none was yet."""
+    def best_and_last(self) -> tuple[pd.Series[Any], pd.Series[Any]]:
+        """The rows of the best and of the last epoch that was judged.
+
+        Raises:
+            InputError: none was yet.
+        """
         judged = self.history.dropna(subset=self.judge)
         if judged.empty:
             raise InputError(f"{self.path}: no epoch was judged yet: run the command that made it again")
-        return judged
+        return judged.iloc[int(judged[self.judge].argmax())], judged.iloc[-1]
 
     def steps(self) -> pd.DataFrame:
-        """One row a measured step; RunError where the file is not readable."""
+        """One row a measured step, the columns of ``training.history.STEP_COLUMNS``.
+
+        Raises:
+            RunError: the file is not readable.
+        """
         return _table(self.path / STEPS)
 
 
 def read_run(path: Path) -> TrainingRun:
-    """The run in this folder, finished or not. InputError where it is none, RunError where it cannot be read."""
+    """The run in this folder, finished or not.
+
+    Raises:
+        InputError: it is none, or has no finished epoch yet.
+        RunError: it cannot be read.
+    """
     if not is_there(path / MANIFEST):
         raise InputError(f"{path} is no run folder (no {MANIFEST}): give one that `energylens train` made")
     check_readable(path / MANIFEST)
@@ -111,7 +138,11 @@ def read_run(path: Path) -> TrainingRun:
 def read_runs(paths: Iterable[Path]) -> list[TrainingRun]:
     """The runs in these folders; one that is named twice is one run.
 
-    Of several, those that have not finished an epoch yet are passed over with a Note. Raises as ``read_run``.
+    Of several, those that have not finished an epoch yet are passed over with a Note.
+
+    Raises:
+        InputError: a folder is no run, or none has a finished epoch.
+        RunError: a run cannot be read.
     """
     folders = list(dict.fromkeys(path.resolve() for path in paths))
     begun = [path for path in folders if is_there(path / HISTORY) or not is_there(path / MANIFEST)]
@@ -123,14 +154,10 @@ def read_runs(paths: Iterable[Path]) -> list[TrainingRun]:
 
 def group_runs(runs: Sequence[TrainingRun]) -> dict[str, list[TrainingRun]]:
     """Runs that differ only in their seed, under a label that tells the groups apart, in order of appearance."""
-    recipes: list[dict[str, Any]] = []
+    groups: dict[str, list[TrainingRun]] = defaultdict(list)
     for run in runs:
-        if run.recipe not in recipes:
-            recipes.append(run.recipe)
-    return {
-        label: [run for run in runs if run.recipe == recipe]
-        for label, recipe in zip(labels(recipes), recipes, strict=True)
-    }
+        groups[json.dumps(run.recipe, sort_keys=True)].append(run)
+    return dict(zip(labels([group[0].recipe for group in groups.values()]), groups.values(), strict=True))
 
 
 def labels(settings: Sequence[Mapping[str, Any]]) -> list[str]:

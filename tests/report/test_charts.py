@@ -72,4 +72,4 @@ def test_strips_cover_the_axis_once(epochs):
 def test_one_epoch_and_no_energies_draw_too(epochs):
     one = epochs.head(1).assign(delta_marginal=float("nan"))
     assert not errors(one).right
-    assert abnormal(one).shapes[0].path.startswith("M0 1000 L0 1000")
+    assert abnormal(one).shapes[0].path.startswith("M0 1000L0 1000L")
