@@ -3,7 +3,6 @@
 import ast
 import json
 import re
-import shutil
 import sys
 import textwrap
 import types
@@ -11,13 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
 
 import energylens as el
 from energylens.attacks import battery, registry
-from energylens.data import catalog as data_catalog
 from energylens.figures import catalog
-from energylens.models import architectures, zoo
 from energylens.training import methods
 
 ROOT = Path(__file__).parents[1]
@@ -26,7 +22,7 @@ SHOWN = {  # every Python block of every page, by the heading above it: each is 
     "docs/start/your-data.md": {"Data": 1},
     "docs/extending.md": {
         "A variant of an attack": 1, "A regulariser": 1, "A training method": 2,
-        "A training setting": 1, "A figure": 2, "A data set": 1, "A model": 3,
+        "A training setting": 1, "A figure": 2, "A model": 1,
     },
 }  # fmt: skip
 
@@ -82,32 +78,6 @@ def test_the_rows_example_adds_an_attack(monkeypatch):
         battery.configure("bim,beta=1", eps=0.1)
 
 
-@pytest.fixture
-def shipped(monkeypatch, tmp_path):
-    """An empty folder for shipped weights; the zoo is read again before and after."""
-    monkeypatch.setattr(zoo, "WEIGHTS", tmp_path / "weights")
-    zoo.WEIGHTS.mkdir()
-    zoo.rows.cache_clear()
-    yield zoo.WEIGHTS
-    zoo.rows.cache_clear()
-
-
-def test_the_rows_example_adds_a_model(run, monkeypatch, shipped):
-    network, architecture, row = blocks("A model")
-    added(monkeypatch, architectures.ARCHITECTURES, network, architecture, architectures)
-    monkeypatch.setattr(zoo, "_OWN", zoo._OWN + eval(row, vars(zoo)))
-    status, out, _ = run("train", "--arch", "digits-tiny", "--method", "standard", "--epochs", 1)
-    assert status == 0
-    best = Path(out.split()[-1])
-    for suffix in (".safetensors", ".json"):
-        shutil.copy(best.with_suffix(suffix), shipped / f"digits-tiny{suffix}")
-    status, out, _ = run("profile", "--model", "digits-tiny", "--attack", "fgsm", "--n", 20, "--json")
-    told = json.loads(out)
-    assert status == 0
-    assert (told["model"], told["dataset"], told["n"]) == ("digits-tiny", "digits", 20)
-    assert "digits-tiny" in run("models", "digits")[1]
-
-
 def test_the_rows_example_adds_a_method(run, monkeypatch):
     loss, row = blocks("A training method")
     added(monkeypatch, methods.METHODS, loss, row, methods)
@@ -131,19 +101,6 @@ def test_what_other_tests_run_is_quoted_as_it_is(heading, file, names):
     constants = {node.targets[0].id: node.value for node in module.body if isinstance(node, ast.Assign)}
     run = textwrap.dedent("".join(ast.literal_eval(constants[name]) for name in names))
     assert blocks(heading)[0].strip() == run.strip()
-
-
-def test_the_rows_example_adds_a_data_set(run, monkeypatch, tmp_path):
-    row = eval(f"({blocks('A data set')[0]})", vars(data_catalog))[0]
-    monkeypatch.setattr(data_catalog, "DATA_SETS", {**data_catalog.DATA_SETS, row.name: row})
-    for label in range(10):
-        picture = tmp_path / "imagenette2" / "val" / f"n{label:08}" / "a.JPEG"
-        picture.parent.mkdir(parents=True)
-        Image.new("RGB", (300, 280), (25 * label, 0, 0)).save(picture)
-    data = el.load_data("imagenette", root=tmp_path)
-    assert data.images.shape == (10, 3, 224, 224) and data.labels.tolist() == list(range(10))
-    with pytest.raises(el.RunError, match=r"imagenette \(test\) could not be read.*Imagenette"):
-        el.load_data("imagenette", root=tmp_path / "elsewhere")
 
 
 def test_the_python_lines_about_data_run():
