@@ -67,28 +67,21 @@ __all__ = [
     "weat_weight",
 ]
 
-_HOMES = {
-    "Attack": "energylens.attacks.spec",
-    "AttackedBatch": "energylens.attacks.result",
-    "Diagnosis": "energylens.checks",
-    "InputError": "energylens.errors",
-    "Note": "energylens.errors",
-    "Record": "energylens.records.record",
-    "RunError": "energylens.errors",
-    "Samples": "energylens.data",
-    "aaer": "energylens.training.linearity",
-    "attack": "energylens.attacks.perform",
-    "delta_energy_regularizer": "energylens.training.der",
-    "elle": "energylens.training.linearity",
-    "energy_linearity": "energylens.training.linearity",
-    "examine": "energylens.checks",
-    "generate": "energylens.generation.generate",
-    "gradalign": "energylens.training.linearity",
-    "load_data": "energylens.data",
-    "load_model": "energylens.models",
-    "profile": "energylens.profiling",
-    "score": "energylens.generation.score",
-    "weat_weight": "energylens.training.methods",
+_HOMES = {  # module -> what it gives
+    "attacks.perform": ("attack",),
+    "attacks.result": ("AttackedBatch",),
+    "attacks.spec": ("Attack",),
+    "checks": ("Diagnosis", "examine"),
+    "data": ("Samples", "load_data"),
+    "errors": ("InputError", "Note", "RunError"),
+    "generation.generate": ("generate",),
+    "generation.score": ("score",),
+    "models": ("load_model",),
+    "profiling": ("profile",),
+    "records.record": ("Record",),
+    "training.der": ("delta_energy_regularizer",),
+    "training.linearity": ("aaer", "elle", "energy_linearity", "gradalign"),
+    "training.methods": ("weat_weight",),
 }
 
 
@@ -99,4 +92,5 @@ def __dir__() -> list[str]:
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES.get(name, "energylens.energy")), name)
+    home = next((module for module, names in _HOMES.items() if name in names), "energy")
+    return getattr(import_module(f"energylens.{home}"), name)

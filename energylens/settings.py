@@ -17,7 +17,7 @@ import math
 import operator
 import sys
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields, replace
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -51,7 +51,10 @@ class Kind:
 
 
 def write_number(value: Any, write: Callable[[float], str] = repr) -> str:
-    """In six digits where these are all that the number has, as a person would write it: ``10`` for 10.0."""
+    """In six digits where these are all that the number has, as a person would write it: ``10`` for 10.0.
+
+    Raises TypeError for what is no number.
+    """
     if not isinstance(value, Real):
         raise TypeError
     number = float(value)
@@ -73,34 +76,46 @@ _KINDS: dict[type, Kind] = {int: WHOLE, float: NUMBER, str: TEXT}
 
 @dataclass(frozen=True)
 class Setting:
-    """What a field says of its setting. ``setting`` explains the fields that are not explained here.
+    """What a field says of its setting: ``setting`` makes it, and the field gives its name and type.
 
     Attributes:
+        default: the default; MISSING for none, None where another setting decides.
+        help: what it sets; in the help of an option ``{names}`` stands for the choices.
+        choices: the words that it may be: words, or tables as ``package.module:NAME``.
+        least: the smallest number allowed.
+        above: a number that it must exceed.
+        most: the largest number allowed.
+        metavar: what the help shows in the value's place.
+        short: the short option, as ``-d``.
+        example: of a list with commas, for the error; without one, a tuple is given by repeating the option.
+        later: not in the first release: a manifest tells it only where it differs from its default, so that runs of
+            earlier versions stay the same runs.
+        amount: an attack with more of it, and everything else alike, must not be weaker (``checks/strength.py``).
+        standard: how a listing shows None; ``{name}`` stands for another setting.
+        group: the heading of the help for this option and those below it, until a field names another.
         name: the field's name.
         base: bool, int, float or str; of the parts, where ``many``.
         many: whether the value is a tuple.
         own_kind: the kind that the type is annotated with.
-        default: the field's default.
-        group: the heading that its option stands under in the help.
     """
 
-    name: str
-    base: type
-    many: bool
-    own_kind: Kind | None
     default: Any
     help: str
-    choices: tuple[str, ...]
-    least: float
-    above: float | None
-    most: float
-    metavar: str | None
-    short: str
-    example: str
-    later: bool
-    amount: bool
-    standard: str
-    group: str
+    choices: tuple[str, ...] = ()
+    least: float = 0
+    above: float | None = None
+    most: float = LARGEST
+    metavar: str | None = None
+    short: str = ""
+    example: str = ""
+    later: bool = False
+    amount: bool = False
+    standard: str = "standard"
+    group: str = ""
+    name: str = ""
+    base: type = str
+    many: bool = False
+    own_kind: Kind | None = None
 
     @property
     def kind(self) -> Kind:
@@ -158,39 +173,15 @@ class Setting:
         return self.standard.format(**vars(settings)) if value is None else str(value)
 
 
-def setting(
-    default: Any,
-    help: str,
-    *,
-    choices: str | Iterable[str] = (),
-    least: float = 0,
-    above: float | None = None,
-    most: float = LARGEST,
-    metavar: str | None = None,
-    short: str = "",
-    example: str = "",
-    later: bool = False,
-    amount: bool = False,
-    standard: str = "standard",
-    group: str = "",
-) -> Any:
+def setting(default: Any, help: str, *, choices: str | Iterable[str] = (), **more: Any) -> Any:
     """A dataclass field that declares a setting; a field declared otherwise is not for users.
 
     Args:
-        default: the default; MISSING for none, None where another setting decides.
-        help: what it sets; in the help of an option ``{names}`` stands for the choices.
-        choices: the words that it may be: words, or tables as ``package.module:NAME``.
-        least: the smallest number allowed.
-        above: a number that it must exceed.
-        most: the largest number allowed.
-        metavar: what the help shows in the value's place.
-        short: the short option, as ``-d``.
-        example: of a list with commas, for the error; without one, a tuple is given by repeating the option.
-        later: not in the first release: a manifest tells it only where it differs from its default, so that runs of
-            earlier versions stay the same runs.
-        amount: an attack with more of it, and everything else alike, must not be weaker (``checks/strength.py``).
-        standard: how a listing shows None; ``{name}`` stands for another setting.
-        group: the heading of the help for this option and those below it, until a field names another.
+        default: as in ``Setting``, which explains all of them.
+        help: what it sets.
+        choices: words, or tables as ``package.module:NAME``; one alone may stand without a tuple.
+        **more: ``least``, ``above``, ``most``, ``metavar``, ``short``, ``example``, ``later``, ``amount``,
+            ``standard`` or ``group``.
 
     Returns:
         The field.
@@ -203,12 +194,8 @@ def setting(
         Traceback (most recent call last):
         energylens.errors.InputError: steps=0 cannot be run with: a number above 0, at most 1e9, was expected
     """
-    told = {
-        "help": help, "choices": (choices,) if isinstance(choices, str) else tuple(choices), "least": least,
-        "above": above, "most": most, "metavar": metavar, "short": short, "example": example, "later": later,
-        "amount": amount, "standard": standard, "group": group,
-    }  # fmt: skip
-    return field(default=default, metadata=told)
+    words = (choices,) if isinstance(choices, str) else tuple(choices)
+    return field(default=default, metadata={"setting": Setting(default, help, words, **more)})
 
 
 def declared(kind: type) -> tuple[Setting, ...]:
@@ -221,18 +208,20 @@ def _declared(kind: type) -> tuple[Setting, ...]:
     hints = get_type_hints(kind, include_extras=True)
     found: list[Setting] = []
     for one in fields(kind):
-        if told := dict(one.metadata):
-            told["group"] = told["group"] or (found[-1].group if found else "")
-            found.append(Setting(one.name, *_type(hints[one.name]), one.default, **told))
+        if "setting" in one.metadata:
+            found.append(_of_field(one, hints[one.name], group=found[-1].group if found else ""))
     return tuple(found)
 
 
-def _type(hint: Any) -> tuple[type, bool, Kind | None]:
-    """The type of a value or of its parts, whether it has parts, and the kind that it is annotated with."""
+def _of_field(one: Field[Any], hint: Any, group: str) -> Setting:
+    """What a field declares, with its name, type (of the value or its parts) and annotated kind. group: the one above."""
     if get_origin(hint) in (Union, UnionType):
         (hint,) = [part for part in get_args(hint) if part is not NoneType]
-    base, *more = get_args(hint) or [hint]
-    return base, get_origin(hint) is tuple, more[0] if get_origin(hint) is Annotated else None
+    base, *kinds = get_args(hint) or [hint]
+    own_kind = kinds[0] if get_origin(hint) is Annotated else None
+    declares: Setting = one.metadata["setting"]
+    told = {"name": one.name, "base": base, "many": get_origin(hint) is tuple, "own_kind": own_kind}
+    return replace(declares, **told, group=declares.group or group)
 
 
 def option_of(name: str) -> str:
@@ -255,7 +244,7 @@ def check_names(kind: type, given: Collection[str]) -> None:
 
 
 def check_word(name: str, word: str, known: Collection[str]) -> None:
-    """Raise InputError for a word that is not among those known."""
+    """Raise InputError for a word that is not among those known. name: of what it is for."""
     if word not in known:
         raise InputError(f"unknown {name} {word!r}: give one of {', '.join(known)}")
 
@@ -263,7 +252,18 @@ def check_word(name: str, word: str, known: Collection[str]) -> None:
 def check_number(
     name: str, value: float, *, least: float = 0, above: float | None = None, most: float = LARGEST
 ) -> None:
-    """Raise InputError for a number outside its range, as ``setting`` explains it."""
+    """Refuse a number outside its range.
+
+    Args:
+        name: of what it is for.
+        value: the number, or whatever came in its place.
+        least: the smallest number allowed.
+        above: a number that it must exceed.
+        most: the largest number allowed.
+
+    Raises:
+        InputError: for a number outside, and for what is no number.
+    """
     if not _is_within(value, least, above, most):
         low = f"{least:g} or more" if above is None else f"above {above:g}"
         high = f"{most:g}".replace("e+0", "e")
