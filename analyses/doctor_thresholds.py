@@ -31,6 +31,7 @@ from energylens.checks.examination import model_under_test
 from energylens.checks.model_under_test import ModelUnderTest
 from energylens.checks.overfitted import ATTACKS, gap_between, one_step, right_under
 from energylens.checks.overfitting import CATASTROPHIC, ROBUST
+from energylens.inputs import Choice
 from energylens.isolation import frozen
 from energylens.models import load_model
 from energylens.statistics import accuracy_interval
@@ -164,7 +165,7 @@ def row_of(net: Net, root: Path | None, n: int) -> dict[str, Any]:
     model, began = net.load(), time.perf_counter()
     diagnosis = examine(model, net.data, data_root=root)
     seconds = time.perf_counter() - began
-    tested = model_under_test(model, net.data, n=n, data_root=root)
+    tested = model_under_test(model, net.data, Choice(n, root=root))
     with frozen(model):
         counts = _counts(tested)
     return {

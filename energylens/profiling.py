@@ -30,7 +30,7 @@ from energylens.attacks.radius import parse_radius, usual_norm, usual_radius, wr
 from energylens.checks import remarks
 from energylens.checks.consistency import check_consistency
 from energylens.errors import InputError
-from energylens.inputs import Data, check_fit, subject_of
+from energylens.inputs import Choice, Data, check_fit, subject_of
 from energylens.isolation import frozen
 from energylens.progress import Listener
 from energylens.records.attack_run import AttackRun, Keeping, open_runs
@@ -135,9 +135,9 @@ def profile(
     request = Request(
         model, data, attacks,
         Threat(eps, norm, steps, target),
-        Sampling(n, choose, split, seed, data_root, shard),
+        Choice(n, choose, split, seed, data_root),
         Keeping(None if out is None else Path(out), overwrite, trajectory, save_images),
-        batch_size, device, diffusion, backend, listener, model_options,
+        shard, batch_size, device, diffusion, backend, listener, model_options,
     )  # fmt: skip
     job = resolve(request)
     with frozen(job.subject.model, seed):
@@ -158,18 +158,6 @@ class Threat:
 
 
 @dataclass(frozen=True)
-class Sampling:
-    """Which samples, and which share of them, as the user gave it: see ``profile``."""
-
-    n: int | None
-    choose: str
-    split: str
-    seed: int
-    data_root: str | Path | None
-    shard: str | None
-
-
-@dataclass(frozen=True)
 class Request:
     """Everything that ``profile`` was asked."""
 
@@ -177,8 +165,9 @@ class Request:
     data: Data
     attacks: AttackSpec | Sequence[AttackSpec]
     threat: Threat
-    sampling: Sampling
+    choice: Choice
     keeping: Keeping
+    shard: str | None
     batch_size: int | None
     device: str
     diffusion: str | None
@@ -192,7 +181,7 @@ class Share:
     """The samples that this process does.
 
     ranks: the processes that share the work. alone: the share that was asked for by its number, and that the record
-    then holds; None where it holds all samples. positions: of the samples.
+    then holds; None where it holds all samples. positions: of the samples in those of the request.
     """
 
     ranks: Ranks
@@ -207,7 +196,10 @@ class Share:
 
 @dataclass(frozen=True)
 class Job:
-    """A request whose names are resolved. eps: the radius as text, None where none is known. battery: natural first."""
+    """A request whose names are resolved, and whose parts fit each other.
+
+    subject: the model and all samples. eps: the radius as text, None where none is known. battery: natural first.
+    """
 
     request: Request
     subject: Subject
@@ -237,20 +229,20 @@ class Plan:
 
 def resolve(request: Request) -> Job:
     """Names and options -> model, samples, attacks and share. Raises InputError for a request that cannot be met."""
-    which = request.sampling
-    subject = subject_of(
-        request.model, request.data, request.device, request.model_options,
-        n=which.n, choose=which.choose, split=which.split, seed=which.seed, root=which.data_root,
-    )  # fmt: skip
+    subject = subject_of(request.model, request.data, request.choice, request.device, request.model_options)
     eps, norm = _radius(request.threat, subject)
-    if not 0 <= which.seed < 2**63:
-        raise InputError(f"seed {which.seed} is not one: a whole number from 0 to 2^63 - 1 was expected")
+    if not 0 <= subject.seed < 2**63:
+        raise InputError(f"seed {subject.seed} is not one: a whole number from 0 to 2^63 - 1 was expected")
     battery = _battery(request, subject, eps, norm)
     usual = BATCH_SIZES.get(subject.device.type, BATCH_SIZES["cpu"])
     batch_size = usual if request.batch_size is None else request.batch_size
     check_number("batch size", batch_size, above=0)
     _check_used(battery, request)
-    return Job(request, subject, eps, norm, battery, batch_size, _share(request, battery, len(subject.samples)))
+    share = _share(request, battery, len(subject.samples))
+    check_fit(subject.model, subject.card, subject.samples)
+    for attack in battery:
+        attack.check_classes(len(subject.samples.classes))
+    return Job(request, subject, eps, norm, battery, batch_size, share)
 
 
 def _radius(threat: Threat, subject: Subject) -> tuple[str | None, str]:
@@ -286,7 +278,7 @@ def _check_used(battery: Sequence[ConfiguredAttack], request: Request) -> None:
 
 def _share(request: Request, battery: Sequence[ConfiguredAttack], n: int) -> Share:
     """This process's share of n samples, cut where the blocks of every attack end."""
-    asked, keeping = request.sampling.shard, request.keeping
+    asked, keeping = request.shard, request.keeping
     ranks = joined_ranks() if asked == RANKS else Ranks()
     alone = parse_shard(asked) if asked and asked != RANKS else None
     if keeping.overwrite and alone:
@@ -303,16 +295,11 @@ def _share(request: Request, battery: Sequence[ConfiguredAttack], n: int) -> Sha
 def plan(job: Job) -> Plan:
     """What is there already, and what the attacks run on. The model is held as ``frozen`` holds it."""
     subject, keeping, backend = job.subject, job.request.keeping, job.request.backend
-    check_fit(subject.model, subject.card, subject.samples)
-    for attack in job.battery:
-        attack.check_classes(len(subject.samples.classes))
     asked = quickest_of(attack.backend or check_backend(backend) for attack in job.battery)
     networks = networks_of(subject.model, asked, subject.samples.batch(0, PROBED)[0].to(subject.device))
     battery = tuple(attack.running_on(networks, backend, trace=keeping.trajectory) for attack in job.battery)
     check_distinct(battery[1:])
-    witness = None
-    if keeping.out is not None:
-        witness = Witness(subject.model, subject.samples, subject.samples.digest)
+    witness = None if keeping.out is None else Witness(subject.model, subject.samples)
     runs = open_runs(battery, subject, keeping, witness, ranks=job.share.ranks, share=job.share.alone)
     return Plan(job, networks, runs, witness)
 
@@ -334,7 +321,8 @@ def collect(plan: Plan) -> Record:
     job.share.ranks.wait()  # until everybody's rows are there
     for run in plan.runs:
         run.settle(job.share.ranks)
-    told = None if plan.witness is None else plan.witness.note()
+    randomised = None if plan.witness is None else plan.witness.note()
+    notes = [plan.networks.note, _half_note(plan.runs), randomised, *(run.note() for run in plan.runs)]
     wanted = subject.samples.indices.tolist() if job.share.alone is None else job.indices
     model = plan.runs[0].store.manifest["identity"]["model"]
     return Record(
@@ -346,9 +334,7 @@ def collect(plan: Plan) -> Record:
         attacks=tuple(run.record(wanted) for run in plan.runs),
         folder=None if out is None else model_folder(out.absolute(), subject.card.folder_name(model)),
         samples=subject.samples,
-        notes=tuple(
-            filter(None, (plan.networks.note, _half_note(plan.runs), told, *(run.note() for run in plan.runs)))
-        ),
+        notes=tuple(filter(None, notes)),
     )
 
 

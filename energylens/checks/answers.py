@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from energylens.checks.finding import Finding
+from energylens.checks.finding import Finding, fault
 from energylens.checks.model_under_test import ROUNDING, ModelUnderTest, apart
 from energylens.energy import marginal_energy
 from energylens.errors import InputError
@@ -27,21 +26,15 @@ def precision(tested: ModelUnderTest) -> Finding:
     """Are weights, buffers and logits float32 or better?"""
     tensors = (*tested.model.parameters(), *tested.model.buffers())
     kinds = {tensor.dtype for tensor in tensors if tensor.is_floating_point()}
-    coarse = kinds.difference(FULL_PRECISION)
-    if coarse:
-        return Finding("fail", f"{_names(coarse)} weights", COARSE, "convert the model with model.float()")
+    if coarse := kinds.difference(FULL_PRECISION):
+        return fault(f"{_names(coarse)} weights", COARSE, "convert the model with model.float()")
     if kind := None if tested.logit_type else wanted_dtype(tested.model, tested.x[:1]):
-        return Finding(
-            "fail",
-            f"{kind} weights, which do not take float32 images",
-            "every image here is float32: nothing can be asked of this model",
-            "convert the model with model.float()",
-        )
+        measured = f"{kind} weights, which do not take float32 images"
+        useless = "every image here is float32: nothing can be asked of this model"
+        return fault(measured, useless, "convert the model with model.float()")
     if tested.logit_type not in (None, *FULL_PRECISION):
-        return Finding(
-            "fail", f"{_names({tested.logit_type})} logits from float32 weights", COARSE,
-            "take .half(), .bfloat16(), autocast and rounding out of the forward",
-        )  # fmt: skip
+        measured = f"{_names({tested.logit_type})} logits from float32 weights"
+        return fault(measured, COARSE, "take .half(), .bfloat16(), autocast and rounding out of the forward")
     return Finding("ok", "float32 weights")
 
 
@@ -55,24 +48,23 @@ def fit(tested: ModelUnderTest) -> Finding:
         check_fit(tested.model, tested.card, tested.samples)
     except InputError as error:
         mend = "do what the error says, or name the data set the model was trained on with --dataset"
-        return Finding("fail", str(error), "model and data do not belong together", mend)
+        return fault(str(error), "model and data do not belong together", mend)
     return Finding("ok", f"images {tested.samples.image_shape}, {len(tested.samples.classes)} classes")
 
 
 def eval_mode(tested: ModelUnderTest) -> Finding:
     """Do dropout and batch norm behave as they do after training?"""
-    stuck = [name for name, module in tested.model.named_modules() if module.training and _acts_on_mode(module)]
+    modules = dict(tested.model.named_modules())
+    stuck = [name for name, one in modules.items() if one.training and isinstance(one, _BatchNorm | _DropoutNd)]
     if stuck:
-        return Finding(
-            "fail",
+        return fault(
             f"{len(stuck)} layers in train mode after model.eval(): {_some(stuck)}",
             "dropout draws and batch norm looks at the other images: an energy is not that of the image alone",
             "mend the module whose train() does not pass the mode on",
         )
-    lost = [name for name, module in tested.model.named_modules() if _without_statistics(module)]
+    lost = [name for name, one in modules.items() if isinstance(one, _BatchNorm) and one.running_mean is None]
     if lost:
-        return Finding(
-            "fail",
+        return fault(
             f"{len(lost)} batch norms without running statistics: {_some(lost)}",
             "they take the batch's own, so that an energy depends on who else is in the batch",
             "build them with track_running_stats=True and load the statistics",
@@ -87,14 +79,6 @@ def eval_mode(tested: ModelUnderTest) -> Finding:
     return Finding("ok", "model.eval() reaches every layer")
 
 
-def _acts_on_mode(module: nn.Module) -> bool:
-    return isinstance(module, _BatchNorm | _DropoutNd)
-
-
-def _without_statistics(module: nn.Module) -> bool:
-    return isinstance(module, _BatchNorm) and module.running_mean is None
-
-
 def _some(names: list[str] | tuple[str, ...]) -> str:
     shown = [name or "the model itself" for name in names[:3]]
     return ", ".join(shown) + (", ..." if len(names) > len(shown) else "")
@@ -106,8 +90,7 @@ def finite(tested: ModelUnderTest) -> Finding:
     if not bad.any():
         return Finding("ok", f"all logits finite, the largest {float(tested.logits.abs().max()):.3g}")
     first = int(tested.samples.indices[int(bad.nonzero()[0])])
-    return Finding(
-        "fail",
+    return fault(
         f"NaN or infinite logits for {int(bad.sum())} of {len(bad)} images, the first sample {first}",
         "these images have no energy, and the averages have none either",
         "look at this sample layer by layer; divisions by a standard deviation and logarithms are the usual places",
@@ -119,8 +102,7 @@ def deterministic(tested: ModelUnderTest) -> Finding:
     off = apart(tested.answer(tested.x), tested.logits)
     if off <= ROUNDING:
         return Finding("ok", f"two forwards differ by {off:.1g} of the largest logit")
-    return Finding(
-        "fail",
+    return fault(
         f"two forwards differ by {off:.2g} of the largest logit",
         "the model draws random numbers as it runs (noise, resizing, F.dropout without training=self.training): one "
         "gradient is that of one draw, and attacks look weaker than they are",
@@ -136,20 +118,11 @@ def batch_invariant(tested: ModelUnderTest) -> Finding:
     off = max(apart(alone, tested.logits[:ALONE]), apart(backwards, tested.logits))
     if off <= ROUNDING:
         return Finding("ok", f"alone and in another order: {off:.1g} of the largest logit away")
-    return Finding(
-        "fail",
+    return fault(
         f"alone or in another order the logits are {off:.2g} of the largest away",
         "an image's energy depends on who else is in the batch (batch statistics, a mean over dimension 0)",
         "use stored statistics in eval mode",
     )
-
-
-@dataclass(frozen=True)
-class _Outlet:
-    """What stands after the logits, and how its outputs (n, K) give it away."""
-
-    name: str
-    gives_away: Callable[[Tensor], Tensor]
 
 
 # Healthy models of 10 classes, -log K = -2.3, were measured from -3.2 down: none is nearer than 0.9 nats at any image.
@@ -157,31 +130,30 @@ class _Outlet:
 # 0.003 at a thousandth, which does not.
 FLAT = 1e-2
 SUM = 1e-3  # float32 sums 1,000 classes to 1 within 1e-6; the energies of real logits are nats apart
-_OUTLETS = (
-    _Outlet("softmax", lambda out: (out >= 0) & ((out.sum(dim=1, keepdim=True) - 1).abs() < SUM)),
-    _Outlet("log-softmax", lambda out: marginal_energy(out)[:, None].abs() < SUM),
-    _Outlet("sigmoid", lambda out: (out >= 0) & (out <= 1)),
-)
+#: what may stand after the logits, and how its outputs (n, K) give it away
+_OUTLETS: dict[str, Callable[[Tensor], Tensor]] = {
+    "softmax": lambda out: (out >= 0) & ((out.sum(dim=1, keepdim=True) - 1).abs() < SUM),
+    "log-softmax": lambda out: marginal_energy(out)[:, None].abs() < SUM,
+    "sigmoid": lambda out: (out >= 0) & (out <= 1),
+}
 
 
 def real_logits(tested: ModelUnderTest) -> Finding:
     """Are the outputs logits of some scale, not probabilities or their logarithms?"""
     energies = marginal_energy(tested.logits)
     spread = f"E(x) from {float(energies.min()):.3g} to {float(energies.max()):.3g}"
-    outlet = next((row.name for row in _OUTLETS if bool(row.gives_away(tested.logits).all())), None)
+    outlet = next((name for name, gives_away in _OUTLETS.items() if gives_away(tested.logits).all()), None)
+    if outlet is not None:
+        return fault(
+            f"the outputs are those of a {outlet}; {spread}",
+            "the normalisation has thrown E(x) away: energies of these outputs mean nothing",
+            f"return what goes into the {outlet}",
+        )
     classes = tested.logits.shape[1]
-    if outlet is None and bool(((energies + math.log(classes)).abs() <= FLAT).all()):
-        return Finding(
-            "fail",
+    if ((energies + math.log(classes)).abs() <= FLAT).all():
+        return fault(
             f"E(x) is -log {classes} = {-math.log(classes):.3g} for every image, within {FLAT:g} nats",
             "the logits are so small that they say nothing but the number of classes: their energies mean nothing",
             "remove the temperature, or the division, after the last layer",
         )
-    if outlet is None:
-        return Finding("ok", spread)
-    return Finding(
-        "fail",
-        f"the outputs are those of a {outlet}; {spread}",
-        "the normalisation has thrown E(x) away: energies of these outputs mean nothing",
-        f"return what goes into the {outlet}",
-    )
+    return Finding("ok", spread)

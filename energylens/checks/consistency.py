@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import permutations
 
 import torch
@@ -39,27 +39,15 @@ ANYWHERE = Ascent(eps=1.0, steps=20, relative_step=0.25)  # from x itself: a mod
 ADVICE = "Run `energylens doctor` on the model, and believe autoattack rather than gradient attacks."
 
 
-@dataclass(frozen=True)
-class Rule:
-    """What a violation usually means, and what to do then."""
-
-    meaning: str
-    remedy: str = ADVICE
-
-    @classmethod
-    def of(cls, failure: Failure) -> Rule:
-        """The rule that a failure of training breaks."""
-        return cls(failure.meaning, f"What to do: {failure.remedy}.")
-
-
-RULES = {
-    "stronger": Rule("the stronger attack is misled or badly set"),
-    "eps": Rule("the attack loses its way in the larger ball"),
-    "huge-eps": Rule("no gradient leads to images that the attack is free to choose: gradients are masked"),
-    "noise": Rule("the gradient leads nowhere: gradients are masked"),
-    CATASTROPHIC.name: Rule.of(CATASTROPHIC),
-    ROBUST.name: Rule.of(ROBUST),
-}
+_RULES = (
+    Failure("stronger", "the stronger attack is misled or badly set", ADVICE),
+    Failure("eps", "the attack loses its way in the larger ball", ADVICE),
+    Failure("huge-eps", "no gradient leads to images that the attack is free to choose: gradients are masked", ADVICE),
+    Failure("noise", "the gradient leads nowhere: gradients are masked", ADVICE),
+    *(replace(one, remedy=f"What to do: {one.remedy}.") for one in (CATASTROPHIC, ROBUST)),
+)
+#: by name, what a violation usually means, and what to do then
+RULES = {rule.name: rule for rule in _RULES}
 _PAIRED: dict[str, Callable[[Contender, Contender], bool]] = {"stronger": is_stronger, "eps": is_larger}
 
 
@@ -77,7 +65,7 @@ def check_consistency(record: Record, model: nn.Module, batch_size: int) -> tupl
     if len(record.attacks) < 3:  # natural and one attack
         return ()
     checks = check_rows(record)
-    if any(one.follows_gradient for _, one in _contenders(record)):
+    if any(one.row.follows_gradient for _, one in _contenders(record)):
         probe = _Probe(record, model, batch_size)
         checks += (probe.huge_eps(), *probe.noise())
     return checks
@@ -96,25 +84,19 @@ def check_rows(record: Record) -> tuple[ConsistencyCheck, ...]:
 
 def _catastrophic(record: Record) -> tuple[ConsistencyCheck, ...]:
     """The strongest evidence for catastrophic overfitting among pairs of a single-step and a many-step attack."""
+    right = _right(record.attacks[0])
+    single = [(weaker, its) for weaker, its in _contenders(record) if its.settings.single_step]
     found: list[tuple[OneStep, AttackRecord]] = []
     for attack, many in _contenders(record):
-        under = {a.name: _right(a) for a, one in _contenders(record) if one.single_step and is_stronger(many, one)}
+        under = {weaker.name: _right(weaker)[right] for weaker, its in single if is_stronger(many, its)}
         if many.outdoes_noise and under:
-            right = _right(record.attacks[0])
-            found.append(
-                (one_step_only({name: one[right] for name, one in under.items()}, _right(attack)[right]), attack)
-            )
+            found.append((one_step_only(under, _right(attack)[right]), attack))
     if not found:
         return ()
     evidence, stronger = max(found, key=lambda pair: pair[0].count)
-    right = _right(record.attacks[0])
-    one, many_steps = (_share(_right(attack)[right]) for attack in (record[evidence.attack], stronger))
     names = (CATASTROPHIC.name, evidence.attack, stronger.name)
-    return (
-        ConsistencyCheck(
-            *names, one, many_steps, evidence.n, evidence.p, holds=not evidence.found, evidence=str(evidence)
-        ),
-    )
+    one, many_steps = (_share(_right(attack)[right]) for attack in (record[evidence.attack], stronger))
+    return (ConsistencyCheck(*names, one, many_steps, evidence.n, evidence.p, not evidence.found, str(evidence)),)
 
 
 def robust_overfitting(test: Record, train: Record) -> tuple[ConsistencyCheck, ...]:
@@ -124,7 +106,8 @@ def robust_overfitting(test: Record, train: Record) -> tuple[ConsistencyCheck, .
     """
     found = []
     for attack, many in _contenders(test):
-        twin = next((one for one in train.attacks if one.manifest["identity"]["attack"] == _identity(attack)), None)
+        own = attack.manifest["identity"]["attack"]
+        twin = next((one for one in train.attacks if one.manifest["identity"]["attack"] == own), None)
         if many.outdoes_noise and twin is not None:
             found.append((Gap(_count(twin), _count(attack), _delta(twin), _delta(attack)), attack.name))
     if not found:
@@ -133,10 +116,6 @@ def robust_overfitting(test: Record, train: Record) -> tuple[ConsistencyCheck, .
     (learnt, of), (new, n) = gap.train, gap.test
     names = (ROBUST.name, f"{name} on training images", f"{name} on test images")
     return (ConsistencyCheck(*names, learnt / of, new / n, n, math.nan, holds=not gap.found, evidence=str(gap)),)
-
-
-def _identity(attack: AttackRecord) -> object:
-    return attack.manifest["identity"]["attack"]
 
 
 def _count(attack: AttackRecord) -> tuple[int, int]:

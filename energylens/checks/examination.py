@@ -12,11 +12,11 @@ from torch import nn
 
 from energylens.attacks.radius import usual_radius
 from energylens.checks.doctor import CHECKS, LEAST_SAMPLES, Check, Seen
-from energylens.checks.finding import Diagnosis, Finding, first_line
-from energylens.checks.model_under_test import NO_TRAINING, ModelUnderTest
+from energylens.checks.finding import Diagnosis, Finding, fault, first_line
+from energylens.checks.model_under_test import FALLBACK_EPS, NO_TRAINING, ModelUnderTest
 from energylens.data import DATA_SETS, Samples, lies_here, load_data
 from energylens.errors import InputError, RunError
-from energylens.inputs import Data, device_of, the_module, the_samples
+from energylens.inputs import Choice, Data, device_of, the_module, the_samples
 from energylens.isolation import frozen
 from energylens.models import ModelCard, card_of
 from energylens.noise import Noise
@@ -24,7 +24,6 @@ from energylens.progress import Listener, Progress
 from energylens.records.record import Record
 
 DEFAULT_SAMPLES = 64
-FALLBACK_EPS = 8 / 255  # for images of which no usual radius is known
 GIVES_UP = "the model does not support what this check and every attack ask of it"
 
 
@@ -69,9 +68,7 @@ def examine(
         >>> examine("digits-standard").healthy
         True
     """
-    tested = model_under_test(
-        model, data, n=n, choose=choose, split=split, seed=seed, device=device, data_root=data_root, **model_options
-    )
+    tested = model_under_test(model, data, Choice(n, choose, split, seed, data_root), device, **model_options)
     with frozen(tested.model, seed):
         findings = _findings(tested, CHECKS, listener)
     return Diagnosis(tested.card.name, tested.samples.title, len(tested.samples), tested.eps, findings)
@@ -80,25 +77,24 @@ def examine(
 def model_under_test(
     model: str | Path | nn.Module,
     data: Data,
-    *,
-    n: int | None,
-    choose: str = "first",
-    split: str = "test",
-    seed: int = 0,
+    choice: Choice,
     device: str = "auto",
-    data_root: str | Path | None = None,
     **model_options: Any,
 ) -> ModelUnderTest:
-    """What ``examine`` looks at, and the training images beside it. Raises InputError.
+    """What ``examine`` looks at, and the training images beside it; its arguments are there.
 
     Hold the model in eval mode (``isolation.frozen``) while it is asked.
+
+    Raises:
+        InputError: for a request that cannot be met.
     """
     module = the_module(model, data, device, model_options)
     card = card_of(module)
-    if n is None and not isinstance(data, Samples | tuple | list):
+    if choice.n is None and not isinstance(data, Samples | tuple | list):
         own: Any = getattr(data, "dataset", data)  # of a DataLoader; a data set by name has enough
-        n = DEFAULT_SAMPLES if isinstance(own, str) or not hasattr(own, "__len__") else min(DEFAULT_SAMPLES, len(own))
-    samples = the_samples(data, card, module, n=n, choose=choose, split=split, seed=seed, root=data_root)
+        few = not isinstance(own, str) and hasattr(own, "__len__")
+        choice = replace(choice, n=min(DEFAULT_SAMPLES, len(own)) if few else DEFAULT_SAMPLES)
+    samples = the_samples(data, card, module, choice)
     if len(samples) < LEAST_SAMPLES:
         raise InputError(
             f"{len(samples)} images came, at least {LEAST_SAMPLES} were expected: on fewer a fault is overlooked; "
@@ -106,9 +102,9 @@ def model_under_test(
         )
     in_train = tuple(name for name, part in module.named_modules() if part.training)
     eps = usual_radius(card, samples.name, "linf") or FALLBACK_EPS
-    found = _training_images(samples, card, choose=choose, seed=seed, root=data_root)
-    training = found if isinstance(found, str) else _under_test(module, card, found, in_train, eps, seed)
-    return _under_test(module, card, samples, in_train, eps, seed, training)
+    found = _training_images(samples, card, choice)
+    training = found if isinstance(found, str) else _under_test(module, card, found, choice.seed, eps=eps)
+    return _under_test(module, card, samples, choice.seed, in_train=in_train, eps=eps, training=training)
 
 
 def remarks(module: nn.Module, card: ModelCard, record: Record) -> tuple[str, ...]:
@@ -132,7 +128,7 @@ def remarks(module: nn.Module, card: ModelCard, record: Record) -> tuple[str, ..
     if not checks:
         return ()
     at = torch.isin(record.samples.indices, torch.tensor(rows["index"].to_numpy())).nonzero().flatten()
-    findings = _findings(_under_test(module, card, record.samples.subset(at), (), FALLBACK_EPS, record.seed), checks)
+    findings = _findings(_under_test(module, card, record.samples.subset(at), record.seed), checks)
     return tuple(
         f"The doctor's check {finding.check!r} fails: {finding.measured}: {finding.meaning}. "
         f"What to do: {finding.remedy}."
@@ -141,37 +137,25 @@ def remarks(module: nn.Module, card: ModelCard, record: Record) -> tuple[str, ..
     )
 
 
-def _under_test(
-    module: nn.Module,
-    card: ModelCard,
-    samples: Samples,
-    in_train: tuple[str, ...],
-    eps: float,
-    seed: int,
-    training: ModelUnderTest | str = NO_TRAINING,
-) -> ModelUnderTest:
+def _under_test(module: nn.Module, card: ModelCard, samples: Samples, seed: int, **more: Any) -> ModelUnderTest:
+    """The model and its images on its device. more: in_train, eps and training of ``ModelUnderTest``."""
     x, y = (tensor.to(device_of(module)) for tensor in samples.batch(0, len(samples)))
-    return ModelUnderTest(
-        module, card, samples, x, y, in_train, eps, Noise(seed, tuple(samples.indices.tolist())), training
-    )
+    return ModelUnderTest(module, card, samples, x, y, Noise(seed, tuple(samples.indices.tolist())), **more)
 
 
-def _training_images(samples: Samples, card: ModelCard, *, root: str | Path | None, **choice: Any) -> Samples | str:
-    """As many images of the training split as there are samples, or why there are none.
-
-    choice: choose and seed of ``load_data``.
-    """
+def _training_images(samples: Samples, card: ModelCard, choice: Choice) -> Samples | str:
+    """As many images of the training split as there are samples, chosen alike, or why there are none."""
     name = samples.name
     if samples.split == "train":
         return "these are the training images: examine the test split"
     if samples.split != "test" or name not in DATA_SETS:
         return f"{NO_TRAINING}: give the data set by its name"
-    if not lies_here(name, "train", root):
+    if not lies_here(name, "train", choice.root):
         return f"{NO_TRAINING}: the training split of {name} does not lie on the disk"
     try:
         return load_data(
-            name, n=len(samples), split="train", root=root, classes=samples.kept, preprocessing=card.preprocessing,
-            **choice,
+            name, n=len(samples), choose=choice.choose, split="train", seed=choice.seed, root=choice.root,
+            classes=samples.kept, preprocessing=card.preprocessing,
         )  # fmt: skip
     except (InputError, RunError) as error:
         return f"{NO_TRAINING}: {first_line(error)}"
@@ -197,8 +181,7 @@ def _looked(check: Check, tested: ModelUnderTest) -> Finding:
     try:
         return check.look(tested)
     except Exception as error:  # whatever a user's network raises at images, batches and gradients
-        return Finding(
-            "fail",
+        return fault(
             f"{type(error).__name__}: {first_line(error)}",
             GIVES_UP,
             "call it on a batch of these images yourself, and mend what raises",

@@ -22,6 +22,11 @@ class Finding:
     check: str = ""
 
 
+def fault(measured: str, meaning: str, remedy: str) -> Finding:
+    """A check's finding that something is wrong: what was measured, what that means and what to do."""
+    return Finding("fail", measured, meaning, remedy)
+
+
 @dataclass(frozen=True)
 class Diagnosis:
     """All findings on a model, in the order of the checks. eps: the Linf radius of the attacks among them."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from energylens.attacks.losses import margin
 from energylens.attacks.norms import NORMS, l2_size
-from energylens.checks.finding import Finding, first_line
+from energylens.checks.finding import Finding, fault, first_line
 from energylens.checks.model_under_test import ModelUnderTest
 from energylens.energy import cross_entropy
 from energylens.errors import InputError
@@ -32,8 +32,8 @@ def attached(tested: ModelUnderTest) -> Finding:
     try:
         _ = tested.margin_gradient
     except (InputError, RuntimeError) as error:
-        return Finding(
-            "fail", first_line(error),
+        return fault(
+            first_line(error),
             "no gradient attack can run: a high accuracy under them would mean nothing",
             "take torch.no_grad(), .detach(), .numpy() and argmax out of the forward, or attack with square",
         )  # fmt: skip
@@ -44,12 +44,9 @@ def nonzero(tested: ModelUnderTest) -> Finding:
     """Is the gradient of the margin a number, and not nothing?"""
     gradient = tested.margin_gradient.flatten(1)
     broken, zero = ~gradient.isfinite().all(dim=1), (gradient == 0).all(dim=1)
-    measured = f"zero for {_share(zero)}, NaN or infinite for {_share(broken)} of the images"
-    if not (broken | zero).any():
-        return Finding("ok", measured)
-    return Finding(
-        "fail" if _mean(broken | zero) > TOLERATED else "warn",
-        measured,
+    return _tolerating(
+        broken | zero,
+        f"zero for {_share(zero)}, NaN or infinite for {_share(broken)} of the images",
         "gradient attacks leave these images where they are (rounding, thresholds or quantisation before the network): "
         "they are robust for the wrong reason",
         SQUARE_ADVICE,
@@ -60,15 +57,19 @@ def unsaturated(tested: ModelUnderTest) -> Finding:
     """Does the cross-entropy have a gradient where the margin has one?"""
     lost = _is_zero(tested.gradient(cross_entropy)) & ~_is_zero(tested.margin_gradient)
     median = float(margin(tested.logits, tested.predicted).median())
-    measured = f"cross-entropy without gradient for {_share(lost)} of the images; median margin {median:.3g} nats"
-    if not lost.any():
-        return Finding("ok", measured)
-    return Finding(
-        "fail" if _mean(lost) > TOLERATED else "warn",
-        measured,
+    return _tolerating(
+        lost,
+        f"cross-entropy without gradient for {_share(lost)} of the images; median margin {median:.3g} nats",
         "the logits are so large that the softmax is exactly 0 or 1: attacks on the cross-entropy do nothing",
         "attack with pgd,loss=margin, apgd-dlr or autoattack; E(x) is in units of that scale",
     )
+
+
+def _tolerating(misbehaving: Tensor, measured: str, meaning: str, remedy: str) -> Finding:
+    """A fault where more than TOLERATED of the images misbehave, a warning where a few do; of a mask (n,)."""
+    if not misbehaving.any():
+        return Finding("ok", measured)
+    return Finding("fail" if _mean(misbehaving) > TOLERATED else "warn", measured, meaning, remedy)
 
 
 def true_gradient(tested: ModelUnderTest) -> Finding:
@@ -88,8 +89,7 @@ def true_gradient(tested: ModelUnderTest) -> Finding:
         slope = _Slope.at(step, tested, slope)
         if slope.share <= TOLERATED:
             return Finding("ok", f"kinked, not wrong: {first} at a step of {first.step:g}, {slope} at {step:g}")
-    return Finding(
-        "fail",
+    return fault(
         f"steps of {first.step:g} to {slope.step:g} do {first.median:.2f} to {slope.median:.2f} of what their gradient "
         f"promises (median); {slope}",
         "the gradient is not that of the function at any scale, so it is wrong and not only kinked: a straight-through "
@@ -142,8 +142,7 @@ def attacks_in_order(tested: ModelUnderTest) -> Finding:
     measured = f"predictions changed within eps {tested.eps:.3g}: {PGD} {_share(pgd)}, {told}"
     if all(sign_test(int((moved & ~pgd).sum()), int((pgd & ~moved).sum())) >= LEVEL for moved in rivals.values()):
         return Finding("ok", measured)
-    return Finding(
-        "fail",
+    return fault(
         measured,
         "what looks for the gradient loses to what does not: the gradient is masked (arXiv 1802.00420)",
         SQUARE_ADVICE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from energylens.checks.finding import Finding
+from energylens.checks.finding import Finding, fault
 from energylens.checks.model_under_test import ModelUnderTest
 from energylens.statistics import LEVEL, accuracy_interval, sign_test
 
@@ -33,7 +33,7 @@ def _best_reading(tested: ModelUnderTest, check: str) -> Finding:
     explained = int(masks[best].sum()) > int(_reordered_correct(tested).sum())
     if best.check != check or not explained or _gain(plain, masks[best]) >= LEVEL:
         return Finding("ok", measured)
-    return Finding("fail", measured, best.meaning, best.remedy)
+    return fault(measured, best.meaning, best.remedy)
 
 
 def _gain(before: Tensor, after: Tensor) -> float:
@@ -50,10 +50,10 @@ def right_labels(tested: ModelUnderTest) -> Finding:
     plain, classes, reordered = tested.plainly_correct, len(tested.samples.classes), _reordered_correct(tested)
     measured = f"accuracy {_percent(plain)}, {_percent(reordered)} with its classes in the order that fits best"
     if _gain(plain, reordered) < LEVEL:
-        return Finding("fail", measured, "its classes stand in another order than the data's", "reorder its last layer")
+        return fault(measured, "its classes stand in another order than the data's", "reorder its last layer")
     if accuracy_interval(int(plain.sum()), len(plain))[0] <= 1 / classes:
-        return Finding(
-            "fail", measured, f"no better than guessing one of {classes}",
+        return fault(
+            measured, f"no better than guessing one of {classes}",
             "check that weights, architecture and data set belong together",
         )  # fmt: skip
     return Finding("ok", measured)

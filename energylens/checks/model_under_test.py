@@ -22,6 +22,7 @@ from energylens.noise import Noise
 BATCH = 64  # images at once
 ROUNDING = 1e-4  # of the largest logit; batches of other sizes differ by 4e-7 at most on six real models
 NO_TRAINING = "no training images at hand"
+FALLBACK_EPS = 8 / 255  # for images of which no usual radius is known
 LogitLoss = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -38,9 +39,9 @@ class ModelUnderTest:
     samples: Samples
     x: Tensor
     y: Tensor
-    in_train: tuple[str, ...]
-    eps: float
     noise: Noise
+    in_train: tuple[str, ...] = ()
+    eps: float = FALLBACK_EPS
     training: ModelUnderTest | str = NO_TRAINING
     _attacked: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -109,7 +110,7 @@ class ModelUnderTest:
 
     @cached_property
     def correct_on(self) -> dict[Reading, Tensor]:
-        """The same mask under every other reading of the images."""
+        """The same mask (n,) under every other reading of the images."""
         return {reading: self.answer(reading.of(self.x)).argmax(dim=1) == self.y for reading in READINGS}
 
     def gradient(self, loss: LogitLoss) -> Tensor:
@@ -139,5 +140,5 @@ def _gradient(model: nn.Module, x: Tensor, labels: Tensor, loss: LogitLoss) -> T
 
 
 def apart(one: Tensor, other: Tensor) -> float:
-    """The largest difference, in units of the largest logit."""
+    """The largest difference of two sets of logits (n, K), in units of the second's largest."""
     return float((one - other).abs().max() / other.abs().max().clamp_min(torch.finfo(other.dtype).tiny))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from energylens.checks.finding import Finding
+from energylens.checks.finding import Finding, fault
 from energylens.checks.gradients import PGD
 from energylens.checks.model_under_test import ModelUnderTest
 from energylens.checks.overfitting import CATASTROPHIC, ROBUST, Gap, OneStep, one_step_only
@@ -21,7 +21,7 @@ def catastrophic(tested: ModelUnderTest) -> Finding:
     measured = f"{evidence}; accuracy: {accuracies}"
     if not evidence.found:
         return Finding("ok", measured)
-    return Finding("fail", measured, CATASTROPHIC.meaning, CATASTROPHIC.remedy)
+    return fault(measured, CATASTROPHIC.meaning, CATASTROPHIC.remedy)
 
 
 def robust(tested: ModelUnderTest) -> Finding:
@@ -32,7 +32,7 @@ def robust(tested: ModelUnderTest) -> Finding:
     gap = gap_between(training, tested)
     if not gap.found:
         return Finding("ok", str(gap))
-    return Finding("fail", str(gap), ROBUST.meaning, ROBUST.remedy)
+    return fault(str(gap), ROBUST.meaning, ROBUST.remedy)
 
 
 def one_step(tested: ModelUnderTest) -> OneStep:

@@ -26,7 +26,7 @@ LEARNT_BY_HEART = 0.20  # g of natural and robust models: at most 0.16; at the e
 
 @dataclass(frozen=True)
 class Failure:
-    """What a failure of training is called, what it means and what to do about it, in words that go on a sentence."""
+    """What a failure of training, or of an attack, is called, what it means and what to do about it."""
 
     name: str
     meaning: str

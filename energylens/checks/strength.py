@@ -25,16 +25,6 @@ class Contender:
     target: str | None
 
     @property
-    def follows_gradient(self) -> bool:
-        """Whether its images come from gradients."""
-        return self.row.follows_gradient
-
-    @property
-    def single_step(self) -> bool:
-        """Whether it takes one step and stays in its ball."""
-        return self.settings.single_step
-
-    @property
     def outdoes_noise(self) -> bool:
         """Whether it must not do worse than noise in its ball: PGD, untargeted."""
         return self.settings.crosses_ball and self.settings.seeks_error and self.target is None

@@ -178,7 +178,7 @@ def _plan(job: _Job, backend: str) -> _Plan:
     """What is there already, and what computes the chains. The model is held as ``frozen`` holds it."""
     settings, module, train, material = job.settings, job.module, job.train, job.material
     check_fit(module, job.card, train)
-    witness = Witness(module, train, train.digest)
+    witness = Witness(module, train)
     reference = torch.full((len(train.classes),), torch.nan, device=device_of(module))
     if settings.needs_reference:
         reference = reference_energies(module, train, settings.loss, job.labels, witness.known_as)

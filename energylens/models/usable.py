@@ -159,10 +159,15 @@ def _named(kind: torch.dtype) -> str:
     return str(kind).removeprefix("torch.")
 
 
+def _asked(model: nn.Module, x: Tensor) -> Any:
+    """Whatever the model answers to images x; it is left as it was."""
+    with frozen(model), torch.no_grad():
+        return model(x)
+
+
 def _takes(model: nn.Module, x: Tensor) -> bool:
     try:
-        with frozen(model), torch.no_grad():
-            model(x)
+        _asked(model, x)
     except Exception:  # whatever a user's network raises
         return False
     return True
@@ -189,8 +194,7 @@ def logits_of(model: nn.Module, x: Tensor, title: str) -> Tensor:
         InputError: where the model cannot give them, with what mends it.
     """
     try:
-        with frozen(model), torch.no_grad():
-            logits = model(x.to(device_of(model)))
+        logits = _asked(model, x.to(device_of(model)))
     except Exception as error:  # whatever a user's network raises at a shape it was not made for
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         if kind := wanted_dtype(model, x):

@@ -17,7 +17,7 @@ from energylens.models import ModelCard
 from energylens.records.identity import Witness, own_folder, own_identity
 from energylens.records.manifest import Subject, made_elsewhere, manifest_of, shared_identity
 from energylens.records.record import AttackRecord
-from energylens.records.run_folder import RunFolder, open_run, run_path
+from energylens.records.run_folder import RunFolder, open_folder, run_path
 from energylens.records.shards import Ranks, Shard
 from energylens.records.store import Images, Memory, Store
 
@@ -68,27 +68,24 @@ def open_runs(
     Raises:
         RunError: where a folder cannot be read, or another model has just begun it.
     """
-    beside = [keeping.beside(attack) for attack in battery]
-    reused = [attack.reusable and (witness is None or witness.steady) for attack in battery]
 
-    def manifests(common: Mapping[str, Any]) -> list[dict[str, Any]]:
-        return [
-            manifest_of(attack, subject.card, subject.samples, common, also, None if same else share)
-            for attack, also, same in zip(battery, beside, reused, strict=True)
-        ]
+    def manifest(attack: ConfiguredAttack, common: Mapping[str, Any]) -> dict[str, Any]:
+        own_share = None if _reused(attack, witness) else share
+        return manifest_of(attack, subject.card, subject.samples, common, keeping.beside(attack), own_share)
 
     common = shared_identity(subject.model, subject.samples, subject.seed)
     if keeping.out is None or witness is None:
-        stores = map(Memory, manifests(common))
-        return [AttackRun(*one) for one in zip(battery, stores, beside, strict=True)]
+        return [AttackRun(attack, Memory(manifest(attack, common)), keeping.beside(attack)) for attack in battery]
     place = _Place(keeping.out, subject.card, witness)
     with ranks.first_goes_first():
         anew = keeping.overwrite and ranks.rank == 0
-        own = manifests(place.numbered(battery, manifests, common, overwrite=anew))
-        return [
-            place.run(attack, manifest, also, reused=same, overwrite=anew)
-            for attack, manifest, also, same in zip(battery, own, beside, reused, strict=True)
-        ]
+        common = place.numbered(battery, manifest, common, overwrite=anew)
+        return [place.run(attack, manifest(attack, common), keeping, overwrite=anew) for attack in battery]
+
+
+def _reused(attack: ConfiguredAttack, witness: Witness | None) -> bool:
+    """Whether rows that are there already may be taken for this attack's."""
+    return attack.reusable and (witness is None or witness.steady)
 
 
 @dataclass(frozen=True)
@@ -102,44 +99,38 @@ class _Place:
     def numbered(
         self,
         battery: Sequence[ConfiguredAttack],
-        manifests: Callable[[Mapping[str, Any]], list[dict[str, Any]]],
+        manifest: Callable[[ConfiguredAttack, Mapping[str, Any]], dict[str, Any]],
         common: Mapping[str, Any],
         *,
         overwrite: bool,
     ) -> dict[str, Any]:
         """What the manifests of a battery share, with the number of the model: see ``own_identity``.
 
-        manifests: one an attack, out of what they share.
+        manifest: of an attack, out of what all share.
         """
 
         def places(candidate: Mapping[str, Any]) -> list[Path]:
-            model = self.card.folder_name(candidate["model"])
-            return [
-                run_path(self.out, model, attack.row.name, manifest, self.card.short_name)
-                for attack, manifest in zip(battery, manifests(candidate), strict=True)
-            ]
+            return [self._path(attack, manifest(attack, candidate)) for attack in battery]
 
         knows = self.witness.recognises if overwrite else self.witness.knows
         return own_identity(common, self.witness.samples.former_digest, places, knows, overwrite=overwrite)
 
     def run(
-        self,
-        attack: ConfiguredAttack,
-        manifest: dict[str, Any],
-        also: tuple[str, ...],
-        *,
-        reused: bool,
-        overwrite: bool,
+        self, attack: ConfiguredAttack, manifest: Mapping[str, Any], keeping: Keeping, *, overwrite: bool
     ) -> AttackRun:
         """The attack's run. Rows that are never reused stay in memory until they are whole: see ``settle``."""
-        manifest |= self.witness.told()
-        if not reused:
+        manifest, also = {**manifest, **self.witness.told()}, keeping.beside(attack)
+        if not _reused(attack, self.witness):
             return AttackRun(attack, Memory(manifest), also, partial(self._open, attack, manifest, overwrite=True))
         return AttackRun(attack, own_folder(self._open(attack, manifest, overwrite=overwrite), self.witness), also)
 
+    def _path(self, attack: ConfiguredAttack, manifest: Mapping[str, Any]) -> Path:
+        model = self.card.folder_name(manifest["identity"]["model"])
+        return run_path(self.out, model, attack.row.name, manifest, self.card.short_name)
+
     def _open(self, attack: ConfiguredAttack, manifest: Mapping[str, Any], *, overwrite: bool) -> RunFolder:
-        name = self.card.folder_name(manifest["identity"]["model"])
-        return open_run(self.out, name, attack.row.name, manifest, overwrite=overwrite, formerly=self.card.short_name)
+        path = self._path(attack, manifest)
+        return RunFolder(path, open_folder(path, manifest, overwrite=overwrite))
 
 
 @dataclass
@@ -181,7 +172,7 @@ class AttackRun:
             yield
 
     def write(self, rows: pd.DataFrame, seconds: float, images: Images | None) -> None:
-        """Keep a block of rows."""
+        """Keep a block of rows, what they took to compute, and their images (n, C, H, W) where these are kept."""
         self.store.write(rows, seconds, images if IMAGES in self.also else None)
         self.done.update(rows["index"].tolist())
 
@@ -207,7 +198,10 @@ class AttackRun:
         )
 
     def record(self, wanted: Sequence[int]) -> AttackRecord:
-        """The rows of these samples, in order, with their share of the seconds."""
+        """The rows of these samples, in order, with their share of the seconds.
+
+        Raises RunError where some are missing.
+        """
         stored = self.store.rows()
         rows = stored[stored["index"].isin(wanted)].sort_values("index", ignore_index=True)
         if len(rows) < len(wanted):

@@ -95,19 +95,16 @@ class _Filling:
             batch = _Batch.load(self.subject, positions)
             for run in waiting:
                 if rows := run.missing(batch.noise.indices):
-                    told = self._told(run, len(rows), began)
+                    name = run.attack.name
+                    told = partial(self.tally.under_way, name, len(rows), began) if self.tally else None
                     table, images = batch.take(rows).attacked_by(run, self.subject.model, self.networks, told)
                     run.write(table, seconds := time.perf_counter() - began, images)
                     if self.tally:
-                        self.tally.over(run.attack.name, len(rows), seconds)
+                        self.tally.over(name, len(rows), seconds)
                     began = time.perf_counter()
         except torch.OutOfMemoryError:  # the retry comes when this frame, and what it holds, is gone
             return False
         return True
-
-    def _told(self, run: AttackRun, rows: int, began: float) -> Told | None:
-        """What hears, within a batch, which share of it is done."""
-        return partial(self.tally.under_way, run.attack.name, rows, began) if self.tally else None
 
 
 @dataclass(frozen=True)
@@ -138,24 +135,22 @@ class _Batch:
         self, run: AttackRun, model: nn.Module, networks: Networks, told: Told | None
     ) -> tuple[pd.DataFrame, Images]:
         """The batch's rows of the record and its adversarial images. told: hears which share of it is done."""
-        attack, target = run.attack, None
+        attack, indices, target = run.attack, self.noise.indices, None
         if attack.target is not None:
             target = choose_targets(attack.target, self.clean_logits, self.y, self.noise)
         result = attack(
             model, self.x, self.y, noise=self.noise, target=target, clean_logits=self.clean_logits,
-            trace=TRAJECTORY in run.also, networks=networks, shelf=run.store.shelf(self.noise.indices), told=told,
+            trace=TRAJECTORY in run.also, networks=networks, shelf=run.store.shelf(indices), told=told,
         )  # fmt: skip
         if result.logits is None:
-            logits = float_logits(model, result.x_adv, self.noise.indices)
+            logits = float_logits(model, result.x_adv, indices)
         else:
-            logits = checked_logits(result.logits, self.noise.indices)
-        rounded = None
+            logits = checked_logits(result.logits, indices)
+        rounded, purified, images = None, None, {"x_adv": result.x_adv}
         if IMAGES in run.also:
-            rounded = float_logits(model, (result.x_adv * 255).round() / 255, self.noise.indices)
-        purified, images = None, {"x_adv": result.x_adv}
+            rounded = float_logits(model, (result.x_adv * 255).round() / 255, indices)
         if result.purified is not None:
             images["purified"] = result.purified
-            purified = float_logits(model, result.purified, self.noise.indices)
-        indices = torch.tensor(self.noise.indices)
-        rows = measure(indices, self.x, self.y, self.clean_logits, result, logits, target, rounded, purified)
-        return rows, images
+            purified = float_logits(model, result.purified, indices)
+        at = torch.tensor(indices)
+        return measure(at, self.x, self.y, self.clean_logits, result, logits, target, rounded, purified), images

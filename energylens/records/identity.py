@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import count
@@ -110,14 +111,17 @@ class Witness:
     Attributes:
         model: held as ``frozen`` holds it.
         samples: of the request.
-        contents: their digest.
     """
 
     model: nn.Module
     samples: Samples
-    contents: str
     _answers: dict[tuple[int, ...], Answers] = field(default_factory=dict, init=False, repr=False)
     _logits: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False)  # by a sample's index
+
+    @cached_property
+    def contents(self) -> str:
+        """The digest of the samples' whole split, computed once."""
+        return self.samples.digest
 
     @property
     def answers(self) -> Answers:
@@ -138,8 +142,9 @@ class Witness:
 
         It is digests, classes and the answers to 7 digits.
         """
-        answers = json.dumps(self.answers.told())
-        return (module_digest(self.model), answers, self.contents, str(self.samples.kept)) if self.steady else None
+        if not self.steady:
+            return None
+        return module_digest(self.model), json.dumps(self.answers.told()), self.contents, str(self.samples.kept)
 
     def told(self) -> dict[str, Any]:
         """What a manifest keeps of model and data, beside their digests."""
@@ -181,32 +186,32 @@ class Witness:
         return self.gave(stored, self._logits_of(some["index"].tolist()), labels)
 
     def gave(self, energies: Tensor, logits: Tensor, y: Tensor) -> bool:
-        """Whether energies (N, 2), E(x) and E(x, y), are those of logits (N, K), to rounding."""
+        """Whether stored energies are those of the logits that the model gives, to rounding.
+
+        Args:
+            energies: E(x) and E(x, y), (N, 2) float32, in nats.
+            logits: (N, K) float32.
+            y: labels, (N,).
+        """
         here = torch.stack([marginal_energy(logits), joint_energy(logits, y)], dim=1)
         # an error of every logit is one of the energies: it is judged beside the largest of them
         largest = torch.cat([logits, here], dim=1).abs().amax(dim=1, keepdim=True)
         return bool(((here - energies).abs() <= self.answers.rounding * largest).all())
 
     def _asked(self, indices: tuple[int, ...]) -> Answers:
-        if indices not in self._answers:
-            x = self.samples.source.images(torch.tensor(indices))
-            try:
-                found = ask(self.model, x, indices)
-            except torch.OutOfMemoryError:
-                found = self._asked_little(x[:1], indices[:1])
-            self._answers[indices] = found
-            self._logits.update(zip(found.indices, found.logits, strict=False))  # the last is of noise
-        return self._answers[indices]
-
-    def _asked_little(self, x: Tensor, indices: tuple[int, ...]) -> Answers:
-        """Where the device has no memory for more: one sample and the noise. Raises RunError."""
-        try:
-            return ask(self.model, x, indices)
-        except torch.OutOfMemoryError:
-            raise RunError(
-                "out of memory with a batch of 2, which tells whether rows on disk are this model's: take another "
-                "--device, or keep the record in memory, without --out"
-            ) from None
+        """What the model answers to these samples, or to the first where the device has no memory for more."""
+        if indices in self._answers:
+            return self._answers[indices]
+        x = self.samples.source.images(torch.tensor(indices))
+        for few in (len(indices), 1):
+            with suppress(torch.OutOfMemoryError):
+                found = self._answers[indices] = ask(self.model, x[:few], indices[:few])
+                self._logits.update(zip(found.indices, found.logits, strict=False))  # the last is of noise
+                return found
+        raise RunError(
+            "out of memory with a batch of 2, which tells whether rows on disk are this model's: take another "
+            "--device, or keep the record in memory, without --out"
+        )
 
     @torch.no_grad()
     def _logits_of(self, indices: Sequence[int]) -> Tensor:
@@ -233,11 +238,16 @@ def checked(folder: RunFolder) -> int:
 
 
 def ask(model: nn.Module, x: Tensor, indices: tuple[int, ...]) -> Answers:
-    """The model's answers to images x, (P, C, H, W), and to one of noise: two forwards and a backward.
+    """The model's answers to some images and to one of noise: two forwards and a backward.
 
     The first forward is of the images alone, the second with the noise among them. A model that draws random numbers or
     looks at the whole batch then contradicts itself; it is asked once more, and what it does not repeat is NaN. All
     forwards draw from random states that start at SEED, so that a randomised model is recognised too.
+
+    Args:
+        model: held as ``frozen`` holds it.
+        x: the images, (P, C, H, W) in [0, 1].
+        indices: of the samples that they are, P of them.
     """
     x, rounding = x.to(device_of(model)), _rounding(model)
     alone, logits, gradients = _asked_once(model, x)

@@ -39,7 +39,13 @@ class Subject:
 
 
 def shared_identity(model: nn.Module, samples: Samples, seed: int) -> dict[str, Any]:
-    """What every row depends on, whatever the attack."""
+    """What every row depends on, whatever the attack, as JSON holds it.
+
+    Args:
+        model: any module, for its digest.
+        samples: of the request, for their split's digest and the classes kept of it.
+        seed: of the noise.
+    """
     data: dict[str, Any] = {"name": samples.name, "split": samples.split, "digest": samples.digest}
     if samples.kept is not None:  # the digest is the whole split's
         data["classes"] = list(samples.kept)

@@ -89,16 +89,12 @@ def _check_manifest(manifest: dict[str, Any], path: Path) -> None:
 def _add(runs: Sequence[RunFolder], out: Path) -> list[Merged]:
     """Add the rows of one model's folders to their places under ``out``, beside those of another of its digest."""
     model, names = runs[0].path.parent.name, [run.path.name.rpartition("-")[0] for run in runs]
-    asked = [json.loads(json.dumps(run.manifest)) for run in runs]
-    for manifest in asked:
-        manifest["identity"].pop("shard", None)  # of rows never reused, whose shares have folders of their own
-    identity, card = asked[0]["identity"], asked[0]["model"]
+    identity, card = runs[0].manifest["identity"], ModelCard(**runs[0].manifest["model"])
 
     def own(common: Mapping[str, Any]) -> tuple[str, list[dict[str, Any]]]:
         """The model's folder and the manifests under this number."""
-        kept = common[MODEL] == identity[MODEL]
-        folder = model if kept else ModelCard(**card).folder_name(common[MODEL])
-        return folder, [{**one, "identity": one["identity"] | {MODEL: common[MODEL]}} for one in asked]
+        folder = model if common[MODEL] == identity[MODEL] else card.folder_name(common[MODEL])
+        return folder, [{**run.manifest, "identity": _unshared(run) | {MODEL: common[MODEL]}} for run in runs]
 
     def places(common: Mapping[str, Any]) -> list[Path]:
         folder, manifests = own(common)
@@ -106,6 +102,11 @@ def _add(runs: Sequence[RunFolder], out: Path) -> list[Merged]:
 
     folder, manifests = own(own_identity(identity, None, places, partial(_same_model, runs)))
     return [_add_one(run, out, folder, name, one) for run, name, one in zip(runs, names, manifests, strict=True)]
+
+
+def _unshared(run: RunFolder) -> dict[str, Any]:
+    """A run's identity without its share: rows that are never reused have a folder for each."""
+    return {name: value for name, value in run.manifest["identity"].items() if name != "shard"}
 
 
 def _same_model(runs: Sequence[RunFolder], there: RunFolder) -> bool:

@@ -52,6 +52,9 @@ PURIFIED_COLUMNS: dict[str, str] = {  # of Diff-PGD's: what the model makes of R
     "success_purified": "bool",
 }
 BROKEN_BY_COLUMN = "broken_by"  # text, of AutoAttack's: the part that broke the sample, "natural", or "" if none did
+_OPTIONAL = (TARGET_COLUMN, ROUNDED_COLUMN, *PURIFIED_COLUMNS, *PATH_COLUMNS, BROKEN_BY_COLUMN)
+#: their types in a table of attacks of which some have no such column
+_NULLABLE = {TARGET_COLUMN: "Int64", ROUNDED_COLUMN: "Int64", "pred_purified": "Int64", "success_purified": "boolean"}
 
 
 #: what ``print(record)`` shows: heading, column of the summary, form
@@ -85,59 +88,63 @@ def measure(
 ) -> pd.DataFrame:
     """The rows of one batch, in the schema of COLUMNS.
 
-    indices, y, target: (N,); x: (N, C, H, W) natural images; the logits: (N, K) float32, rounded_logits of the
-    adversarial images rounded to 8 bits, purified_logits of R(x_adv).
+    Args:
+        indices: of the samples in their split, (N,).
+        x: the natural images, (N, C, H, W) in [0, 1].
+        y: their labels, (N,).
+        clean_logits: of the natural images, (N, K) float32.
+        result: of the attack on them.
+        adv_logits: of the adversarial images, (N, K) float32.
+        target: the classes aimed at, (N,); None where none were.
+        rounded_logits: of the adversarial images rounded to 8 bits, (N, K) float32, where images are kept.
+        purified_logits: of R(x_adv), (N, K) float32, where the attack purifies.
+
+    Returns:
+        N rows; after COLUMNS those of the optional columns that apply.
     """
     delta = result.x_adv - x
     size = linf_size(delta)
-    predicted = adv_logits.argmax(dim=1)
     columns = {
         "index": indices,
         "label": y,
-        "pred_clean": clean_logits.argmax(dim=1),
-        "pred_adv": predicted,
-        "marginal_clean": marginal_energy(clean_logits),
-        "marginal_adv": marginal_energy(adv_logits),
-        "joint_clean": joint_energy(clean_logits, y),
-        "joint_adv": joint_energy(adv_logits, y),
-        "cross_entropy_clean": cross_entropy(clean_logits, y),
-        "cross_entropy_adv": cross_entropy(adv_logits, y),
+        **_read(clean_logits, y, "clean"),
+        **_read(adv_logits, y, "adv"),
         "linf": size,
         "l2": l2_size(delta),
-        "success": _success(predicted, y, target),
+        "success": _success(adv_logits, y, target),
         # an image that did not move has lowered nothing, however the last bits of two forwards differ
         "abnormal": abnormal(clean_logits, adv_logits, y) & (size > 0),
         "steps": result.steps,
         "forwards": result.forwards,
         "backwards": result.backwards,
     }
+    columns = {name: columns[name] for name in COLUMNS}  # in the order of the schema
     if target is not None:
         columns[TARGET_COLUMN] = target
     if rounded_logits is not None:
         columns[ROUNDED_COLUMN] = rounded_logits.argmax(dim=1)
     if purified_logits is not None:
-        columns |= _purified(purified_logits, y, target)
+        columns |= _read(purified_logits, y, "purified")
+        columns["success_purified"] = _success(purified_logits, y, target)
     table = pd.DataFrame({name: values.cpu().numpy() for name, values in columns.items()}).astype(COLUMNS)
     if result.trajectory is not None:
         table = table.join(_paths(result.trajectory, table))
     return table if result.broken_by is None else table.assign(**{BROKEN_BY_COLUMN: list(result.broken_by)})
 
 
-def _success(predicted: Tensor, y: Tensor, target: Tensor | None) -> Tensor:
-    return predicted != y if target is None else predicted == target
+def _read(logits: Tensor, y: Tensor, what: str) -> dict[str, Tensor]:
+    """What the model makes of images, in columns whose names end in ``what``."""
+    return {
+        f"pred_{what}": logits.argmax(dim=1),
+        f"marginal_{what}": marginal_energy(logits),
+        f"joint_{what}": joint_energy(logits, y),
+        f"cross_entropy_{what}": cross_entropy(logits, y),
+    }
 
 
-def _purified(logits: Tensor, y: Tensor, target: Tensor | None) -> dict[str, Tensor]:
-    """PURIFIED_COLUMNS."""
+def _success(logits: Tensor, y: Tensor, target: Tensor | None) -> Tensor:
     predicted = logits.argmax(dim=1)
-    values = (
-        predicted,
-        marginal_energy(logits),
-        joint_energy(logits, y),
-        cross_entropy(logits, y),
-        _success(predicted, y, target),
-    )
-    return dict(zip(PURIFIED_COLUMNS, values, strict=True))
+    return predicted != y if target is None else predicted == target
 
 
 def _paths(trajectory: Tensor, table: pd.DataFrame) -> pd.DataFrame:
@@ -264,13 +271,8 @@ class Record:
         """
         tables = [attack.rows.assign(attack=attack.name) for attack in self.attacks]
         table = pd.concat(tables, ignore_index=True)
-        for name in (TARGET_COLUMN, ROUNDED_COLUMN, "pred_purified"):
-            if name in table:  # some attacks have none
-                table[name] = table[name].astype("Int64")
-        if "success_purified" in table:
-            table["success_purified"] = table["success_purified"].astype("boolean")
-        optional = (TARGET_COLUMN, ROUNDED_COLUMN, *PURIFIED_COLUMNS, *PATH_COLUMNS, BROKEN_BY_COLUMN)
-        extra = [name for name in optional if name in table]
+        extra = [name for name in _OPTIONAL if name in table]
+        table = table.astype({name: _NULLABLE[name] for name in extra if name in _NULLABLE})
         return table[["attack", *COLUMNS, *extra]].assign(
             delta_marginal=table["marginal_clean"] - table["marginal_adv"],
             delta_joint=table["joint_clean"] - table["joint_adv"],

@@ -18,7 +18,7 @@ import re
 import shutil
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -34,7 +34,7 @@ from torch import Tensor
 
 from energylens.errors import InputError, RunError
 from energylens.files import entries, reading, shown, sweep, whole_file
-from energylens.records.record import empty_rows
+from energylens.records.record import COLUMNS, empty_rows
 from energylens.records.store import Images, in_order
 
 MANIFEST = "manifest.json"
@@ -82,20 +82,15 @@ class RunFolder:
         """The finished parts, in order of their samples."""
         return [path for path in entries(self.path) if path.match("part-*.parquet")]
 
-    def rows(self) -> pd.DataFrame:
-        """Every finished row, one a sample, in order of index."""
-        tables = [_read_part(part).to_pandas() for part in self.parts()]
-        if not tables:
-            return empty_rows()
-        table: pd.DataFrame = pd.concat(tables, ignore_index=True)
+    def rows(self, columns: list[str] | None = None) -> pd.DataFrame:
+        """Every finished row, one a sample, in order of index; of all columns, or of these, "index" among them."""
+        tables = [_read_part(part, columns).to_pandas() for part in self.parts()]
+        table: pd.DataFrame = pd.concat(tables, ignore_index=True) if tables else empty_rows()[columns or [*COLUMNS]]
         return table.drop_duplicates("index").sort_values("index", ignore_index=True)
 
     def clean_energies(self) -> pd.DataFrame:
         """Index, label and clean energies of every finished row, in order of index."""
-        columns = ["index", "label", "marginal_clean", "joint_clean"]
-        tables = [_read_part(part, columns).to_pandas() for part in self.parts()]
-        table: pd.DataFrame = pd.concat(tables, ignore_index=True) if tables else empty_rows()[columns]
-        return table.drop_duplicates("index").sort_values("index", ignore_index=True)
+        return self.rows(["index", "label", "marginal_clean", "joint_clean"])
 
     def tell(self, more: Mapping[str, Any]) -> RunFolder:
         """The folder with a manifest that says this too, where an earlier version has not said it.
@@ -110,10 +105,13 @@ class RunFolder:
 
     def seconds(self) -> float:
         """What the finished rows took to compute."""
-        return sum(float(_read_schema(part).metadata.get(SECONDS, b"0")) for part in self.parts())
+        return sum(map(_seconds_of, self.parts()))
 
     def images(self, indices: Sequence[int]) -> Images:
-        """The images kept of these samples, in this order."""
+        """The images kept of these samples, in this order: (n, C, H, W) float32 in [0, 1] each.
+
+        Raises RunError where one is not there.
+        """
         wanted, there, blocks = torch.tensor(indices), list[int](), list[Images]()
         for path in (path for path in entries(self.path) if path.match("images-*.safetensors")):
             block = _read_images(path)
@@ -138,6 +136,14 @@ class RunFolder:
         """Add a block of rows as one part, its images beside it; they are there whole, or not at all.
 
         What another process has written meanwhile is left out: no row is on the disk twice.
+
+        Args:
+            rows: n of them, in the schema of the record.
+            seconds: what they took to compute.
+            images: their images, (n, C, H, W) each, where they are kept.
+
+        Raises:
+            RunError: where the folder cannot be written.
         """
         with writing_alone(self.path):
             new = ~rows["index"].isin(self._written()).to_numpy()
@@ -184,14 +190,14 @@ class FileShelf:
     path: Path
 
     def load(self) -> dict[str, Tensor] | None:
-        """What the file holds; None where it is not there, or not readable: then its work is done again."""
+        """What the file holds, tensors by name; None where it cannot be read: then the work is done again."""
         try:
             return load_file(self.path)
         except (OSError, SafetensorError):
             return None
 
     def save(self, tensors: Mapping[str, Tensor]) -> None:
-        """Write the file anew."""
+        """Write the file anew. tensors: of any shape, on any device."""
         with writing_alone(self.path.parent), whole_file(self.path) as temporary:
             save_file({name: values.contiguous() for name, values in tensors.items()}, temporary)
 
@@ -212,9 +218,17 @@ def open_run(
 ) -> RunFolder:
     """The run folder for these settings, made if it is not there.
 
-    manifest["identity"] is what the rows depend on. formerly: what an earlier version called the model's folder; a run
-    that lies there is taken as it is. Raises InputError where the folder holds rows of other settings,
-    RunError where it cannot be written or read, or is to be overwritten while another process fills it.
+    Args:
+        out: the folder of all records.
+        model: the name of the model's folder.
+        attack: the attack's name.
+        manifest: ``manifest["identity"]`` is what the rows depend on.
+        overwrite: whether rows that are there are deleted.
+        formerly: what an earlier version called the model's folder; a run that lies there is taken as it is.
+
+    Raises:
+        InputError: where the folder holds rows of other settings.
+        RunError: where it cannot be written or read, or is to be overwritten while another process fills it.
     """
     path = run_path(out, model, attack, manifest, formerly)
     return RunFolder(path, open_folder(path, manifest, overwrite=overwrite))
@@ -230,7 +244,17 @@ def run_path(out: Path, model: str, attack: str, manifest: Mapping[str, Any], fo
 
 
 def open_folder(path: Path, manifest: Mapping[str, Any], *, overwrite: bool = False) -> dict[str, Any]:
-    """The manifest in this folder, which is made with this one if it is not there; errors as in ``open_run``."""
+    """The manifest in this folder, which is made with this one if it is not there.
+
+    Args:
+        path: the folder.
+        manifest: ``manifest["identity"]`` is what the rows depend on.
+        overwrite: whether what is there is deleted.
+
+    Raises:
+        InputError: where the folder holds rows of other settings.
+        RunError: where it cannot be written or read, or is to be overwritten while another process fills it.
+    """
     with writing(path):
         if overwrite and path.exists():
             _check_idle(path)
@@ -238,7 +262,7 @@ def open_folder(path: Path, manifest: Mapping[str, Any], *, overwrite: bool = Fa
         path.mkdir(parents=True, exist_ok=True)
         if not (path / MANIFEST).exists():
             with (path / f"{LOCK}open").open("a+") as lock:
-                _wait_for(lock)
+                _lock(lock)
                 if not (path / MANIFEST).exists():  # of two that begin it, the second finds the first one's
                     _write_manifest(path, manifest)
     found = read_manifest(path / MANIFEST)
@@ -255,14 +279,20 @@ def _write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
 def holding(path: Path, share: str, *, alone: bool = True, instead: str = "") -> Iterator[None]:
     """Hold this share of a folder's work against other processes that would do the same.
 
-    Where not ``alone``, it is held only against those that would start it anew.
+    A process that is killed holds nothing.
 
-    instead: what else than waiting mends it. Raises RunError where one holds it; a process that is killed holds
-    nothing.
+    Args:
+        path: the folder.
+        share: the name of the share.
+        alone: whether nobody else may hold it; else it is held only against those that would start it anew.
+        instead: what else than waiting mends it, for the error.
+
+    Raises:
+        RunError: where another process holds it.
     """
-    with ExitStack() as stack:
-        with writing(path):
-            lock = stack.enter_context((path / f"{LOCK}{safe_name(share)}").open("a+"))
+    with writing(path):
+        lock = (path / f"{LOCK}{safe_name(share)}").open("a+")
+    with lock:
         _hold(lock, path, alone, instead)
         yield
 
@@ -278,29 +308,29 @@ def _check_idle(path: Path) -> None:
 def writing_alone(path: Path) -> Iterator[None]:
     """``writing`` of rows and images, one process after another; what one that was killed left half-written goes."""
     with writing(path), (path / f"{LOCK}write").open("a+") as lock:
-        if _wait_for(lock):
+        if _lock(lock):
             sweep(path, "part-*", "images-*", f"{UNFINISHED}*")
         yield
 
 
-def _wait_for(lock: TextIO) -> bool:
-    """Lock the open file until it is closed, after whoever holds it; False where there are no locks (Windows)."""
+def _lock(file: TextIO, *, alone: bool = True, wait: bool = True) -> bool:
+    """Lock the open file until it is closed; BlockingIOError where another process has and nobody is to ``wait``.
+
+    False where there are no locks (Windows): two processes there do the same work twice, and to the same rows.
+    """
     try:
         import fcntl
     except ImportError:
         return False
-    fcntl.flock(lock, fcntl.LOCK_EX)
+    fcntl.flock(file, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | (0 if wait else fcntl.LOCK_NB))
     return True
 
 
 def _hold(lock: TextIO, path: Path, alone: bool = True, instead: str = "") -> None:
     """Lock the open file until it is closed, and say in it who did; RunError where another process holds it."""
     try:
-        import fcntl
-    except ImportError:  # Windows: two processes there do the same work twice, and to the same rows
-        return
-    try:
-        fcntl.flock(lock, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        if not _lock(lock, alone=alone, wait=False):
+            return
     except BlockingIOError:
         lock.seek(0)
         raise RunError(
@@ -321,7 +351,16 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def check_same(found: Mapping[str, Any], asked: Mapping[str, Any], path: Path) -> None:
-    """Refuse to mix what different settings made: InputError that names the first difference."""
+    """Refuse to mix what different settings made.
+
+    Args:
+        found: the settings that lie in the folder.
+        asked: those of this request.
+        path: the folder.
+
+    Raises:
+        InputError: where they differ; it names the first difference.
+    """
     different = _first_difference(found, asked)
     if different:
         name, there, here = different
@@ -347,9 +386,9 @@ def _read_part(path: Path, columns: list[str] | None = None) -> pa.Table:
         return pq.read_table(path, columns=columns, page_checksum_verification=True)
 
 
-def _read_schema(path: Path) -> pa.Schema:
-    with reading(path, KEPT, (pa.ArrowException,)):
-        return pq.read_schema(path)
+def _seconds_of(part: Path) -> float:
+    with reading(part, KEPT, (pa.ArrowException,)):
+        return float(pq.read_schema(part).metadata.get(SECONDS, b"0"))
 
 
 def _read_images(path: Path) -> dict[str, Tensor]:
@@ -366,7 +405,7 @@ def _beside(part: Path) -> Path:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Say in one line that a folder cannot be written."""
+    """RunError, in one line, where what is inside cannot write to a folder."""
     try:
         yield
     except (OSError, SafetensorError) as error:  # the latter is how safetensors tells of a full disk

@@ -84,7 +84,10 @@ class Ranks:
             self.wait()
 
     def gather(self, mine: Any) -> list[Any]:
-        """What every rank hands in, in order of rank; every rank must call it."""
+        """What every rank hands in, in order of rank; every rank must call it.
+
+        Raises RunError where one has stopped.
+        """
         if self.size == 1:
             return [mine]
         from torch import distributed
@@ -98,7 +101,10 @@ class Ranks:
 
 
 def launched_ranks() -> Ranks:
-    """This process among those that a launcher has started; alone where none has."""
+    """This process among those that a launcher has started; alone where none has.
+
+    Raises InputError for an environment that no launcher sets.
+    """
     values = {name: os.environ.get(name, of_one) for name, of_one in _ENVIRONMENT.items()}
     if strange := next((name for name, value in values.items() if not value.isdecimal()), None):
         raise InputError(f"{strange}={values[strange]!r} in the environment is not what a launcher sets: unset it")

@@ -58,9 +58,8 @@ class Memory:
     @classmethod
     def joined(cls, shares: Sequence[Memory]) -> Memory:
         """The rows of several processes in one store."""
-        blocks, images = (
-            [block for share in shares for block in getattr(share, name)] for name in ("_blocks", "_images")
-        )
+        blocks = [block for share in shares for block in share._blocks]
+        images = [block for share in shares for block in share._images]
         return cls(shares[0].manifest, blocks, images, sum(share.seconds() for share in shares))
 
     def rows(self) -> pd.DataFrame:
@@ -92,7 +91,16 @@ class Memory:
 
 
 def in_order(wanted: Sequence[int], there: Sequence[int], blocks: Sequence[Images]) -> Images:
-    """The images of the wanted samples out of blocks whose samples, one after another, are those ``there``."""
+    """The images of some samples, in their order.
+
+    Args:
+        wanted: the indices of n samples.
+        there: those of all samples in the blocks, one after another.
+        blocks: images, (m, C, H, W) each.
+
+    Returns:
+        The images by name, (n, C, H, W) each.
+    """
     position = {index: row for row, index in enumerate(there)}
     rows = torch.tensor([position[index] for index in wanted])
     return {name: torch.cat([block[name] for block in blocks])[rows] for name in blocks[0]}
