@@ -55,46 +55,56 @@ def shown(path: Path) -> Path:
 
 @contextmanager
 def reading(path: Path, mend: str, damage: tuple[type[Exception], ...] = (ValueError,)) -> Iterator[None]:
-    """RunError for whatever keeps the block from reading the file.
+    """Inside, whatever keeps the block from reading the file is told in one line.
 
     Where the system refuses, the reason is its own (``check_readable``), and nothing is advised that would cost the
-    file. Damaged is only what was read and fails its checksum or its format: then, and only then, ``mend`` says what
-    to do about it. damage: what the block's reader raises for that, beside an OSError without a number, as pyarrow
-    raises for a wrong checksum.
+    file. Damaged is only what was read and fails its checksum or its format.
+
+    Args:
+        path: the file.
+        mend: what to do about a damaged file.
+        damage: what the block's reader raises for one, beside an OSError without a number, as pyarrow raises for a
+            wrong checksum.
+
+    Raises:
+        RunError: where the file cannot be read.
     """
     check_readable(path)
+    told: tuple[type[Exception], ...] = (OSError, *damage)
+    try:
+        yield
+    except told as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise RunError(_refused(path, error)) from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise RunError(f"{shown(path)} is damaged ({reason}): {mend}") from error
+
+
+@contextmanager
+def _within_reach(path: Path) -> Iterator[None]:
+    """RunError with the system's own reason where it refuses what the block asks of the path."""
     try:
         yield
     except OSError as error:
-        if error.errno is not None:
-            raise RunError(_refused(path, error)) from error
-        raise RunError(_damaged(path, error, mend)) from error
-    except damage as error:
-        raise RunError(_damaged(path, error, mend)) from error
+        raise RunError(_refused(path, error)) from error
 
 
 def check_readable(path: Path) -> None:
     """RunError that names the reason where a file cannot be opened: some readers say that it is not there."""
-    try:
+    with _within_reach(path):
         path.open("rb").close()
-    except OSError as error:
-        raise RunError(_refused(path, error)) from error
 
 
 def is_there(path: Path) -> bool:
     """Whether the path exists; RunError where a folder above it does not let that be seen."""
-    try:
+    with _within_reach(path):
         return path.exists()
-    except OSError as error:
-        raise RunError(_refused(path, error)) from error
 
 
 def entries(folder: Path) -> list[Path]:
     """What lies in a folder, by name; RunError where it may not be listed, of which ``Path.glob`` says nothing."""
-    try:
+    with _within_reach(folder):
         return sorted(folder.iterdir())
-    except OSError as error:
-        raise RunError(_refused(folder, error)) from error
 
 
 def find(folder: Path, name: str) -> Iterator[Path]:
@@ -109,15 +119,9 @@ def find(folder: Path, name: str) -> Iterator[Path]:
             continue
         seen.add(real)
         inside = entries(here)
-        try:
+        with _within_reach(here):  # it may be listed but not entered
             waiting = [*filter(Path.is_dir, inside), *waiting]
-        except OSError as error:  # it may be listed but not entered
-            raise RunError(_refused(here, error)) from error
         yield from (path for path in inside if path.name == name and path.is_file())
-
-
-def _damaged(path: Path, error: Exception, mend: str) -> str:
-    return f"{shown(path)} is damaged ({' '.join(str(error).split()) or type(error).__name__}): {mend}"
 
 
 def _refused(path: Path, error: OSError) -> str:

@@ -15,7 +15,15 @@ from energylens.errors import InputError
 def object_at(address: str, expected: str) -> Any:
     """The object at ``package.module:name``; the current directory is searched too, as by ``python -m``.
 
-    expected: what it should be, for the InputError where there is none or its module cannot be imported.
+    Args:
+        address: ``package.module:name``.
+        expected: what should be there, for the error.
+
+    Returns:
+        Whatever is there.
+
+    Raises:
+        InputError: where there is nothing, or its module cannot be imported.
     """
     module, _, name = address.partition(":")
     if module.endswith(".py"):

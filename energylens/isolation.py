@@ -42,25 +42,23 @@ def frozen(model: nn.Module, seed: int = 0) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(_ONE_THREAD)  # before another thread's frozen model is looked at
         modes = [(module, module.training) for module in model.modules()]
-        flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-        gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
+        kept = [(parameter, parameter.requires_grad, parameter.grad) for parameter in model.parameters()]
         stack.enter_context(torch.inference_mode(False))
-        for device in {"cpu", *(parameter.device.type for parameter, _ in flags)}:
+        for device in {"cpu", *(parameter.device.type for parameter, *_ in kept)}:
             stack.enter_context(torch.autocast(device, enabled=False))
         stack.enter_context(full_precision())
         stack.enter_context(random_state(seed))
         try:
             model.eval()
-            for parameter, _ in flags:
+            for parameter, *_ in kept:
                 parameter.requires_grad_(False)
                 parameter.grad = None  # so that nothing is added to the caller's
             yield
         finally:
             for module, training in modes:
                 module.training = training
-            for parameter, required in flags:
+            for parameter, required, gradient in kept:
                 parameter.requires_grad_(required)
-            for parameter, gradient in gradients:
                 parameter.grad = gradient
 
 

@@ -16,7 +16,16 @@ from torch import Tensor
 
 
 def key(seed: int, purpose: str, index: int) -> int:
-    """A 63-bit generator seed for one sample's noise."""
+    """A generator seed for one sample's noise.
+
+    Args:
+        seed: the run's.
+        purpose: what the noise is for; every purpose has noise of its own.
+        index: the sample's index in its data set.
+
+    Returns:
+        63 bits, as an integer.
+    """
     digest = hashlib.blake2b(f"{seed}|{purpose}|{index}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
 
@@ -31,7 +40,7 @@ class NoiseSource(Protocol):
         """N(0, 1), of the shape, type and device of ``like`` (N, ...)."""
 
     def take(self, rows: Tensor) -> NoiseSource:
-        """The noise of the samples at these positions of the batch."""
+        """The noise of the samples at these positions (M,) of the batch."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +63,11 @@ class Noise:
         return self._draw(purpose, like, lambda shape, g: torch.randn(shape, generator=g))
 
     def integers(self, purpose: str, high: int, like: Tensor) -> Tensor:
-        """Integers in [0, high), of the shape, type and device of ``like`` (N,)."""
+        """Whole numbers from 0 to ``high`` - 1, of the shape, type and device of ``like`` (N,)."""
         return self._draw(purpose, like, lambda shape, g: torch.randint(high, shape, generator=g))
 
     def take(self, rows: Tensor) -> Noise:
-        """The noise of the samples at these positions of the batch."""
+        """The noise of the samples at these positions (M,) of the batch."""
         return Noise(self.seed, tuple(self.indices[i] for i in rows.tolist()))
 
     def _draw(self, purpose: str, like: Tensor, draw: Callable[[Sequence[int], torch.Generator], Tensor]) -> Tensor:
@@ -85,5 +94,5 @@ class BatchNoise:
         return torch.empty_like(like).normal_(generator=self.generator)
 
     def take(self, rows: Tensor) -> BatchNoise:
-        """Itself: the next draw is fresh, whichever samples it is for."""
+        """Itself, whichever positions (M,) come: the next draw is fresh."""
         return self

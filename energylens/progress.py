@@ -109,15 +109,6 @@ class _Cost:
         begun = self.share * self.batch
         return (self.rows - begun) * (self.seconds + self.elapsed) / (self.done + begun)
 
-    def over(self, rows: int, seconds: float) -> None:
-        """A batch is over."""
-        self.rows, self.done, self.seconds = self.rows - rows, self.done + rows, self.seconds + seconds
-        self.under_way(0, 0.0, 0.0)
-
-    def under_way(self, batch: int, share: float, elapsed: float) -> None:
-        """So much of a batch is surely done, after so many seconds."""
-        self.batch, self.share, self.elapsed = batch, share, elapsed
-
 
 class Tally:
     """How far the attacks of a record are, told to a listener.
@@ -135,15 +126,25 @@ class Tally:
         self._spoke = time.monotonic()
 
     def over(self, attack: str, rows: int, seconds: float) -> None:
-        """A batch of so many rows is finished."""
+        """A batch of this attack is finished: so many rows, in so many seconds."""
         self._done += rows * self._passes[attack]
-        self._costs[attack].over(rows, seconds)
+        cost = self._costs[attack]
+        self._costs[attack] = _Cost(cost.rows - rows, cost.done + rows, cost.seconds + seconds)
         self._say(attack, 0)
 
     def under_way(self, attack: str, rows: int, began: float, share: float, sure: bool) -> None:
-        """This share of a batch is done. began: on ``time.perf_counter``. sure: or it is the least it can be."""
+        """A batch of this attack is under way.
+
+        Args:
+            attack: its name.
+            rows: of the batch.
+            began: when it began, on ``time.perf_counter``.
+            share: how much of it is done, in [0, 1].
+            sure: whether that is sure, or the least it can be.
+        """
         if time.monotonic() - self._spoke >= WITHIN:
-            self._costs[attack].under_way(rows, share if sure else 0.0, time.perf_counter() - began)
+            cost = self._costs[attack]
+            cost.batch, cost.share, cost.elapsed = rows, share if sure else 0.0, time.perf_counter() - began
             self._say(attack, int(share * rows * self._passes[attack]))
 
     def _say(self, attack: str, more: int) -> None:

@@ -38,10 +38,16 @@ class Separability:
 
 
 def separability(natural: Energies, adversarial: Energies) -> Separability | None:
-    """Separate by E(x) the natural (n,) and adversarial (n,) energies of the same n samples, in order of their index.
+    """How well E(x) separates adversarial from natural images.
 
-    Threshold and side maximise TPR - FPR on the samples at even places; those at odd places judge. None for fewer
-    than SMALLEST samples.
+    Threshold and side maximise TPR - FPR on the samples at even places; those at odd places judge.
+
+    Args:
+        natural: E(x) of the natural images, (n,), in nats, in order of the samples' index.
+        adversarial: E(x) of the adversarial images of the same samples, (n,).
+
+    Returns:
+        What was found; None for fewer than SMALLEST samples.
     """
     from sklearn.metrics import roc_auc_score
 
@@ -83,8 +89,17 @@ LEVEL = 0.01  # below it a count is called more than chance; ours [R], not tuned
 def binomial_tail(successes: int, n: int, q: float) -> float:
     """``P(X >= successes)``, X ~ Binomial(n, q).
 
-    >>> binomial_tail(2, 2, 0.1), binomial_tail(0, 5, 0.3)
-    (0.010000000000000002, 1.0)
+    Args:
+        successes: how many there were, 0 to n.
+        n: how many draws.
+        q: the chance of each, in [0, 1].
+
+    Returns:
+        The probability.
+
+    Example:
+        >>> binomial_tail(2, 2, 0.1), binomial_tail(0, 5, 0.3)
+        (0.010000000000000002, 1.0)
     """
     from scipy.special import bdtrc
 
@@ -96,20 +111,35 @@ def sign_test(for_it: int, against: int) -> float:
 
         p = P(X >= for_it),     X ~ Binomial(for_it + against, 1/2)
 
-    for_it, against: how many pairs differ one way and the other; pairs that agree tell nothing.
+    Args:
+        for_it: how many pairs differ one way; pairs that agree tell nothing.
+        against: how many differ the other way.
 
-    >>> sign_test(5, 0) == 1 / 32, sign_test(0, 0), sign_test(1, 1)
-    (True, 1.0, 0.75)
+    Returns:
+        p.
+
+    Example:
+        >>> sign_test(5, 0) == 1 / 32, sign_test(0, 0), sign_test(1, 1)
+        (True, 1.0, 0.75)
     """
     return binomial_tail(for_it, for_it + against, 0.5)
 
 
 def accuracy_interval(correct: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Clopper and Pearson's exact interval of a share of n samples, in [0, 1]; Biometrika 26 (1934).
+    """Clopper and Pearson's exact interval of a share of samples; Biometrika 26 (1934).
 
-    >>> low, high = accuracy_interval(0, 100)
-    >>> low, round(high, 4)
-    (0.0, 0.0362)
+    Args:
+        correct: how many samples count, 0 to n.
+        n: how many there are, 1 or more.
+        level: how sure the interval is, in (0, 1).
+
+    Returns:
+        Both ends, in [0, 1].
+
+    Example:
+        >>> low, high = accuracy_interval(0, 100)
+        >>> low, round(high, 4)
+        (0.0, 0.0362)
     """
     from scipy.stats import binomtest
 
@@ -122,9 +152,16 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
 
         half = t_(n - 1) sd / sqrt(n),     t_(n - 1) the .975 quantile at n - 1 degrees of freedom
 
-    >>> mean, half = mean_interval([1.0, 2.0, 3.0])
-    >>> mean, round(half, 4)
-    (2.0, 2.4841)
+    Args:
+        values: two or more.
+
+    Returns:
+        The mean and half the interval.
+
+    Example:
+        >>> mean, half = mean_interval([1.0, 2.0, 3.0])
+        >>> mean, round(half, 4)
+        (2.0, 2.4841)
     """
     from scipy.stats import t
 
