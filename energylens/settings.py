@@ -214,7 +214,7 @@ def _declared(kind: type) -> tuple[Setting, ...]:
 
 
 def _of_field(one: Field[Any], hint: Any, group: str) -> Setting:
-    """What a field declares, with its name, type (of the value or its parts) and annotated kind. group: the one above."""
+    """What a field declares, with its name and type, of the value or of its parts. group: that of the field above."""
     if get_origin(hint) in (Union, UnionType):
         (hint,) = [part for part in get_args(hint) if part is not NoneType]
     base, *kinds = get_args(hint) or [hint]
