@@ -119,7 +119,7 @@ class Tally:
         passes: how many forward-backward passes a row of each attack takes at most.
     """
 
-    def __init__(self, listener: Listener | None, missing: Mapping[str, int], passes: Mapping[str, int]) -> None:
+    def __init__(self, listener: Listener, missing: Mapping[str, int], passes: Mapping[str, int]) -> None:
         self._listener, self._passes = listener, passes
         self._costs = {name: _Cost(rows) for name, rows in missing.items()}
         self._total, self._done = sum(rows * passes[name] for name, rows in missing.items()), 0
@@ -150,8 +150,6 @@ class Tally:
     def _say(self, attack: str, more: int) -> None:
         """Tell the listener. more: passes beyond those of the batches that are over."""
         self._spoke = time.monotonic()
-        if self._listener is None:
-            return
         known = [cost for cost in self._costs.values() if cost.known]
         afterwards = tuple(name for name, cost in self._costs.items() if cost.rows and not cost.known)
         left = sum(cost.left for cost in known) if known else None

@@ -41,21 +41,11 @@ def _denormalised(x: Tensor) -> Tensor:
 
 
 READINGS = (
-    Reading(
-        "[0, 255]", "range", lambda x: 255 * x,
-        "it was made for grey levels", "put x * 255 before it",
-    ),
-    Reading(
-        "[-1, 1]", "range", lambda x: 2 * x - 1,
-        "it was made for images in [-1, 1] or normalised alike",
-        "give its --mean and --std, 0.5,0.5,0.5 twice for [-1, 1]",
-    ),
-    Reading(
-        "normalised images", "normalisation", _normalised,
-        "it was trained on normalised images and nobody normalises", "give its --mean and --std",
-    ),
-    Reading(
-        "x * std + mean", "normalisation", _denormalised,
-        "images are normalised twice", "leave --mean and --std away, or the model's own layer",
-    ),
+    Reading("[0, 255]", "range", lambda x: 255 * x, "it was made for grey levels", "put x * 255 before it"),
+    Reading("[-1, 1]", "range", lambda x: 2 * x - 1, "it was made for images in [-1, 1] or normalised alike",
+            "give its --mean and --std, 0.5,0.5,0.5 twice for [-1, 1]"),
+    Reading("normalised images", "normalisation", _normalised,
+            "it was trained on normalised images and nobody normalises", "give its --mean and --std"),
+    Reading("x * std + mean", "normalisation", _denormalised,
+            "images are normalised twice", "leave --mean and --std away, or the model's own layer"),
 )  # fmt: skip

@@ -37,10 +37,11 @@ def fill(runs: Sequence[AttackRun], subject: Subject, networks: Networks, most: 
     Raises:
         RunError: where not even one image, or one block, fits into memory.
     """
-    indices = subject.samples.indices.tolist()
-    missing = {run.attack.name: len(run.missing(indices)) for run in runs}
-    tally = Tally(listener, missing, {run.attack.name: run.attack.settings.passes for run in runs})
-    filling = _Filling(subject, networks, most, tally if listener else None)
+    indices, tally = subject.samples.indices.tolist(), None
+    if listener:
+        missing = {run.attack.name: len(run.missing(indices)) for run in runs}
+        tally = Tally(listener, missing, {run.attack.name: run.attack.settings.passes for run in runs})
+    filling = _Filling(subject, networks, most, tally)
     for positions, waiting in _schedule(runs, indices, most):
         filling.attack(positions, waiting)
 
