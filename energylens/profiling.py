@@ -18,14 +18,7 @@ from typing import Any
 from torch import nn
 
 from energylens.attacks.backends import PLAIN, PROBED, Networks, check_backend, networks_of, quickest_of
-from energylens.attacks.battery import (
-    NATURAL,
-    AttackSpec,
-    ConfiguredAttack,
-    check_distinct,
-    configure_battery,
-    equip,
-)
+from energylens.attacks.battery import NATURAL, AttackSpec, ConfiguredAttack, check_distinct, configure_battery, equip
 from energylens.attacks.radius import parse_radius, usual_norm, usual_radius, write_radius
 from energylens.checks import remarks
 from energylens.checks.consistency import check_consistency

@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SMALLEST = 20  # samples: ten a half, below which TPR and FPR come in steps of more than 10 %
 SIDES = {"lower": -1.0, "higher": 1.0}  # where the adversarial lies, and the sign that makes it the higher score
@@ -123,6 +126,19 @@ def sign_test(for_it: int, against: int) -> float:
         (True, 1.0, 0.75)
     """
     return binomial_tail(for_it, for_it + against, 0.5)
+
+
+def paired_sign_test(before: Tensor, after: Tensor) -> float:
+    """How likely chance alone makes one mask true so much oftener than another: the sign test of their pairs.
+
+    Args:
+        before: mask of n samples, (n,) bool.
+        after: mask of the same samples, (n,) bool, which may be true oftener.
+
+    Returns:
+        p, see ``sign_test``.
+    """
+    return sign_test(int((after & ~before).sum()), int((before & ~after).sum()))
 
 
 def accuracy_interval(correct: int, n: int, level: float = 0.95) -> tuple[float, float]:

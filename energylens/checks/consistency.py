@@ -32,7 +32,7 @@ from energylens.checks.strength import Contender, contender, is_larger, is_stron
 from energylens.inputs import device_of
 from energylens.noise import Noise
 from energylens.records.record import AttackRecord, ConsistencyCheck, Record
-from energylens.statistics import LEVEL, binomial_tail, sign_test
+from energylens.statistics import LEVEL, binomial_tail, paired_sign_test
 
 PROBED = 64
 ANYWHERE = Ascent(eps=1.0, steps=20, relative_step=0.25)  # from x itself: a model without gradients stays right
@@ -153,8 +153,7 @@ def _right(attack: AttackRecord, n: int | None = None) -> Tensor:
 
 def _paired(rule: str, weaker: str, stronger: str, right_weaker: Tensor, right_stronger: Tensor) -> ConsistencyCheck:
     """Are significantly more samples right under the stronger alone than under the weaker alone?"""
-    p = sign_test(int((right_stronger & ~right_weaker).sum()), int((right_weaker & ~right_stronger).sum()))
-    shares = _share(right_weaker), _share(right_stronger)
+    p, shares = paired_sign_test(right_weaker, right_stronger), (_share(right_weaker), _share(right_stronger))
     return ConsistencyCheck(rule, weaker, stronger, *shares, len(right_weaker), p, holds=p >= LEVEL)
 
 
@@ -167,13 +166,10 @@ class _Probe:
     """The model and the record's first PROBED samples, on its device."""
 
     def __init__(self, record: Record, model: nn.Module, batch_size: int) -> None:
-        assert record.samples is not None  # profile's records have them
-        indices = record.attacks[0].rows["index"][:PROBED].tolist()
-        positions = torch.isin(record.samples.indices, torch.tensor(indices)).nonzero().flatten()
-        samples = record.samples.subset(positions)
+        samples = record.first(PROBED)
         self.record, self.model, self.batch_size, self.classes = record, model, batch_size, len(samples.classes)
         self.x, self.y = (tensor.to(device_of(model)) for tensor in samples.batch(0, len(samples)))
-        self.drawn = Noise(record.seed, tuple(indices))
+        self.drawn = Noise(record.seed, tuple(samples.indices.tolist()))
 
     def huge_eps(self) -> ConsistencyCheck:
         """PGD anywhere in [0, 1], whatever the record's norm.

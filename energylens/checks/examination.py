@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from energylens.attacks.radius import usual_radius
@@ -75,11 +74,7 @@ def examine(
 
 
 def model_under_test(
-    model: str | Path | nn.Module,
-    data: Data,
-    choice: Choice,
-    device: str = "auto",
-    **model_options: Any,
+    model: str | Path | nn.Module, data: Data, choice: Choice, device: str = "auto", **model_options: Any
 ) -> ModelUnderTest:
     """What ``examine`` looks at, and the training images beside it; its arguments are there.
 
@@ -119,16 +114,14 @@ def remarks(module: nn.Module, card: ModelCard, record: Record) -> tuple[str, ..
         card: the model's.
         record: of ``profile``, with its consistency checks.
     """
-    assert record.samples is not None  # profile's records have them
-    rows = record.attacks[0].rows[:DEFAULT_SAMPLES]
+    samples, rows = record.first(DEFAULT_SAMPLES), record.attacks[0].rows[:DEFAULT_SAMPLES]
     right, energies = rows["pred_clean"] == rows["label"], rows["marginal_clean"]
-    seen = Seen(len(rows), int(right.sum()), energies.min(), energies.max(), len(record.samples.classes))
+    seen = Seen(len(rows), int(right.sum()), energies.min(), energies.max(), len(samples.classes))
     said = {check.rule for check in record.checks if not check.holds}
     checks = [check for check in CHECKS if check.noted and check.noted(seen) and said.isdisjoint(check.explained_by)]
     if not checks:
         return ()
-    at = torch.isin(record.samples.indices, torch.tensor(rows["index"].to_numpy())).nonzero().flatten()
-    findings = _findings(_under_test(module, card, record.samples.subset(at), record.seed), checks)
+    findings = _findings(_under_test(module, card, samples, record.seed), checks)
     return tuple(
         f"The doctor's check {finding.check!r} fails: {finding.measured}: {finding.meaning}. "
         f"What to do: {finding.remedy}."

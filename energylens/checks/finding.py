@@ -27,6 +27,11 @@ def fault(measured: str, meaning: str, remedy: str) -> Finding:
     return Finding("fail", measured, meaning, remedy)
 
 
+def judged(sound: bool, measured: str, meaning: str, remedy: str) -> Finding:
+    """OK where what was measured is sound, else a fault."""
+    return Finding("ok", measured) if sound else fault(measured, meaning, remedy)
+
+
 @dataclass(frozen=True)
 class Diagnosis:
     """All findings on a model, in the order of the checks. eps: the Linf radius of the attacks among them."""

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from energylens.attacks.losses import margin
 from energylens.attacks.norms import NORMS, l2_size
-from energylens.checks.finding import Finding, fault, first_line
+from energylens.checks.finding import Finding, fault, first_line, judged
 from energylens.checks.model_under_test import ModelUnderTest
 from energylens.energy import cross_entropy
 from energylens.errors import InputError
-from energylens.statistics import LEVEL, sign_test
+from energylens.statistics import LEVEL, paired_sign_test
 
 TOLERATED = 0.05  # share of images that may misbehave: under the standard error, 6 %, of an accuracy near half of 64
 # L2 lengths of the steps that are tried, until one is small enough. The first is a fiftieth of CIFAR's usual radius and
@@ -140,9 +140,8 @@ def attacks_in_order(tested: ModelUnderTest) -> Finding:
     rivals = {"noise": _moved_by_noise(tested), **{spec: tested.moved_by(spec) for spec in RIVALS}}
     told = ", ".join(f"{name} {_share(moved)}" for name, moved in rivals.items())
     measured = f"predictions changed within eps {tested.eps:.3g}: {PGD} {_share(pgd)}, {told}"
-    if all(sign_test(int((moved & ~pgd).sum()), int((pgd & ~moved).sum())) >= LEVEL for moved in rivals.values()):
-        return Finding("ok", measured)
-    return fault(
+    return judged(
+        all(paired_sign_test(pgd, moved) >= LEVEL for moved in rivals.values()),
         measured,
         "what looks for the gradient loses to what does not: the gradient is masked (arXiv 1802.00420)",
         SQUARE_ADVICE,

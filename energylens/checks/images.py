@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from energylens.checks.finding import Finding, fault
+from energylens.checks.finding import Finding, fault, judged
 from energylens.checks.model_under_test import ModelUnderTest
-from energylens.statistics import LEVEL, accuracy_interval, sign_test
+from energylens.statistics import LEVEL, accuracy_interval, paired_sign_test
 
 
 def right_range(tested: ModelUnderTest) -> Finding:
@@ -31,14 +31,8 @@ def _best_reading(tested: ModelUnderTest, check: str) -> Finding:
     measured = f"accuracy {_percent(plain)} as given, {', '.join(told)}"
     best = max(masks, key=lambda row: int(masks[row].sum()))
     explained = int(masks[best].sum()) > int(_reordered_correct(tested).sum())
-    if best.check != check or not explained or _gain(plain, masks[best]) >= LEVEL:
-        return Finding("ok", measured)
-    return fault(measured, best.meaning, best.remedy)
-
-
-def _gain(before: Tensor, after: Tensor) -> float:
-    """How likely chance alone makes the second mask right so much oftener than the first."""
-    return sign_test(int((after & ~before).sum()), int((before & ~after).sum()))
+    sound = best.check != check or not explained or paired_sign_test(plain, masks[best]) >= LEVEL
+    return judged(sound, measured, best.meaning, best.remedy)
 
 
 def _percent(correct: Tensor) -> str:
@@ -49,14 +43,11 @@ def right_labels(tested: ModelUnderTest) -> Finding:
     """Is it better than guessing, and is the order of its classes that of the data?"""
     plain, classes, reordered = tested.plainly_correct, len(tested.samples.classes), _reordered_correct(tested)
     measured = f"accuracy {_percent(plain)}, {_percent(reordered)} with its classes in the order that fits best"
-    if _gain(plain, reordered) < LEVEL:
+    if paired_sign_test(plain, reordered) < LEVEL:
         return fault(measured, "its classes stand in another order than the data's", "reorder its last layer")
-    if accuracy_interval(int(plain.sum()), len(plain))[0] <= 1 / classes:
-        return fault(
-            measured, f"no better than guessing one of {classes}",
-            "check that weights, architecture and data set belong together",
-        )  # fmt: skip
-    return Finding("ok", measured)
+    better = accuracy_interval(int(plain.sum()), len(plain))[0] > 1 / classes
+    remedy = "check that weights, architecture and data set belong together"
+    return judged(better, measured, f"no better than guessing one of {classes}", remedy)
 
 
 def _reordered_correct(tested: ModelUnderTest) -> Tensor:

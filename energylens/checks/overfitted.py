@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from energylens.checks.finding import Finding, fault
+from energylens.checks.finding import Finding, judged
 from energylens.checks.gradients import PGD
 from energylens.checks.model_under_test import ModelUnderTest
 from energylens.checks.overfitting import CATASTROPHIC, ROBUST, Gap, OneStep, one_step_only
@@ -19,9 +19,7 @@ def catastrophic(tested: ModelUnderTest) -> Finding:
     evidence = one_step(tested)
     accuracies = ", ".join(f"{name} {100 * float(right_under(name, tested).float().mean()):.1f} %" for name in ATTACKS)
     measured = f"{evidence}; accuracy: {accuracies}"
-    if not evidence.found:
-        return Finding("ok", measured)
-    return fault(measured, CATASTROPHIC.meaning, CATASTROPHIC.remedy)
+    return judged(not evidence.found, measured, CATASTROPHIC.meaning, CATASTROPHIC.remedy)
 
 
 def robust(tested: ModelUnderTest) -> Finding:
@@ -30,16 +28,14 @@ def robust(tested: ModelUnderTest) -> Finding:
     if isinstance(training, str):
         return Finding("skipped", training)
     gap = gap_between(training, tested)
-    if not gap.found:
-        return Finding("ok", str(gap))
-    return fault(str(gap), ROBUST.meaning, ROBUST.remedy)
+    return judged(not gap.found, str(gap), ROBUST.meaning, ROBUST.remedy)
 
 
 def one_step(tested: ModelUnderTest) -> OneStep:
     """The evidence for catastrophic overfitting on the images that the model gets right."""
-    single, many = ({name: right_under(name, tested) for name in names} for names in (SINGLE, (PGD,)))
     right = tested.plainly_correct
-    return one_step_only({name: robust[right] for name, robust in single.items()}, many[PGD][right])
+    single = {name: right_under(name, tested)[right] for name in SINGLE}
+    return one_step_only(single, right_under(PGD, tested)[right])
 
 
 def right_under(spec: str, tested: ModelUnderTest) -> Tensor:

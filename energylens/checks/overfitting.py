@@ -122,10 +122,7 @@ class Gap:
         (train, (low, high)), (test, (bottom, top)) = (
             (right / n, accuracy_interval(right, n, level)) for right, n in (self.train, self.test)
         )
-        return (
-            self.value - math.hypot(train - low, top - test),
-            self.value + math.hypot(high - train, test - bottom),
-        )
+        return self.value - math.hypot(train - low, top - test), self.value + math.hypot(high - train, test - bottom)
 
     @property
     def found(self) -> bool:

@@ -49,12 +49,7 @@ def shared_identity(model: nn.Module, samples: Samples, seed: int) -> dict[str, 
     data: dict[str, Any] = {"name": samples.name, "split": samples.split, "digest": samples.digest}
     if samples.kept is not None:  # the digest is the whole split's
         data["classes"] = list(samples.kept)
-    return {
-        "schema": SCHEMA_VERSION,
-        "model": module_digest(model),
-        "dataset": data,
-        "seed": seed,
-    }
+    return {"schema": SCHEMA_VERSION, "model": module_digest(model), "dataset": data, "seed": seed}
 
 
 def manifest_of(

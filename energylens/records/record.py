@@ -263,6 +263,12 @@ class Record:
                 return attack
         raise KeyError(f"no attack {name!r} in this record; it holds {', '.join(a.name for a in self.attacks)}")
 
+    def first(self, n: int) -> Samples:
+        """The natural images of the first n rows, or of all where there are fewer."""
+        assert self.samples is not None, "a record that is read from a folder has no images"
+        indices = torch.tensor(self.attacks[0].rows["index"][:n].to_numpy())
+        return self.samples.subset(torch.isin(self.samples.indices, indices).nonzero().flatten())
+
     def frame(self) -> pd.DataFrame:
         """All rows in one table.
 
