@@ -22,7 +22,7 @@ SHOWN = {  # every Python block of every page, by the heading above it: each is 
     "docs/start/your-data.md": {"Data": 1},
     "docs/extending.md": {
         "A variant of an attack": 1, "A regulariser": 1, "A training method": 2,
-        "A training setting": 1, "A figure": 2, "A model": 1,
+        "A training setting": 1, "A figure": 2,
     },
 }  # fmt: skip
 

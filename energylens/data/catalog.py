@@ -203,7 +203,7 @@ _ROWS = (
         num_classes=200,
         image_shape=(3, 64, 64),
         default_eps={"linf": 8 / 255, "l2": 0.5},
-        loader="energylens.data.folders:load_tinyimagenet",
+        loader="energylens.data.folders:load_folders",
         citation="Le & Yang 2015, Tiny ImageNet visual recognition challenge (Stanford CS231n)",
         sizes={"train": 100_000, "test": 10_000},
         folder="tiny-imagenet-200",
@@ -221,7 +221,7 @@ _ROWS = (
         image_shape=(3, 224, 224),
         # linf: RobustBench's; l2: ours [R], a radius of MadryLab's public models (arXiv 2007.08489)
         default_eps={"linf": 4 / 255, "l2": 3.0},
-        loader="energylens.data.folders:load_imagenet",
+        loader="energylens.data.folders:load_folders",
         citation="Russakovsky et al. 2015, ImageNet large scale visual recognition challenge (arXiv:1409.0575)",
         sizes={"test": 50_000},
         folder="imagenet",

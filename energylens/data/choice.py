@@ -12,12 +12,12 @@ from energylens.errors import InputError
 
 
 def first(labels: Tensor, num_classes: int, n: int, seed: int) -> Tensor:
-    """The first n."""
+    """The first n of N samples: positions (n,) int64."""
     return torch.arange(n)
 
 
 def random(labels: Tensor, num_classes: int, n: int, seed: int) -> Tensor:
-    """The first n of a permutation keyed by the seed, so that a larger n under the same seed only adds samples."""
+    """The first n of a permutation keyed by the seed: positions (n,) int64, to which a larger n only adds."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randperm(len(labels), generator=generator)[:n].sort().values
 

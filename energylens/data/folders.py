@@ -6,7 +6,7 @@ Labels come from the list of all classes, so that neither a folder too many nor 
 import importlib.util
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,37 +41,20 @@ class Listing:
     strangers: tuple[str, ...] = ()
 
 
-Lister = Callable[[Path, str, Sequence[str] | None], Listing]
+def load_folders(request: Request) -> Files:
+    """A split of ImageNet or Tiny ImageNet, as published or with the images sorted into <split>/<wnid>.
 
-
-def load_imagenet(request: Request) -> Files:
-    """imagenet/val/<wnid>/*.JPEG; the labels are the positions of the 1,000 sorted wnids.
-
-    Raises:
-        RunError: where the folder, a class's place or every image is missing.
-    """
-    return _load(request, _by_folder, _imagenet_classes())
-
-
-def load_tinyimagenet(request: Request) -> Files:
-    """tiny-imagenet-200 as published (val/images and val_annotations.txt) or with val sorted into val/<wnid>.
-
-    The labels are the positions of the 200 sorted wnids.
+    The labels are the positions of the data set's sorted wnids. What was passed over and what is missing is a Note.
 
     Raises:
         RunError: where the folder, a class's place or every image is missing.
     """
-    return _load(request, _by_annotations_or_folder)
-
-
-def _load(request: Request, list_split: Lister, published: Sequence[str] = ()) -> Files:
-    """published: the classes, where nothing beside the images lists them."""
     row, split = request.data_set, _SPLIT_FOLDERS[request.split]
     folder = next((at for at in row.places(request.root) if (at / split).is_dir()), None)
     if folder is None:
         raise _unread(request, "found neither there nor in the data root itself")
-    known = _known_classes(folder, row.num_classes, published)
-    listing = list_split(folder, split, known)
+    known = _known_classes(folder, row.num_classes)
+    listing = _listing(folder, split, known)
     wnids = sorted(listing.found) if known is None else known
     strangers = some(listing.strangers, _NAMED)
     if len(wnids) != row.num_classes:  # without a list, fewer folders would shift every label behind the first gap
@@ -94,13 +77,13 @@ def _load(request: Request, list_split: Lister, published: Sequence[str] = ()) -
     )
 
 
-def _known_classes(folder: Path, number: int, published: Sequence[str]) -> list[str] | None:
+def _known_classes(folder: Path, number: int) -> list[str] | None:
     """All classes of the data set, sorted, from the first list of so many; None where there is none.
 
-    The lists are a file's, the training folder's, and the published one, in this order.
+    The lists are a file's, the training folder's, and ImageNet's published one, in this order.
     """
     training = [at.name for at in _folders(folder / "train") if not _is_hidden(at.name)]
-    lists = (*(_first_words(folder / file) for file in _CLASS_LISTS), training, published)
+    lists = (*(_first_words(folder / file) for file in _CLASS_LISTS), training, _imagenet_classes())
     return next((sorted(set(wnids)) for wnids in lists if len(set(wnids)) == number), None)
 
 
@@ -148,7 +131,7 @@ def _by_folder(folder: Path, split: str, known: Sequence[str] | None) -> Listing
     )
 
 
-def _by_annotations_or_folder(folder: Path, split: str, known: Sequence[str] | None) -> Listing:
+def _listing(folder: Path, split: str, known: Sequence[str] | None) -> Listing:
     """split/images/<file> labelled by split/<split>_annotations.txt, tab-separated; else as `_by_folder`.
 
     Folders are read, too, where the images were sorted into classes and left images/ empty and the annotations behind.

@@ -122,7 +122,7 @@ def check_levels(largest: int) -> None:
 
 
 def as_labels(y: Any) -> Tensor:
-    """Labels as int64 of the same shape: a tensor, a numpy array or a list of integers; anything else as it is."""
+    """Labels (N,), a tensor, a numpy array or a list of integers, as an int64 tensor; anything else as it is."""
     if isinstance(y, list | tuple | np.ndarray | np.integer | int):
         array = np.asarray(y)
         y = torch.tensor(array) if array.dtype.kind in "iufb" else y

@@ -88,7 +88,12 @@ def sha256_of(header: str, *tensors: Tensor) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Prepared(Source):
-    """The pictures of `Memory`, resized and cropped as 8-bit pictures like those of `Files`."""
+    """The pictures of `Memory`, resized and cropped as 8-bit pictures like those of `Files`.
+
+    Attributes:
+        source: the pictures.
+        preprocessing: how they are resized and cropped.
+    """
 
     source: Memory
     preprocessing: Preprocessing

@@ -221,7 +221,13 @@ def weights_in(checkpoint: Any, *, where: str, key: str | None = None) -> Found:
 
 
 def tell_taken(where: str, kind: str, names: Sequence[str]) -> None:
-    """Give a Note that a file holds several of a kind, of which the first was taken."""
+    """Give a Note that a file holds several of a kind, of which the first was taken.
+
+    Args:
+        where: the file.
+        kind: what there are several of.
+        names: of all of them.
+    """
     tell(
         f"{where} holds {len(names)} {kind}, {', '.join(names)}: {names[0]} was taken; --weights-key (weights_key) "
         "takes another"

@@ -36,8 +36,10 @@ def _number(value: Any) -> float:
 def _told(expected: str, *readers: Callable[[Any], Any], default: Any = None) -> Any:
     """A field that a JSON may leave out.
 
-    expected: what it must be, in words. readers: make its value of what the JSON holds, one after the other, or raise a
-    ValueError.
+    Args:
+        expected: what it must be, in words.
+        *readers: make its value of what the JSON holds, one after the other, or raise a ValueError.
+        default: where it is left out.
     """
     return field(default=default, metadata={"expected": expected, "readers": readers})
 
@@ -49,7 +51,12 @@ _PERCENT = ("a number of percent, 0 to 100", _number, _a(float, lambda share: 0 
 
 @dataclass(frozen=True)
 class Measured:
-    """Accuracies in %."""
+    """What was measured of a model.
+
+    Attributes:
+        clean: accuracy on the test images in %.
+        autoattack: the same under AutoAttack.
+    """
 
     clean: float | None = _told(*_PERCENT)
     autoattack: float | None = _told(*_PERCENT)
@@ -59,7 +66,18 @@ class Measured:
 class Description:
     """What a JSON said; None for what it left out or called null.
 
-    labels: which of the data set's labels the logits are for. eps: in units of images in [0, 1].
+    Attributes:
+        arch: a row of ARCHITECTURES.
+        num_classes: how many logits there are.
+        in_channels: channels of the image.
+        width: channels of the stem.
+        mean: of the normalisation before the network, one a channel, for images in [0, 1].
+        std: of the same.
+        dataset: the data set that it was trained on.
+        labels: which of the data set's labels the logits are for.
+        threat_model: `Linf`, `L2` or `corruptions`.
+        eps: the radius, in units of images in [0, 1].
+        measured: accuracies.
     """
 
     arch: str | None = _told("the name of an architecture", _a(str))

@@ -32,7 +32,16 @@ _FACTS = ("name", "source", "dataset", "threat_model", "eps", "architecture", "c
 
 @dataclass(frozen=True)
 class Request:
-    """What `load_model` was asked for, apart from the device; see there."""
+    """What `load_model` was asked for, apart from the device.
+
+    Attributes:
+        name: as the user wrote it.
+        dataset: the data set's name, as he wrote it.
+        threat_model: as RobustBench calls it.
+        model_dir: where weights lie and downloads go.
+        preprocessing: a name that `preprocessing_named` gave.
+        given: what he says of the network and its weights.
+    """
 
     name: str
     dataset: str | None
@@ -165,12 +174,7 @@ def _from_zoo(request: Request) -> Loaded:
 
 
 def _shipped(row: ZooRow, request: Request) -> Loaded:
-    path = shipped_weights(row)
-    if not path.is_file():
-        raise RunError(
-            f"{path} is missing from this installation: reinstall energylens to get the weights of {row.name}"
-        )
-    return load_weights_file(path, Given())
+    return load_weights_file(shipped_weights(row), Given())
 
 
 def _pyautoattack(row: ZooRow, request: Request) -> Loaded:

@@ -74,7 +74,12 @@ class Channels(nn.Module):
 
 @dataclass(frozen=True)
 class Trial:
-    """A picture and what was made of it: (3, height, width) in levels of 0 to 255."""
+    """A picture and what was made of it.
+
+    Attributes:
+        picture: RGB.
+        wanted: (3, height, width), in levels of 0 to 255.
+    """
 
     picture: Image.Image
     wanted: NDArray[np.float64]

@@ -6,10 +6,14 @@ THREAT_MODELS = ("Linf", "L2", "corruptions")
 
 
 def threat_model_named(text: str) -> str:
-    """The threat model that a spelling means: case, - and _ are ignored. InputError for anything else.
+    """The threat model that a spelling means; case, - and _ are ignored.
 
-    >>> threat_model_named("l_inf"), threat_model_named("L2")
-    ('Linf', 'L2')
+    Raises:
+        InputError: for anything else.
+
+    Example:
+        >>> threat_model_named("l_inf"), threat_model_named("L2")
+        ('Linf', 'L2')
     """
     for name in THREAT_MODELS:
         if plain(text) == plain(name):

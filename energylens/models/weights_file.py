@@ -92,19 +92,10 @@ def load_weights_file(path: Path, given: Given) -> tuple[nn.Module, ModelCard]:
         maker, name = maker_of(arch)
         module, own = checkpoint.into(make(maker, given.arch_args or {}, name), name)
     check_usable(module, str(path))
-    card = ModelCard(
-        name=str(path),
-        source="file",
-        dataset=about.dataset,
-        labels=about.labels,
-        threat_model=about.threat_model,
-        eps=about.eps,
-        architecture=name,
-        **vars(about.measured),
-        weights_key=checkpoint.found.key or None,
-        whole=True if arch is None else None,
-        origin=str(path.parent.resolve() / path.name),
-    )
+    told = {fact: getattr(about, fact) for fact in ("dataset", "labels", "threat_model", "eps")} | vars(about.measured)
+    key, whole = checkpoint.found.key or None, True if arch is None else None
+    origin = str(path.parent.resolve() / path.name)
+    card = ModelCard(str(path), "file", architecture=name, weights_key=key, whole=whole, origin=origin, **told)
     return normalized(module, *_normalisation(own, given, about, path)), card
 
 
@@ -197,10 +188,9 @@ def _sizes(row: Architecture, name: str, given: Given, about: Description) -> di
     unknown = [argument for argument in arguments if argument not in row.sizes()]
     if unknown:
         raise InputError(f"{name} has no argument {unknown[0]!r}: it has {', '.join(row.sizes())}")
-    told = {"num_classes": about.num_classes, "in_channels": about.in_channels, "width": about.width}
-    for source in ({"num_classes": given.num_classes}, arguments):
-        told |= {size: value for size, value in source.items() if value is not None}
-    return {size: value for size, value in told.items() if value is not None}
+    sources = (vars(about), {"num_classes": given.num_classes}, arguments)  # the later ones override
+    told = {size: value for source in sources for size, value in source.items() if value is not None}
+    return {size: told[size] for size in row.sizes() if size in told}
 
 
 def _normalisation(

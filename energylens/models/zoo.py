@@ -4,7 +4,7 @@ import csv
 import difflib
 import functools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from fractions import Fraction
 from importlib.resources import files
@@ -60,19 +60,15 @@ class ZooRow:
         return "/".join(filter(None, (self.dataset, self.threat_model, self.name)))
 
 
-#: Without a RobustBench model; what was measured of a shipped one stands in the JSON beside its weights.
-_OWN = (
-    ZooRow("digits-standard", "energylens", "digits", architecture="digits-cnn"),
-    ZooRow("digits-pgd", "energylens", "digits", threat_model="Linf", architecture="digits-cnn"),
-    ZooRow(
-        "autoattack-resnet18",
-        "pyautoattack",
-        "cifar10",
-        architecture="resnet18",
-        clean=94.4,  # measured: the package does not state it
-        citation="ICML 2020",
-        link="https://github.com/fra31/auto-attack",
-    ),
+#: In the wheel of another package.
+_EXAMPLE = ZooRow(
+    "autoattack-resnet18",
+    "pyautoattack",
+    "cifar10",
+    architecture="resnet18",
+    clean=94.4,  # measured: the package does not state it
+    citation="ICML 2020",
+    link="https://github.com/fra31/auto-attack",
 )
 
 
@@ -85,7 +81,7 @@ def rows() -> tuple[ZooRow, ...]:
     """
     text = files("energylens.models").joinpath("robustbench.csv").read_text(encoding="utf-8")
     table = csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))
-    return *map(_as_measured, _OWN), *map(_of_robustbench, table)
+    return *map(_shipped, sorted(WEIGHTS.glob("*.safetensors"))), _EXAMPLE, *map(_of_robustbench, table)
 
 
 def find_models(pattern: str | None = None) -> list[ZooRow]:
@@ -154,11 +150,11 @@ def _of_robustbench(line: Mapping[str, str]) -> ZooRow:
     return ZooRow(told.pop("model"), "robustbench", citation=told.pop("venue", None), **told)
 
 
-def _as_measured(row: ZooRow) -> ZooRow:
-    if row.source != "energylens":
-        return row
-    about = description_beside(shipped_weights(row))
-    return replace(row, eps=about.eps, **vars(about.measured))
+def _shipped(weights: Path) -> ZooRow:
+    """The row of a model of ours, from the JSON beside its weights."""
+    about = description_beside(weights)
+    facts = (about.dataset or "", about.threat_model, about.eps, about.arch)
+    return ZooRow(weights.stem, "energylens", *facts, **vars(about.measured))
 
 
 def _named(name: str, among: Iterable[ZooRow]) -> list[ZooRow]:

@@ -23,7 +23,15 @@ def conv3x3(inputs: int, outputs: int, stride: int = 1, *, bias: bool = False) -
 
 
 def stage(block: Block, count: int, inputs: int, outputs: int, stride: int) -> nn.Module:
-    """`count` blocks in a row; the first one changes the width and the resolution."""
+    """Blocks in a row; the first one changes the width and the resolution.
+
+    Args:
+        block: what the stage is made of.
+        count: how many.
+        inputs: channels before the stage.
+        outputs: channels of every block's result.
+        stride: of the first block.
+    """
     rest = [block(outputs, outputs, 1) for _ in range(count - 1)]
     return nn.Sequential(block(inputs, outputs, stride), *rest)
 
@@ -154,7 +162,10 @@ def preactresnet18(num_classes: int, in_channels: int, width: int) -> nn.Module:
 def cifar_resnet(num_classes: int, in_channels: int, *, depth: int) -> nn.Module:
     """He et al.'s CIFAR ResNet with option-A shortcuts (arXiv:1512.03385, sec. 4.2; akamaster's keys).
 
-    depth: 6 n + 2 for n blocks in each of the three stages.
+    Args:
+        num_classes: logits.
+        in_channels: channels of the image.
+        depth: 6 n + 2 for n blocks in each of the three stages.
     """
     net = named(
         conv1=conv3x3(in_channels, 16),
@@ -184,7 +195,11 @@ def resnet4b(num_classes: int, in_channels: int) -> nn.Module:
 def wide_resnet(num_classes: int, in_channels: int, *, depth: int, widen: int) -> nn.Module:
     """WRN-depth-widen (Zagoruyko and Komodakis 2016, arXiv:1605.07146; TRADES' and RobustBench's keys).
 
-    depth: 6 n + 4 for n blocks in each of the three stages. widen: the factor on their channels.
+    Args:
+        num_classes: logits.
+        in_channels: channels of the image.
+        depth: 6 n + 4 for n blocks in each of the three stages.
+        widen: the factor on their channels.
     """
     block = partial(PreActBlock, projection_key="convShortcut")
     head = nn.Linear(64 * widen, num_classes)
