@@ -42,6 +42,15 @@ def did_you_mean(word: str, known: Iterable[str], most: int = 1) -> str:
     return f"did you mean {' or '.join(close)}? " if close else ""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an exception says; its type's name where it says nothing.
+
+    >>> first_line(KeyError("weight")), first_line(KeyboardInterrupt())
+    ("'weight'", 'KeyboardInterrupt')
+    """
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
 def tell(note: str) -> None:
     """Give a Note, in a sentence, as a warning of the caller's own line."""
     depth, frame = 2, sys._getframe(1)

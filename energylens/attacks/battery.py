@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from energylens.attacks.autoattack import Shelf
 from energylens.attacks.backends import BACKENDS, PLAIN, Networks
-from energylens.attacks.foreign import ForeignAttack, attack_at, foreign_name, foreign_settings, run_foreign
+from energylens.attacks.foreign import ForeignAttack, attack_at, foreign_row
 from energylens.attacks.passes import PassCounter, Told
 from energylens.attacks.radius import write_radius
 from energylens.attacks.registry import ATTACKS, NO_ATTACK, AttackRow
@@ -243,7 +243,8 @@ def configure(
     if not isinstance(spec, str | Attack):
         if target is not None:
             raise InputError("a target cannot be given to a callable: bind it there, or leave the callable out")
-        return _foreign(spec)
+        row = foreign_row(spec)
+        return ConfiguredAttack(row, row.defaults, eps_text=None)
     asked = Attack(spec)
     row, shown = asked.row, dict(asked.overrides)
     settings = asked.settings(eps=eps, norm=norm, steps=steps)
@@ -253,15 +254,3 @@ def configure(
     radius = shown.get("eps", eps)
     text = write_radius(radius) if radius is not None and row.defaults.bounded else None
     return ConfiguredAttack(row, settings, text, shown.get("target"), shown, backend=shown.get("backend"))
-
-
-def _foreign(attack: ForeignAttack) -> ConfiguredAttack:
-    """A callable as a row of its own."""
-    if not callable(attack):
-        raise InputError(f"an attack is a name or a callable f(model, x, y) -> x_adv, not a {type(attack).__name__}")
-
-    def run(model: nn.Module, x: Tensor, y: Tensor, *, noise: Noise, **_: Any) -> AttackResult:
-        return run_foreign(attack, model, x, y, noise)
-
-    name, settings = foreign_name(attack), foreign_settings(attack)
-    return ConfiguredAttack(AttackRow(name, name, run, settings, "a foreign attack", settings.kind), settings, None)

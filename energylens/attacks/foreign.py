@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import partial
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from energylens.attacks.backends import PLAIN
 from energylens.attacks.passes import PassCounter
+from energylens.attacks.registry import AttackRow
 from energylens.attacks.result import AttackResult, counts
 from energylens.attacks.settings import Settings
 from energylens.errors import InputError, RunError
@@ -81,31 +83,29 @@ def attack_at(address: str) -> ForeignAttack:
     return run
 
 
-def foreign_settings(attack: ForeignAttack) -> Foreign:
-    """What can be told of a callable: the module and name of the function, or of the object's class."""
-    where = attack if hasattr(attack, "__qualname__") else type(attack)
-    return Foreign(f"{where.__module__}:{where.__qualname__}")
-
-
-def foreign_name(attack: ForeignAttack) -> str:
-    """A function's own name, an object's class name."""
-    return getattr(attack, "__name__", type(attack).__name__)
-
-
-def run_foreign(attack: ForeignAttack, model: nn.Module, x: Tensor, y: Tensor, noise: Noise) -> AttackResult:
-    """Call a foreign attack under random states keyed by the block's first sample, and check what it gives back.
-
-    Args:
-        attack: the callable.
-        model: from images in [0, 1] to logits (N, K). The passes through it are counted.
-        x: (N, C, H, W) in [0, 1].
-        y: (N,) labels.
-        noise: its seed and first index key the random states.
+def foreign_row(attack: ForeignAttack) -> AttackRow:
+    """A callable as a row of its own, under a function's name or an object's class name.
 
     Raises:
-        InputError: where it does not return images of x's shape in [0, 1], or changes the model.
+        InputError: for anything else.
     """
-    name, before = foreign_name(attack), weights_digest(model)
+    if not callable(attack):
+        raise InputError(f"an attack is a name or a callable {EXPECTED}, not a {type(attack).__name__}")
+    name = getattr(attack, "__name__", type(attack).__name__)
+    where = attack if hasattr(attack, "__qualname__") else type(attack)
+    settings = Foreign(f"{where.__module__}:{where.__qualname__}")
+    return AttackRow(name, name, partial(_run, name, attack), settings, "a foreign attack", settings.kind)
+
+
+def _run(
+    name: str, attack: ForeignAttack, model: nn.Module, x: Tensor, y: Tensor, *, noise: Noise, **_: Any
+) -> AttackResult:
+    """Call it under random states keyed by the block's first sample, and check what it gives back.
+
+    Its passes are counted at the model. Raises InputError where it does not return images of x's shape in [0, 1], or
+    changes the model.
+    """
+    before = weights_digest(model)
     with torch.enable_grad(), PassCounter(model) as counter, random_state(key(noise.seed, name, noise.indices[0])):
         x_adv = attack(model, x.clone(), y.clone())
     model.eval()  # some leave it in train mode
@@ -119,6 +119,5 @@ def run_foreign(attack: ForeignAttack, model: nn.Module, x: Tensor, y: Tensor, n
     if not (low >= -ROUNDING and high <= 1 + ROUNDING):
         raise InputError(f"attack {name} returned images in [{low:.9g}, {high:.9g}]; expected finite ones in [0, 1]")
     forwards, backwards = counter.per_sample(len(x))
-    return AttackResult(
-        x_adv.clamp(0, 1), steps=counts(backwards, x), forwards=counts(forwards, x), backwards=counts(backwards, x)
-    )
+    steps = counts(backwards, x)
+    return AttackResult(x_adv.clamp(0, 1), steps, forwards=counts(forwards, x), backwards=steps)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,16 +26,6 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
     own = logits.gather(1, labels[:, None])
     others = logits.scatter(1, labels[:, None], -torch.inf)
     return own.squeeze(1) - others.amax(dim=1)
-
-
-def lead_of_others(logits: Tensor, labels: Tensor) -> Tensor:
-    """``max_{k != y} f_k(x) - f_y(x)``, (N,): the margin turned round, a loss.
-
-    Args:
-        logits: (N, K).
-        labels: (N,).
-    """
-    return -margin(logits, labels)
 
 
 def logit_ratio(logits: Tensor, labels: Tensor) -> Tensor:
@@ -90,7 +81,7 @@ class Loss:
     """A loss a sample to ascend.
 
     Attributes:
-        of: (logits (N, K), aim, clean logits (N, K), gamma) -> (N,).
+        of: (logits (N, K), aim, clean logits (N, K) or None, gamma) -> (N,).
         targeted: it can be turned towards a target; one that cannot looks at no label.
         needs_reference: it looks at the clean logits, which are computed for it alone.
         min_classes: classes that it needs.
@@ -98,7 +89,7 @@ class Loss:
         weighted: it has a use for gamma.
     """
 
-    of: Callable[[Tensor, Aim, Tensor | None, float], Tensor]
+    of: Callable[[Tensor, Aim, Any, float], Tensor]
     targeted: bool = True
     needs_reference: bool = False
     min_classes: int = 2
@@ -106,14 +97,13 @@ class Loss:
     weighted: bool = False
 
 
-def _kl(logits: Tensor, aim: Aim, reference: Tensor | None, gamma: float) -> Tensor:
-    assert reference is not None
+def _kl(logits: Tensor, aim: Aim, reference: Tensor, gamma: float) -> Tensor:
     return kl_divergence(reference, logits)
 
 
 LOSSES: dict[str, Loss] = {
     "ce": Loss(lambda logits, aim, reference, gamma: aim.away(cross_entropy, logits)),
-    "margin": Loss(lambda logits, aim, reference, gamma: aim.away(lead_of_others, logits)),  # arXiv 1608.04644
+    "margin": Loss(lambda logits, aim, reference, gamma: -aim.away(margin, logits)),  # arXiv 1608.04644
     "dlr": Loss(lambda logits, aim, reference, gamma: aim.away(logit_ratio, logits), min_classes=3),
     # KL(p(.|x) || p(.|x')), arXiv 1901.08573
     "kl": Loss(_kl, targeted=False, needs_reference=True, seeks_error=False),

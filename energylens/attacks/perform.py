@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from energylens.attacks.backends import PLAIN, PROBED, check_backend, networks_of
-from energylens.attacks.battery import AttackSpec, ConfiguredAttack, configure_battery, equip
+from energylens.attacks.battery import AttackSpec, ConfiguredAttack, configure, equip
 from energylens.attacks.losses import Aim
 from energylens.attacks.radius import show_radius, usual_norm, usual_radius
 from energylens.attacks.registry import ATTACKS
@@ -21,7 +21,7 @@ from energylens.data import Samples, check_labels
 from energylens.data.images import as_floats, as_labels, as_pixels, brightest, check_levels
 from energylens.data.own import own_samples
 from energylens.energy import joint_energy, marginal_energy
-from energylens.errors import InputError, tell
+from energylens.errors import InputError, first_line, tell
 from energylens.isolation import frozen
 from energylens.models import ModelCard
 from energylens.models.usable import check_logits, check_usable, device_of
@@ -144,7 +144,7 @@ def _chosen(
     usual = norm.lower() if norm else usual_norm(card)
     radius = usual_radius(card, dataset, usual) if eps is None else eps
     rule = "random" if isinstance(target, Tensor) else target  # stands for the classes given, so that they are checked
-    (chosen,) = configure_battery([spec], eps=radius, norm=usual, target=None if rule is None else str(rule))
+    chosen = configure(spec, eps=radius, norm=usual, target=None if rule is None else str(rule))
     if norm and chosen.reusable and usual not in chosen.row.norms:  # a battery may hold attacks in other norms
         raise InputError(f"{chosen.row.name} works in {', '.join(chosen.row.norms)}, not in {usual}")
     if eps is not None and not chosen.settings.bounded:
@@ -185,8 +185,6 @@ def _logits(model: nn.Module, x: Tensor) -> Tensor:
     try:
         logits = model(x)
     except Exception as error:  # whatever a user's network raises at a shape or a dtype it was not made for
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"the model does not take images of shape {tuple(x.shape[1:])}, {x.dtype} ({reason})"
-        ) from error
+        came = f"images of shape {tuple(x.shape[1:])}, {x.dtype}"
+        raise InputError(f"the model does not take {came} ({first_line(error)})") from error
     return check_logits(logits, len(x)).float()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from energylens.data.preprocessing import Preprocessing, preprocessing_named
-from energylens.errors import InputError
+from energylens.errors import InputError, first_line
 from energylens.generation.penultimate import penultimate
 from energylens.inputs import check_reading, device_of
 from energylens.isolation import frozen
@@ -61,7 +61,7 @@ class Extractor:
         except (RuntimeError, ValueError) as error:
             raise InputError(
                 f"{self.name} does not take images of shape {tuple(images.shape[1:])} "
-                f"({str(error).splitlines()[0]}): score in another classifier's features"
+                f"({first_line(error)}): score in another classifier's features"
             ) from error
         return features.cpu(), logits.cpu()
 

@@ -163,6 +163,7 @@ class TestAttackAlone:
             ("pgd,steps=3", {"steps": 4}, "steps is set twice"),
             ("cw", {"norm": "linf"}, "cw works in l2, not in linf"),
             (lambda model, x, y: x, {"steps": 3}, "steps: a callable takes no settings here: bind them"),
+            ("mine:attack", {"steps": 3}, "steps: a callable takes no settings here: bind them"),
         ):
             with pytest.raises(el.InputError, match=message):
                 el.attack(spec, robust, x, y, **settings)
