@@ -18,8 +18,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from energylens.attacks.passes import Heard, PassCounter, Told
-from energylens.attacks.result import AttackResult, counts
+from energylens.attacks.result import AttackResult, Heard, PassCounter, Told, counts
 from energylens.attacks.settings import Length, NormName, Settings, norm_of, radius
 from energylens.errors import InputError, RunError
 from energylens.isolation import random_state

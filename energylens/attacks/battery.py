@@ -13,10 +13,9 @@ from torch import Tensor, nn
 from energylens.attacks.autoattack import Shelf
 from energylens.attacks.backends import BACKENDS, PLAIN, Networks
 from energylens.attacks.foreign import ForeignAttack, attack_at, foreign_row
-from energylens.attacks.passes import PassCounter, Told
 from energylens.attacks.radius import write_radius
 from energylens.attacks.registry import ATTACKS, NO_ATTACK, AttackRow
-from energylens.attacks.result import AttackResult
+from energylens.attacks.result import AttackResult, PassCounter, Told
 from energylens.attacks.settings import BLOCK, Settings
 from energylens.attacks.spec import Attack, check_runnable
 from energylens.attacks.targets import check_target

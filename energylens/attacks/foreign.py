@@ -15,9 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from energylens.attacks.backends import PLAIN
-from energylens.attacks.passes import PassCounter
 from energylens.attacks.registry import AttackRow
-from energylens.attacks.result import AttackResult, counts
+from energylens.attacks.result import AttackResult, PassCounter, counts
 from energylens.attacks.settings import Settings
 from energylens.errors import InputError, RunError
 from energylens.imports import current_directory_importable, object_at

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from energylens.attacks.ascent import Ascent, ascend
 from energylens.attacks.autoattack import AutoAttackSettings, run_autoattack
-from energylens.attacks.carlini_wagner import CarliniWagner, carlini_wagner
-from energylens.attacks.carlini_wagner_linf import CarliniWagnerLinf, carlini_wagner_linf
+from energylens.attacks.carlini_wagner import CarliniWagner, CarliniWagnerLinf, carlini_wagner, carlini_wagner_linf
 from energylens.attacks.diff_pgd import DiffPGD, diff_pgd
 from energylens.attacks.result import AttackResult, counts
 from energylens.attacks.settings import BALL, BLOCK, NoAttack, Settings

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from energylens.attacks.backends import BACKENDS, PLAIN, PROBED, networks_of
-from energylens.attacks.passes import PassCounter
+from energylens.attacks.result import PassCounter
 from energylens.data import Samples
 from energylens.errors import InputError, RunError
 from energylens.generation.generated import Generated, export, measure

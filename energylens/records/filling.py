@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from energylens.attacks.backends import Networks
-from energylens.attacks.passes import Told
+from energylens.attacks.result import Told
 from energylens.attacks.targets import choose_targets
 from energylens.errors import RunError
 from energylens.models.usable import checked_logits, float_logits

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from energylens.attacks.battery import configure
-from energylens.attacks.carlini_wagner_linf import CarliniWagnerLinf
+from energylens.attacks.carlini_wagner import CarliniWagnerLinf
 from energylens.attacks.losses import margin
 from energylens.errors import InputError
 
