@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from torch import Tensor
 
+    Mask = Tensor | NDArray[np.bool_]
+
 SMALLEST = 20  # samples: ten a half, below which TPR and FPR come in steps of more than 10 %
 SIDES = {"lower": -1.0, "higher": 1.0}  # where the adversarial lies, and the sign that makes it the higher score
 
@@ -128,7 +130,7 @@ def sign_test(for_it: int, against: int) -> float:
     return binomial_tail(for_it, for_it + against, 0.5)
 
 
-def paired_sign_test(before: Tensor, after: Tensor) -> float:
+def paired_sign_test(before: Mask, after: Mask) -> float:
     """How likely chance alone makes one mask true so much oftener than another: the sign test of their pairs.
 
     Args:
@@ -137,6 +139,11 @@ def paired_sign_test(before: Tensor, after: Tensor) -> float:
 
     Returns:
         p, see ``sign_test``.
+
+    Example:
+        >>> before, after = np.array([True, False, False]), np.array([True, True, True])
+        >>> paired_sign_test(before, after), paired_sign_test(after, before)
+        (0.25, 1.0)
     """
     return sign_test(int((after & ~before).sum()), int((before & ~after).sum()))
 

@@ -29,7 +29,7 @@ from energylens.models import ModelCard, current_card
 from energylens.noise import Noise
 from energylens.profiling import BATCH_SIZES
 from energylens.progress import WITHIN, Listener, Progress
-from energylens.records.identity import Witness, checked, own_folder, own_identity, spread
+from energylens.records.identity import Witness, own_folder, own_identity
 from energylens.records.manifest import shared_identity, software
 from energylens.records.run_folder import RunFolder, holding, open_run, run_path
 from energylens.records.shards import RANKS, Ranks, joined_ranks
@@ -293,17 +293,14 @@ def _open(job: _Job, manifest: Mapping[str, Any], *, overwrite: bool) -> RunFold
 
 def _made_by(witness: Witness, folder: RunFolder) -> bool:
     """Whether a folder's images are the model's: by what its manifest keeps, and by the energies of some of them."""
-    if not witness.recognises(folder):
-        return False
-    rows = folder.rows() if witness.steady else folder.rows().head(0)
-    some = rows.iloc[spread(range(len(rows)), checked(folder))]
-    if not len(some):
-        return True
-    images = folder.images(some["index"].tolist())["images"].to(device_of(witness.model))
-    with torch.no_grad():
-        logits = witness.model(images).float().cpu()
-    energies = torch.tensor(some[["marginal", "joint"]].to_numpy("float32"))
-    return witness.gave(energies, logits, torch.tensor(some["label"].to_numpy()))
+
+    @torch.no_grad()
+    def logits_of(indices: Sequence[int]) -> Tensor:
+        images = folder.images(indices)["images"].to(device_of(witness.model))
+        logits: Tensor = witness.model(images).float().cpu()
+        return logits
+
+    return witness.knows(folder, ("marginal", "joint"), logits_of)
 
 
 def _settled(store: Store, job: _Job) -> RunFolder:

@@ -32,6 +32,7 @@ from energylens.isolation import random_state
 from energylens.models import module_digest
 from energylens.models.usable import device_of
 from energylens.noise import Noise
+from energylens.records.record import CLEAN
 from energylens.records.run_folder import MANIFEST, RunFolder, read_manifest
 
 PROBES = 4  # samples of the request that the model is asked about
@@ -171,32 +172,34 @@ class Witness:
         there = Answers.read(told, folder.path / MANIFEST)
         return there.agree(self._asked(there.indices))
 
-    def knows(self, folder: RunFolder) -> bool:
-        """The same, and by the clean energies of some of its rows, more where a manifest keeps no answers."""
+    def knows(
+        self,
+        folder: RunFolder,
+        energies: Sequence[str] = CLEAN,
+        logits_of: Callable[[Sequence[int]], Tensor] | None = None,
+    ) -> bool:
+        """The same, and by the energies of some of its rows, more where a manifest keeps no answers.
+
+        Args:
+            folder: whose rows these may be.
+            energies: the columns of E(x) and E(x, y).
+            logits_of: indices of n rows -> logits (n, K) float32 of what they are of, on the CPU; by default of the
+                samples themselves.
+        """
         if not self.recognises(folder):
             return False
         if not self.steady:  # nothing of it is reused, and its energies are of other draws
             return True
-        rows = folder.clean_energies()
-        some = rows.iloc[spread(range(len(rows)), checked(folder))]
+        rows = folder.rows(["index", "label", *energies])
+        some = rows.iloc[spread(range(len(rows)), CHECKED if ANSWERS in folder.manifest else CHECKED_ALONE)]
         if not len(some):
             return True
-        stored = torch.tensor(some[["marginal_clean", "joint_clean"]].to_numpy("float32"))
-        labels = torch.tensor(some["label"].to_numpy())
-        return self.gave(stored, self._logits_of(some["index"].tolist()), labels)
-
-    def gave(self, energies: Tensor, logits: Tensor, y: Tensor) -> bool:
-        """Whether stored energies are those of the logits that the model gives, to rounding.
-
-        Args:
-            energies: E(x) and E(x, y), (N, 2) float32, in nats.
-            logits: (N, K) float32.
-            y: labels, (N,).
-        """
+        logits, y = (logits_of or self._logits_of)(some["index"].tolist()), torch.tensor(some["label"].to_numpy())
+        stored = torch.tensor(some[[*energies]].to_numpy("float32"))
         here = torch.stack([marginal_energy(logits), joint_energy(logits, y)], dim=1)
         # an error of every logit is one of the energies: it is judged beside the largest of them
         largest = torch.cat([logits, here], dim=1).abs().amax(dim=1, keepdim=True)
-        return bool(((here - energies).abs() <= self.answers.rounding * largest).all())
+        return bool(((here - stored).abs() <= self.answers.rounding * largest).all())
 
     def _asked(self, indices: tuple[int, ...]) -> Answers:
         """What the model answers to these samples, or to the first where the device has no memory for more."""
@@ -230,11 +233,6 @@ class Witness:
         except torch.OutOfMemoryError:
             logits = torch.cat([self.model(x[row : row + 1]) for row in range(len(x))])
         return logits
-
-
-def checked(folder: RunFolder) -> int:
-    """How many rows of a folder are to be checked."""
-    return CHECKED if ANSWERS in folder.manifest else CHECKED_ALONE
 
 
 def ask(model: nn.Module, x: Tensor, indices: tuple[int, ...]) -> Answers:

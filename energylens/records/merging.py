@@ -18,10 +18,9 @@ from energylens.files import find, reading
 from energylens.models import ModelCard
 from energylens.records.attack_run import IMAGES
 from energylens.records.identity import ANSWERS, CONTENTS, MODEL, Answers, own_identity
-from energylens.records.record import SCHEMA_VERSION
+from energylens.records.record import CLEAN, SCHEMA_VERSION
 from energylens.records.run_folder import MANIFEST, RunFolder, fingerprint, open_run, run_path
 
-CLEAN = ("marginal_clean", "joint_clean")
 CLOSE = 1e-3  # how far the same energy may differ between two machines' float32 kernels, nats
 
 

@@ -41,6 +41,7 @@ COLUMNS: dict[str, str] = {
     "forwards": "int64",
     "backwards": "int64",
 }
+CLEAN = ("marginal_clean", "joint_clean")  # which no attack changes
 TARGET_COLUMN = "target"  # int64, in the records of targeted attacks only
 ROUNDED_COLUMN = "pred_uint8"  # int64, where images are kept: the class of the adversarial rounded to 8 bits
 PATH_COLUMNS = ("marginal_path", "joint_path")  # lists of float32, traced: E(x'), E(x', y) from the start to x_adv

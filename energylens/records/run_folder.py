@@ -34,7 +34,7 @@ from torch import Tensor
 
 from energylens.errors import InputError, RunError
 from energylens.files import entries, reading, shown, sweep, whole_file
-from energylens.records.record import COLUMNS, empty_rows
+from energylens.records.record import CLEAN, empty_rows
 from energylens.records.store import Images, in_order
 
 MANIFEST = "manifest.json"
@@ -85,12 +85,13 @@ class RunFolder:
     def rows(self, columns: list[str] | None = None) -> pd.DataFrame:
         """Every finished row, one a sample, in order of index; of all columns, or of these, "index" among them."""
         tables = [_read_part(part, columns).to_pandas() for part in self.parts()]
-        table: pd.DataFrame = pd.concat(tables, ignore_index=True) if tables else empty_rows()[columns or [*COLUMNS]]
+        empty = empty_rows().reindex(columns=columns)
+        table: pd.DataFrame = pd.concat(tables, ignore_index=True) if tables else empty
         return table.drop_duplicates("index").sort_values("index", ignore_index=True)
 
     def clean_energies(self) -> pd.DataFrame:
         """Index, label and clean energies of every finished row, in order of index."""
-        return self.rows(["index", "label", "marginal_clean", "joint_clean"])
+        return self.rows(["index", "label", *CLEAN])
 
     def tell(self, more: Mapping[str, Any]) -> RunFolder:
         """The folder with a manifest that says this too, where an earlier version has not said it.

@@ -83,6 +83,11 @@ def test_a_range_may_leave_out_its_lower_end():
     check_ranges(rates(2))
 
 
+def test_a_misspelled_property_is_refused_where_it_is_declared():
+    with pytest.raises(TypeError, match="mots"):
+        setting(1.0, "How fast.", mots=2)
+
+
 @pytest.fixture
 def added():
     exec(REGULARIZER, {})
