@@ -13,7 +13,7 @@ from torch import nn
 
 from energylens.data import DATA_SETS, Samples, data_set, load_data
 from energylens.data.own import Items, own_samples, with_classes
-from energylens.errors import InputError
+from energylens.errors import InputError, first_line
 from energylens.models import ModelCard, current_card, find_models, load_model
 from energylens.models.usable import check_usable, logits_of
 from energylens.models.usable import device_of as device_of  # both are taken from here by those above
@@ -108,7 +108,7 @@ def the_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {name!r} cannot be used here ({str(error).splitlines()[0]}): try cpu") from error
+        raise InputError(f"device {name!r} cannot be used here ({first_line(error)}): try cpu") from error
     return device
 
 

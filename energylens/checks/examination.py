@@ -11,10 +11,10 @@ from torch import nn
 
 from energylens.attacks.radius import usual_radius
 from energylens.checks.doctor import CHECKS, LEAST_SAMPLES, Check, Seen
-from energylens.checks.finding import Diagnosis, Finding, fault, first_line
+from energylens.checks.finding import Diagnosis, Finding, fault
 from energylens.checks.model_under_test import FALLBACK_EPS, NO_TRAINING, ModelUnderTest
 from energylens.data import DATA_SETS, Samples, lies_here, load_data
-from energylens.errors import InputError, RunError
+from energylens.errors import InputError, RunError, first_line
 from energylens.inputs import Choice, Data, device_of, the_module, the_samples
 from energylens.isolation import frozen
 from energylens.models import ModelCard, card_of

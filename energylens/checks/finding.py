@@ -67,8 +67,3 @@ class Diagnosis:
     def as_numbers(self) -> dict[str, Any]:
         """The diagnosis as ``energylens doctor --json`` prints it."""
         return {**asdict(self), "healthy": self.healthy}
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, in a line; its kind where it says nothing."""
-    return next(iter(str(error).splitlines()), "") or type(error).__name__

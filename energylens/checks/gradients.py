@@ -9,10 +9,10 @@ from torch import Tensor
 
 from energylens.attacks.losses import margin
 from energylens.attacks.norms import NORMS, l2_size
-from energylens.checks.finding import Finding, fault, first_line, judged
+from energylens.checks.finding import Finding, fault, judged
 from energylens.checks.model_under_test import ModelUnderTest
 from energylens.energy import cross_entropy
-from energylens.errors import InputError
+from energylens.errors import InputError, first_line
 from energylens.statistics import LEVEL, paired_sign_test
 
 TOLERATED = 0.05  # share of images that may misbehave: under the standard error, 6 %, of an accuracy near half of 64

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from energylens.errors import InputError, RunError
+from energylens.errors import InputError, RunError, first_line
 from energylens.isolation import frozen
 
 _QUANTISERS = ("torchao", "bitsandbytes")  # packages whose tensors hold packed integers
@@ -196,7 +196,7 @@ def logits_of(model: nn.Module, x: Tensor, title: str) -> Tensor:
     try:
         logits = _asked(model, x.to(device_of(model)))
     except Exception as error:  # whatever a user's network raises at a shape it was not made for
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         if kind := wanted_dtype(model, x):
             raise InputError(
                 f"the model computes in {kind} and does not take float32 images ({reason}): convert it with "
