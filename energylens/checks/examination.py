@@ -76,9 +76,16 @@ def examine(
 def model_under_test(
     model: str | Path | nn.Module, data: Data, choice: Choice, device: str = "auto", **model_options: Any
 ) -> ModelUnderTest:
-    """What ``examine`` looks at, and the training images beside it; its arguments are there.
+    """What ``examine`` looks at, and the training images beside it.
 
     Hold the model in eval mode (``isolation.frozen``) while it is asked.
+
+    Args:
+        model: as in ``profile``.
+        data: as in ``profile``.
+        choice: which samples; n None is 64 of a data set by name, and at most 64 of a user's own.
+        device: ``auto`` or a torch device.
+        **model_options: of ``load_model``, for a model given by name.
 
     Raises:
         InputError: for a request that cannot be met.

@@ -34,7 +34,7 @@ class Store(Protocol):
         """The images kept of these samples, in this order."""
 
     def write(self, rows: pd.DataFrame, seconds: float, images: Images | None = None) -> None:
-        """Add a block of rows and, where they are kept, their images."""
+        """Add a block of n rows, the seconds they took and, where they are kept, their images, (n, C, H, W) each."""
 
     def shelf(self, indices: Sequence[int]) -> Shelf | None:
         """Where the block of these samples is put down before it is whole; None where nothing outlives the process."""
@@ -75,7 +75,7 @@ class Memory:
         return in_order(indices, self.rows()["index"].tolist(), self._images)
 
     def write(self, rows: pd.DataFrame, seconds: float, images: Images | None = None) -> None:
-        """Add a block of rows and, where they are kept, their images, which go to the CPU."""
+        """Add a block of n rows, their seconds and their images (n, C, H, W), where kept, which go to the CPU."""
         self._blocks.append(rows)
         self._seconds += seconds
         if images is not None:
