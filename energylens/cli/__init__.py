@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 import warnings
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from typing import Any
 import click
 
 from energylens.cli.program import run_program
-from energylens.errors import InputError, Note
+from energylens.errors import InputError, Note, did_you_mean
 from energylens.records.shards import launched_ranks
 
 #: the commands by what they are for, as the help shows them
@@ -45,8 +44,7 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The command that the arguments name; an unknown one is refused with the closest name."""
         if args and args[0] not in COMMANDS:
-            close = difflib.get_close_matches(args[0], COMMANDS, n=1)
-            hint = f"did you mean {close[0]}? " if close else ""
+            hint = did_you_mean(args[0], COMMANDS)
             ctx.fail(f"unknown command {args[0]!r}: {hint}the commands are {', '.join(COMMANDS)}")
         return super().resolve_command(ctx, args)
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from energylens.cli.help import Command
 from energylens.cli.options import JSON
-from energylens.cli.tables import Column, show
+from energylens.cli.tables import Column, print_json, show
 
 if TYPE_CHECKING:
     from energylens.attacks.registry import AttackRow
@@ -35,7 +34,7 @@ def command(as_json: bool) -> None:
     from energylens.attacks.registry import ATTACKS
 
     if as_json:
-        click.echo(json.dumps([_as_numbers(row) for row in ATTACKS], indent=2))
+        print_json([_as_numbers(row) for row in ATTACKS])
     else:
         show(COLUMNS, ATTACKS, caption=CAPTION, all_of_it="--json")
 

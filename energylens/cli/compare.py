@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from energylens.cli.help import OUTPUT, Command, option
 from energylens.cli.options import FIGURE
 from energylens.cli.tables import Column, cells_of, show
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def _spread(name: str, heading: str, optional: int = 0) -> Column:
@@ -63,18 +59,23 @@ def command(runs: tuple[Path, ...], form: str | None, figure: Path | None) -> No
     energylens compare runs/train/*
     energylens compare runs/train/fgsm-* runs/train/der-* --figure compare.png --latex > compare.tex
     """
+    import pandas as pd
+
     from energylens.plots import tables
     from energylens.tables.compare_runs import comparison, followed
     from energylens.tables.training_runs import read_runs
 
     read = read_runs(runs)
     table = comparison(read)
+    rows = table.to_dict("records")
     if form is None:
-        show(COLUMNS, table.to_dict("records"), caption=CAPTION, all_of_it="--csv")
+        show(COLUMNS, rows, caption=CAPTION, all_of_it="--csv")
     elif form == "csv":
         click.echo(table.to_csv(index=False), nl=False)
     else:
-        _print(table, {"markdown": tables.markdown, "latex": tables.latex}[form])
+        cells = pd.DataFrame(cells_of(COLUMNS, rows), columns=[column.heading for column in COLUMNS])
+        right = [column.heading for column in COLUMNS if column.right]
+        click.echo(getattr(tables, form)(cells, right), nl=False)
     for note in table.attrs["notes"]:
         click.echo(f"note: {note}", err=True)
     if figure:
@@ -84,13 +85,3 @@ def command(runs: tuple[Path, ...], form: str | None, figure: Path | None) -> No
         lines = followed(read)
         for path in save_figure(draw(lines), figure, lines):
             click.echo(path, err=True)
-
-
-def _print(table: pd.DataFrame, form: Callable[..., str]) -> None:
-    """The cells under their headings, in another program's form."""
-    import pandas as pd
-
-    cells = cells_of(COLUMNS, table.to_dict("records"))
-    headings = [column.heading for column in COLUMNS]
-    right = [column.heading for column in COLUMNS if column.right]
-    click.echo(form(pd.DataFrame(cells, columns=headings), right), nl=False)

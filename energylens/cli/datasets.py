@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 
 import click
 
 from energylens.cli.help import Command
 from energylens.cli.options import JSON
-from energylens.cli.tables import Column, show
+from energylens.cli.tables import Column, print_json, show
 from energylens.data.catalog import DATA_SETS, DataSet
 
 
@@ -52,6 +51,6 @@ def command(as_json: bool) -> None:
     """
     if as_json:
         rows = [{"splits": row.splits} | asdict(row) for row in DATA_SETS.values()]
-        click.echo(json.dumps(rows, indent=2))
+        print_json(rows)
     else:
         show(COLUMNS, list(DATA_SETS.values()), caption=CAPTION)

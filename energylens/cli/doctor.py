@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ import click
 from energylens.cli.help import DATA, Command, option
 from energylens.cli.options import COUNT, JSON, given_options, naming
 from energylens.cli.progress import progress
-from energylens.cli.tables import Column, show
+from energylens.cli.tables import Column, print_json, show
 
 if TYPE_CHECKING:
     from energylens.checks import Diagnosis
@@ -40,7 +39,7 @@ def command(model: str, as_json: bool, **options: Any) -> None:
     with progress(model) as listener:
         diagnosis = examine(model, listener=listener, **given_options(options))
     if as_json:
-        click.echo(json.dumps(diagnosis.as_numbers(), indent=2))
+        print_json(diagnosis.as_numbers())
     else:
         _print(diagnosis)
     if not diagnosis.healthy:

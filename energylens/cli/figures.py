@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import shlex
 import time
 from pathlib import Path
@@ -14,7 +13,7 @@ from click.core import ParameterSource
 from energylens.cli.help import OUTPUT, SPEED, Command, option
 from energylens.cli.options import COUNT, DATA_ROOT, PATH, RUNS
 from energylens.cli.tables import Column, show
-from energylens.errors import InputError, RunError
+from energylens.errors import InputError, RunError, did_you_mean
 from energylens.files import shown
 
 if TYPE_CHECKING:
@@ -85,9 +84,7 @@ def _chosen(names: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
         return known
     for name in names:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]}? " if close else ""
-            raise InputError(f"no figure {name!r}: {hint}there are {', '.join(known)} and all")
+            raise InputError(f"no figure {name!r}: {did_you_mean(name, known)}there are {', '.join(known)} and all")
     return tuple(dict.fromkeys(names))
 
 

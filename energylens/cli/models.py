@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 
 import click
@@ -10,7 +9,7 @@ import click
 from energylens.attacks.radius import write_radius
 from energylens.cli.help import Command
 from energylens.cli.options import JSON
-from energylens.cli.tables import Column, show
+from energylens.cli.tables import Column, print_json, show
 from energylens.errors import InputError
 from energylens.models.zoo import ZooRow, find_models
 
@@ -53,7 +52,7 @@ def command(pattern: str | None, as_json: bool) -> None:
     if not rows:
         raise InputError(f"no model matches {pattern!r}: `energylens models` lists them all")
     if as_json:
-        click.echo(json.dumps([asdict(row) for row in rows], indent=2))
+        print_json([asdict(row) for row in rows])
         return
     counted = f"{len(rows)} model{'s' * (len(rows) > 1)}"
     caption = f"{counted}; accuracies in %, as published, of our own as measured. {OTHERS}"

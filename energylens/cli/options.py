@@ -19,7 +19,10 @@ Decorator = Callable[[Function], Function]
 
 
 def listed(kind: type, example: str) -> Callable[..., tuple[float, ...] | None]:
-    """A callback that reads an option like the example, ``0.5,0.75``, as numbers of this kind."""
+    """A callback that reads an option like the example, ``0.5,0.75``, as numbers of this kind.
+
+    It raises click.BadParameter for other text.
+    """
 
     def read(ctx: click.Context, option: click.Parameter, text: str | None) -> tuple[float, ...] | None:
         if text is None:
@@ -33,7 +36,11 @@ def listed(kind: type, example: str) -> Callable[..., tuple[float, ...] | None]:
 
 
 def arguments(ctx: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> dict[str, Any] | None:
-    """``width=32``, given as often as you like, as arguments by name."""
+    """``width=32``, given as often as you like, as arguments by name; None where it is not given.
+
+    Raises:
+        InputError: for a text without a name, from ``parse_argument``.
+    """
     if not texts:
         return None
     from energylens.models.users_network import parse_argument
@@ -42,7 +49,11 @@ def arguments(ctx: click.Context, option: click.Parameter, texts: tuple[str, ...
 
 
 def positive(ctx: click.Context, option: click.Parameter, value: int | None) -> int | None:
-    """A whole number above zero."""
+    """A callback that lets whole numbers above zero through, and None.
+
+    Raises:
+        click.BadParameter: for zero and below.
+    """
     if value is not None and value < 1:
         raise click.BadParameter(f"{value} is not positive")
     return value
@@ -172,7 +183,11 @@ def given_options(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def record_options(options: dict[str, Any]) -> dict[str, Any]:
-    """The options as ``energylens.profile`` takes them; under a launcher, each of its processes takes a share."""
+    """The options as ``energylens.profile`` takes them; under a launcher, each of its processes takes a share.
+
+    Raises:
+        InputError: for a version of AutoAttack where no attack has versions.
+    """
     given = given_options(options)
     if launched_ranks().size > 1:
         given.setdefault("shard", RANKS)

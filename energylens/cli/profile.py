@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ import click
 from energylens.cli.help import SPEED, Command, option
 from energylens.cli.options import JSON, models, record_options, recording
 from energylens.cli.progress import progress
-from energylens.cli.tables import Column, percent, show
+from energylens.cli.tables import Column, percent, print_json, show
 from energylens.files import shown
 from energylens.records.shards import launched_ranks
 
@@ -70,11 +69,16 @@ def command(models: tuple[str, ...], as_json: bool, **options: Any) -> None:
         if options["save_images"] and launched_ranks().speaks:
             _draw_images(record, to_stderr=as_json)
     if as_json:
-        click.echo(json.dumps(records[0] if len(records) == 1 else records, indent=2))
+        print_json(records[0] if len(records) == 1 else records)
 
 
 def as_numbers(record: Record, options: dict[str, Any]) -> dict[str, Any]:
-    """The record's summary as ``--json`` prints it; options are the command's."""
+    """The record's summary as ``--json`` prints it.
+
+    Args:
+        record: what ``energylens.profile`` returned.
+        options: the command's.
+    """
     from energylens.attacks.radius import parse_radius
     from energylens.tables.published import beside_published
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ import click
 from energylens.cli.help import DATA, MODEL, Command, option
 from energylens.cli.options import BATCH_SIZE, DATA_ROOT, DEVICE, FILE, JSON, RUNS, reading
 from energylens.cli.progress import progress
-from energylens.cli.tables import Column, show
+from energylens.cli.tables import Column, print_json, show
 
 if TYPE_CHECKING:
     from energylens.generation.score import Scores, Value
@@ -54,7 +53,7 @@ def command(as_json: bool, **options: Any) -> None:
     with progress("score") as listener:
         scores = score(listener=listener, **{name: value for name, value in options.items() if value is not None})
     if as_json:
-        click.echo(json.dumps(scores.as_numbers(), indent=2))
+        print_json(scores.as_numbers())
     else:
         _print(scores)
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+import click
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+BETWEEN = 3  # characters between two columns
 PIPED = 120  # characters, where no terminal says how wide a line may be
 
 
@@ -35,13 +38,18 @@ class Column:
 
 
 def percent(share: float | None, digits: int = 1) -> str:
-    """``98.4 %`` of 0.984; "" for None."""
+    """``98.4 %`` of 0.984; "" for None.
+
+    >>> percent(0.984), percent(0.984, digits=0), percent(None)
+    ('98.4 %', '98 %', '')
+    """
     return "" if share is None else f"{100 * share:.{digits}f} %"
 
 
 def cells_of(columns: Sequence[Column], rows: Sequence[Any]) -> list[list[str]]:
-    """The texts of a table's cells."""
-    return [[_text(one.cell(row) if one.cell else row[at]) for at, one in enumerate(columns)] for row in rows]
+    """The texts of a table's cells, "" for None."""
+    cells = [[one.cell(row) if one.cell else row[at] for at, one in enumerate(columns)] for row in rows]
+    return [["" if cell is None else str(cell) for cell in row] for row in cells]
 
 
 def show(
@@ -66,70 +74,43 @@ def show(
     console = Console()
     cells = cells_of(columns, rows)
     filled = [i for i in range(len(columns)) if any(row[i] for row in cells)]
+    whole = {i: max(map(len, [columns[i].heading, *(row[i] for row in cells)])) for i in range(len(columns))}
+    least = {i: min(columns[i].wrap or whole[i], whole[i]) for i in whole}
     for level in range(max(column.optional for column in columns), -1, -1):
-        kept = [i for i in filled if columns[i].optional <= level]
-        table = _Table([columns[i] for i in kept], [[row[i] for i in kept] for row in cells])
-        if not console.is_terminal or table.least_wide <= console.width:
+        widths = {i: least[i] for i in filled if columns[i].optional <= level}
+        needed = sum(widths.values()) + BETWEEN * len(widths) - 1
+        if not console.is_terminal or needed <= console.width:
             break
     if not console.is_terminal:
-        console = Console(width=max(PIPED, table.least_wide))
+        console = Console(width=max(PIPED, needed))
+    for _ in range(console.width - needed):  # what is left over goes to the columns that are folded most
+        folded_most = max(widths, key=lambda i: whole[i] / widths[i])
+        widths[folded_most] += whole[folded_most] > widths[folded_most]
     if title:
         console.print(Text(title, style="bold"), soft_wrap=True)
-    console.print(table.within(console.width))
-    if gone := [columns[i].heading for i in filled if i not in kept]:
+    console.print(_table(columns, cells, widths))
+    if gone := [columns[i].heading for i in filled if i not in widths]:
         more = f"; {all_of_it} has all" if all_of_it else ""
         caption = "\n".join(filter(None, [caption, f"Left out at {console.width} columns: {', '.join(gone)}{more}."]))
     if caption:
         console.print(Text(caption, style="italic dim"), soft_wrap=True)
 
 
-def _text(cell: Any) -> str:
-    return "" if cell is None else str(cell)
+def _table(columns: Sequence[Column], cells: Sequence[Sequence[str]], widths: Mapping[int, int]) -> Table:
+    """The columns of which a width is given, their cells folded to it."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    for i, width in widths.items():
+        table.add_column(columns[i].heading, justify="right" if columns[i].right else "left", width=width)
+    for row in cells:  # folded here: rich cuts a comma that stands at the very edge
+        texts = (_folded(row[i], width) for i, width in widths.items())
+        table.add_row(*map(Text, texts))  # Text, so that brackets in a name are no markup
+    return table
 
 
-@dataclass(frozen=True)
-class _Table:
-    """Columns and the texts of their cells, a row each."""
+def _folded(text: str, width: int) -> str:
+    return text if len(text) <= width else "\n".join(textwrap.wrap(text, width))
 
-    columns: Sequence[Column]
-    rows: Sequence[Sequence[str]]
 
-    @property
-    def _whole(self) -> list[int]:
-        """The width that every column would like."""
-        return [
-            max(map(len, [column.heading, *(row[position] for row in self.rows)]))
-            for position, column in enumerate(self.columns)
-        ]
-
-    @property
-    def _folded(self) -> list[int]:
-        """The least width of every column."""
-        return [min(column.wrap or whole, whole) for column, whole in zip(self.columns, self._whole, strict=True)]
-
-    @property
-    def least_wide(self) -> int:
-        """Of the whole table, its columns folded as far as they may be."""
-        console = Console(width=10_000)
-        return console.measure(self._drawn(self._folded)).minimum
-
-    def within(self, width: int) -> Table:
-        """The table in so many characters: what is left over goes to the columns that are folded most."""
-        widths, whole = self._folded, self._whole
-        for _ in range(width - self.least_wide):
-            position = max(range(len(widths)), key=lambda at: whole[at] / widths[at])
-            widths[position] += whole[position] > widths[position]
-        return self._drawn(widths)
-
-    def _drawn(self, widths: Sequence[int]) -> Table:
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-        for column, width in zip(self.columns, widths, strict=True):
-            justify: Literal["left", "right"] = "right" if column.right else "left"
-            table.add_column(column.heading, justify=justify, width=width, overflow="fold")
-        for row in self.rows:  # folded here: rich cuts a comma that stands at the very edge
-            cells = (
-                text if len(text) <= width else "\n".join(textwrap.wrap(text, width))
-                for text, width in zip(row, widths, strict=True)
-            )
-            table.add_row(*map(Text, cells))  # Text, so that brackets in a name are no markup
-        return table
+def print_json(value: Any) -> None:
+    """Print a value as JSON on standard output."""
+    click.echo(json.dumps(value, indent=2))

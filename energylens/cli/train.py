@@ -49,16 +49,7 @@ COLUMNS = (
 )  # fmt: skip
 @option("--overwrite", is_flag=True, group=OUTPUT, help="Start a run anew that is already there.")
 @option("--verbose", is_flag=True, group=OUTPUT, help="Print every setting, as a command that repeats the run.")
-def command(
-    recipe: str | None,
-    device: str,
-    data_root: Path | None,
-    out: Path,
-    resume: Path | None,
-    overwrite: bool,
-    verbose: bool,
-    **options: Any,
-) -> None:
+def command(recipe: str | None, resume: Path | None, verbose: bool, **options: Any) -> None:
     """Train a classifier, natural or adversarial, and follow its energies epoch by epoch.
 
     The same command again goes on where it was interrupted. [R]: a choice of ours, where no paper gives one.
@@ -78,6 +69,7 @@ def command(
 
     if (former := options.pop("der_form")) is not None:
         raise InputError(advice(former))
+    about = {name: options.pop(name) for name in ("out", "device", "overwrite")} | {"root": options.pop("data_root")}
     own = {name: value for name, value in options.items() if value not in (None, ())}
     settings = settings_in(resume, recipe, **own) if resume else settings_of(recipe or "digits", **own)
     if launched_ranks().speaks:
@@ -86,10 +78,7 @@ def command(
         if resume and (told := extension(resume, settings)):
             click.echo(told, err=True)
     with training_progress(settings.name) as listener:
-        trained = train(
-            settings, out=out, folder=resume, root=data_root, device=device, watch=EnergyWatch(), overwrite=overwrite,
-            listener=listener,
-        )  # fmt: skip
+        trained = train(settings, folder=resume, watch=EnergyWatch(), listener=listener, **about)
     if trained.writes:
         _print(trained)
 
@@ -105,13 +94,11 @@ def _print(trained: Trained) -> None:
     rows = [{"name": name, **history.iloc[at].to_dict()} for name, at in (("best", trained.best - 1), ("last", -1))]
     judge = "validation split" if history["val_pgd"].notna().any() else "training probe"
     ended = f", ended by the {trained.stopped.upper()} alarm" if trained.stopped else ""
-    show(
-        COLUMNS,
-        rows,
-        title=f"{trained.settings.name}, {len(history)} epochs{ended}",
-        caption="Accuracies on test images; E(x) means over the training images seen, natural minus adversarial.\n"
-        f"Best: the epoch of the highest PGD accuracy on the {judge}.",
+    caption = (
+        "Accuracies on test images; E(x) means over the training images seen, natural minus adversarial.\n"
+        f"Best: the epoch of the highest PGD accuracy on the {judge}."
     )
+    show(COLUMNS, rows, title=f"{trained.settings.name}, {len(history)} epochs{ended}", caption=caption)
     if trained.ends is not None:
         click.echo(_told(trained.ends))
     table, folder = curves([read_run(trained.folder)]), shown(trained.folder)
@@ -122,7 +109,6 @@ def _print(trained: Trained) -> None:
 
 def _told(ends: Ends) -> str:
     """``PGD-50-10 on 1000 test images: best (epoch 12) 41.0 %, last 38.2 %, lost 2.8 points``."""
-    return (
-        f"{ends.judge} on {ends.images} test images: best (epoch {ends.best['epoch']}) {100 * ends.best['pgd']:.1f} %, "
-        f"last {100 * ends.last['pgd']:.1f} %, lost {100 * ends.lost:.1f} points"
-    )
+    best = f"best (epoch {ends.best['epoch']}) {percent(ends.best['pgd'])}"
+    last = f"last {percent(ends.last['pgd'])}, lost {100 * ends.lost:.1f} points"
+    return f"{ends.judge} on {ends.images} test images: {best}, {last}"
