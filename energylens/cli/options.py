@@ -39,7 +39,7 @@ def arguments(ctx: click.Context, option: click.Parameter, texts: tuple[str, ...
     """``width=32``, given as often as you like, as arguments by name; None where it is not given.
 
     Raises:
-        InputError: for a text without a name, from ``parse_argument``.
+        InputError: for what is no such text, as ``parse_argument`` says.
     """
     if not texts:
         return None
