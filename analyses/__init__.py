@@ -1,1 +1,1 @@
-"""One file a question: a record, history or scores -> a tidy table. Nothing here draws."""
+"""Studies that take hours, and the pages made of what they recorded: commands, not a library."""

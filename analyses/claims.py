@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ PUBLIC_RUNS = {
     "co": "arXiv 2001.03994, 2007.02617: PreActResNet-18, PGD-50-10",
     "ro": "arXiv 2002.11569: public logs, and an independent replication",
 }
+EXPLAINER = "its first author's explainer of arXiv 2505.22486"
 ITS_FIGURE = "arXiv 2407.06315: read off a figure"
 PREFACE = """# Results
 
@@ -115,8 +116,9 @@ class Claim:
 
 def _accuracy(model: str, attack: str, n: int, cache: RunCache) -> float:
     """Accuracy under an attack, %; natural accuracy for the attack "natural"."""
-    record = cache.profile(model, attacks="fgsm" if attack == "natural" else attack, n=n)
-    return 100 * float(record.as_numbers()[0 if attack == "natural" else 1]["accuracy"])
+    natural = attack == "natural"
+    record = cache.profile(model, attacks="fgsm" if natural else attack, n=n)
+    return 100 * float(record.as_numbers()[not natural]["accuracy"])
 
 
 def _summarised(model: str, attack: str, n: int, column: str, cache: RunCache) -> float:
@@ -202,45 +204,44 @@ def _nearer_to_zero(others: tuple[str, ...], value: float, cache: RunCache) -> b
 
 def _of_landscape() -> list[Claim]:
     """On which side of the data the paper's attacks lie, on CIFAR-10 and on the digits."""
-    lines = []
+    natural, _ = MODES["natural"]
+    sides: dict[str, dict[str, Any]] = {}
     for attack, (mode, _) in MODES.items():
-        if attack == "natural":
-            continue
-        left = float(mode) < float(MODES["natural"][0])
-        lines.append(
-            Claim(
-                f"natural ResNet-20, CIFAR-10: mean dE(x) of {attack}", SHOWN["eight-attacks"].command("eight-attacks"),
-                partial(_of_eight, attack), 1, 0, "nats", recorded=True,
-                paper=f"{mode} against {MODES['natural'][0]}", provenance=ITS_FIGURE,
-                threshold=f"{'above' if left else 'below'} 0: {'left' if left else 'right'} of the data",
-                holds=_positive if left else _negative, other=NETWORK,
-            )
-        )  # fmt: skip
-    lines += [
+        left = float(mode) < float(natural)
+        sides[attack] = {
+            "paper": f"{mode} against {natural}", "provenance": ITS_FIGURE, "holds": _positive if left else _negative,
+            "threshold": "above 0: left of the data" if left else "below 0: right of the data",
+        }  # fmt: skip
+    flat = {
+        "paper": "flat, where PGD falls", "provenance": "arXiv 2304.04033: a figure", "holds": _nearer_than_pgd,
+        "threshold": "nearer to 0 than PGD's",
+    }  # fmt: skip
+    command = SHOWN["eight-attacks"].command("eight-attacks")
+    eight = [
+        Claim(
+            f"natural ResNet-20, CIFAR-10: mean dE(x) of {attack}", command, partial(_of_eight, attack), 1, 0, "nats",
+            recorded=True, other=NETWORK, **side,
+        )
+        for attack, side in sides.items()
+        if attack != "natural"
+    ]  # fmt: skip
+    return eight + [
         Claim(
             f"digits-standard: mean dE(x) of {attack}", _command("digits-standard", attack, 256),
-            partial(_summarised, "digits-standard", attack, 256, "delta_marginal_mean"), 2, 0.005, "nats",
-            paper=f"{MODES[attack][0]} against {MODES['natural'][0]}", provenance=ITS_FIGURE,
-            threshold=told, holds=holds,
+            partial(_moved, attack), 2, 0.005, "nats", **side,
         )
-        for attack, told, holds in (
-            ("pgd", "above 0: left of the data", _positive),
-            ("trades", "above 0: left of the data", _positive),
-            ("cw", "below 0: right of the data", _negative),
-        )
+        for attack, side in {**{name: sides[name] for name in ("pgd", "trades", "cw")}, "he-pgd": flat}.items()
     ]  # fmt: skip
-    lines.append(
-        Claim(
-            "digits-standard: mean dE(x) of he-pgd", _command("digits-standard", "he-pgd", 256),
-            partial(_summarised, "digits-standard", "he-pgd", 256, "delta_marginal_mean"), 2, 0.005, "nats",
-            paper="flat, where PGD falls", provenance="arXiv 2304.04033: a figure",
-            threshold="nearer to 0 than PGD's",
-            holds=lambda value, cache: abs(value) < abs(
-                _summarised("digits-standard", "pgd", 256, "delta_marginal_mean", cache)
-            ),
-        )
-    )  # fmt: skip
-    return lines
+
+
+def _moved(attack: str, cache: RunCache) -> float:
+    """Mean dE(x) of digits-standard under an attack, nats."""
+    return _summarised("digits-standard", attack, 256, "delta_marginal_mean", cache)
+
+
+def _nearer_than_pgd(value: float, cache: RunCache) -> bool:
+    """Whether a mean |dE(x)| is below that of PGD."""
+    return abs(value) < abs(_moved("pgd", cache))
 
 
 def _of_eight(attack: str, cache: RunCache) -> float:
@@ -272,18 +273,15 @@ def _of_curves() -> list[Claim]:
             provenance="arXiv 2407.06315: read off figures", threshold=threshold, holds=holds,
         )  # fmt: skip
 
-    ends = {"TRADES": "-.044", "MAIL-TRADES": "-.032", "WEAT_nat": "-.022", "WEAT_adv": "-.005"}
-    lines = [
+    methods = ("TRADES", "MAIL-TRADES", "WEAT_nat")
+    return [
         claim("PGD", "-.74", "below 0", _negative),
         claim("TRADES", "-.06; -.044", "below 0", _negative),
         claim("PGD", "-.74; TRADES -.06", "below TRADES'", lambda value, cache: value < _last_delta("TRADES", cache)),
+        claim("MAIL-TRADES", "-.032", "nearer to 0 than TRADES", partial(_nearer_to_zero, methods[:1])),
+        claim("WEAT_nat", "-.022", "nearer to 0 than TRADES and MAIL-TRADES", partial(_nearer_to_zero, methods[:2])),
+        claim("WEAT_adv", "-.005", "nearest to 0 of all four", partial(_nearer_to_zero, methods[:3])),
     ]
-    methods = tuple(ends)
-    for at, method in enumerate(methods[1:], 1):
-        others = methods[:at]
-        told = "nearest to 0 of all four" if at == len(methods) - 1 else f"nearer to 0 than {' and '.join(others)}"
-        lines.append(claim(method, ends[method], told, partial(_nearer_to_zero, others)))
-    return lines
 
 
 def _of_generation() -> list[Claim]:
@@ -352,52 +350,51 @@ def _of_early_warning() -> list[Claim]:
     ]  # fmt: skip
 
 
-#: arm of the CO study -> what its paper says of the end at 8/255, whether it collapses, where that is from
-ENDS = {
-    "FGSM": ("0 (8/255)", True, PUBLIC_RUNS["co"]),
-    "RS-FGSM": ("~45 (8/255)", False, PUBLIC_RUNS["co"]),
-    "N-FGSM": ("47.4 to 49.5 (8/255)", False, "arXiv 2202.01181: secondary note"),
-    "FGSM + GradAlign": ("~47.6 (8/255)", False, PUBLIC_RUNS["co"]),
-    "FGSM + DER": ("holds collapse off", False, "its first author's explainer of arXiv 2505.22486"),
-}
-
-
 def _of_studies() -> list[Claim]:
     """Which ways of fast training collapse, and what robust overfitting costs."""
-    lines = []
     (judge,) = _study("co")["judge"].unique()
-    for arm in _study("co")["arm"].unique():
-        told = f"fast training of co-small at eps 28/255, {arm}: {judge} at the end"
-        line = _of_study("co", told, arm, "last_pgd", "%")
-        if arm in ENDS:
-            paper, falls, source = ENDS[arm]
-            line = replace(
-                line, paper=paper, provenance=source, holds=partial(_all_or_none, arm, falls),
-                threshold=f"{'every' if falls else 'no'} seed falls below half of its best",
-            )  # fmt: skip
-        lines.append(line)
-    for arm in _study("ro")["arm"].unique():
-        told = f"robust overfitting of ro-small, {arm}: lost after the best epoch"
-        line = _of_study("ro", told, arm, "lost", "points")
-        if arm == "PGD":
-            line = replace(
-                line, paper="7.9 to 8.6", provenance=PUBLIC_RUNS["ro"], threshold="7.9 or more",
-                holds=lambda value, cache: value >= 7.9,
-            )  # fmt: skip
-        elif arm == "PGD + DER":
-            line = replace(
-                line, paper="holds the loss off", provenance="its first author's explainer of arXiv 2505.22486",
-                threshold="less than PGD alone, in every seed", holds=_loses_less,
-            )  # fmt: skip
-        lines.append(line)
-    return lines
+    ends = {  # arm -> what its paper says of the end at 8/255, whether it collapses, where that is from
+        "FGSM": ("0 (8/255)", True, PUBLIC_RUNS["co"]),
+        "RS-FGSM": ("~45 (8/255)", False, PUBLIC_RUNS["co"]),
+        "N-FGSM": ("47.4 to 49.5 (8/255)", False, "arXiv 2202.01181: secondary note"),
+        "FGSM + GradAlign": ("~47.6 (8/255)", False, PUBLIC_RUNS["co"]),
+        "FGSM + DER": ("holds collapse off", False, EXPLAINER),
+    }
+    collapses = {
+        arm: {
+            "paper": paper, "provenance": source, "holds": partial(_all_or_none, arm, falls),
+            "threshold": f"{'every' if falls else 'no'} seed falls below half of its best",
+        }
+        for arm, (paper, falls, source) in ends.items()
+    }  # fmt: skip
+    losses: dict[str, dict[str, Any]] = {
+        "PGD": {
+            "paper": "7.9 to 8.6", "provenance": PUBLIC_RUNS["ro"], "threshold": "7.9 or more",
+            "holds": lambda value, cache: value >= 7.9,
+        },
+        "PGD + DER": {
+            "paper": "holds the loss off", "provenance": EXPLAINER, "holds": _loses_less,
+            "threshold": "less than PGD alone, in every seed",
+        },
+    }  # fmt: skip
+    fast, slow = "fast training of co-small at eps 28/255", "robust overfitting of ro-small"
+    return [
+        *_of_study("co", f"{fast}, {{}}: {judge} at the end", "last_pgd", "%", collapses),
+        *_of_study("ro", f"{slow}, {{}}: lost after the best epoch", "lost", "points", losses),
+    ]
 
 
-def _of_study(name: str, told: str, arm: str, column: str, unit: str) -> Claim:
-    """A recorded mean over the seeds."""
+def _of_study(name: str, told: str, column: str, unit: str, papers: Mapping[str, Mapping[str, Any]]) -> list[Claim]:
+    """Every arm's recorded mean over the seeds. papers: what is claimed of an arm."""
     seeds = ", ".join(str(seed) for seed in sorted(_study(name)["seed"].unique()))
     command = command_beside(RECORDS / f"{name}-runs.csv")
-    return Claim(told, command, partial(_recorded, name, arm, column), 1, 0, unit, seeds, True)
+    return [
+        Claim(
+            told.format(arm), command, partial(_recorded, name, arm, column), 1, 0, unit, seeds, True,
+            **papers.get(arm, {}),
+        )
+        for arm in _study(name)["arm"].unique()
+    ]  # fmt: skip
 
 
 def _all_or_none(arm: str, falls: bool, value: float, cache: RunCache) -> bool:
@@ -419,11 +416,11 @@ def _command(model: str, attack: str, n: int) -> str:
 def _of_accuracy() -> list[Claim]:
     """Accuracies of the shipped models."""
     standard, robust, strong = "digits-standard", "digits-pgd", "pgd,steps=50,restarts=10"
-    lines = [
+    natural = [
         Claim(f"{model}: natural accuracy", _command(model, "fgsm", 500), partial(_accuracy, model, "natural", 500))
         for model in (standard, robust)
     ]
-    return lines + [
+    return natural + [
         Claim(f"{model}: {attack}", _command(model, attack, n), partial(_accuracy, model, attack, n))
         for model, attack, n in ((standard, strong, 500), (robust, strong, 500), (robust, "autoattack", 200))
     ]
@@ -443,9 +440,8 @@ def measured(claims: Sequence[Claim], cache: RunCache) -> pd.DataFrame:
         cache.tell(claim.what)
         value = claim.measure(cache)
         ours, verdict = claim.told(value), claim.verdict(value, cache)
-        cells = (claim.what, f"`{claim.command}`", claim.seed, ours, claim.paper, claim.threshold, verdict)
-        rows.append(dict(zip(HEADINGS, cells, strict=True)))
-    return pd.DataFrame(rows)
+        rows.append((claim.what, f"`{claim.command}`", claim.seed, ours, claim.paper, claim.threshold, verdict))
+    return pd.DataFrame(rows, columns=list(HEADINGS))
 
 
 def page(table: pd.DataFrame) -> str:
@@ -495,7 +491,8 @@ def untrue(claims: Sequence[Claim], cache: RunCache) -> list[str]:
             continue
         line, value = said[claim.what], claim.measure(cache)
         ours, verdict = float(line["ours"].split()[0].rstrip(",")), claim.verdict(value, cache)
-        if abs(value - ours) > _slack(claim):
+        slack = (0.0 if claim.recorded else claim.slack) + 0.501 * 0.1**claim.digits  # half a last digit, and rounding
+        if abs(value - ours) > slack:
             faults.append(f"{claim.what}: {RESULTS.name} says {ours:g}, measured {claim.told(value)}")
         elif line.get("verdict", "") != verdict:
             faults.append(f"{claim.what}: {claim.told(value)} is {verdict!r}, not {line.get('verdict', '')!r}")
@@ -508,10 +505,6 @@ def kept(claims: Sequence[Claim], cache: RunCache) -> pd.DataFrame:
     fresh = measured([claim for claim in claims if claim.recorded or claim.what not in said], cache)
     new = {row["claim"]: row for row in fresh.to_dict("records")}
     return pd.DataFrame([new.get(claim.what) or said[claim.what] for claim in claims]).fillna("")
-
-
-def _slack(claim: Claim) -> float:
-    return (0.0 if claim.recorded else claim.slack) + 0.501 * 0.1**claim.digits  # half a last digit, and rounding
 
 
 @click.command()

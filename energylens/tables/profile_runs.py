@@ -30,23 +30,34 @@ ORDER = {row.name: position for position, row in enumerate(ATTACKS)}
 
 
 def find_runs(paths: Iterable[Path]) -> tuple[list[RunFolder], list[Path]]:
-    """The attacks' runs and the folders of training runs in these folders, at any depth; each once.
+    """The attacks' runs and the training runs in folders, at any depth; each once.
 
     The records that a training run was judged by at its end are part of it, and count only where their own folder is
     named.
 
-    Raises InputError for a folder that holds neither, RunError for a manifest that is no JSON.
+    Args:
+        paths: folders to look through.
+
+    Returns:
+        The attacks' runs, and the folders of training runs.
+
+    Raises:
+        InputError: a folder holds neither.
+        RunError: a manifest is no JSON.
     """
     profiles: dict[Path, RunFolder] = {}
     trainings: dict[Path, None] = {}
     for path in paths:
         known = len(profiles) + len(trainings)
         for file in sorted(find(path.resolve(), MANIFEST)):
-            if (manifest := _manifest(file)) is None:
-                continue
-            if "attack" in manifest["identity"]:
+            with reading(file, "run the command that made it again"):
+                manifest = json.loads(file.read_text())
+            identity = manifest.get("identity") if isinstance(manifest, dict) else None
+            if not isinstance(identity, dict):
+                continue  # another program's
+            if "attack" in identity:
                 profiles[file.parent] = RunFolder(file.parent, manifest)
-            elif "settings" in manifest["identity"]:
+            elif "settings" in identity:
                 trainings[file.parent] = None
         if len(profiles) + len(trainings) == known:
             raise InputError(f"{path} holds no run: give a folder that `energylens profile` or `energylens train` made")
@@ -54,22 +65,22 @@ def find_runs(paths: Iterable[Path]) -> tuple[list[RunFolder], list[Path]]:
     return [run for path, run in profiles.items() if not any(map(path.is_relative_to, own))], list(trainings)
 
 
-def _manifest(file: Path) -> Mapping[str, Any] | None:
-    """What is in the file; None for another program's, which has no identity."""
-    with reading(file, "run the command that made it again"):
-        manifest = json.loads(file.read_text())
-    ours = isinstance(manifest, dict) and isinstance(manifest.get("identity"), dict)
-    return manifest if ours else None
-
-
 def read_records(runs: Sequence[RunFolder]) -> list[Record]:
-    """A record for every model, data split and seed among the runs.
-
-    Natural rows are first; the attacks are in the order of ATTACKS.
+    """Records out of runs on the disk.
 
     A record is of the samples that all its attacks hold; of two runs of one attack (with and without images, say) it
     has the larger. ``notes`` say what was left out. The natural rows are what the attacks' own rows tell of them, and
-    cost no seconds. Raises InputError where there is nothing to show, RunError for what is damaged.
+    cost no seconds.
+
+    Args:
+        runs: of ``find_runs``.
+
+    Returns:
+        A record for every model, data split and seed, natural rows first, the attacks in the order of ATTACKS.
+
+    Raises:
+        InputError: there is nothing to show.
+        RunError: something is damaged, or of another schema.
     """
     together: dict[str, list[_Attacked]] = defaultdict(list)
     for run in runs:
@@ -79,29 +90,29 @@ def read_records(runs: Sequence[RunFolder]) -> list[Record]:
 
 
 def told_apart(records: Sequence[Record]) -> list[str]:
-    """What tells each record from the others of the same model's name and data set, in words; "" for one alone."""
+    """What tells each record from the others of the same model's name and data set.
+
+    Args:
+        records: of ``read_records``.
+
+    Returns:
+        Words for each, as in ``seed 1``; "" for one alone.
+    """
+    names = [(record.model_title, record.dataset) for record in records]
+    facts = [_facts(record) for record in records]
     told = []
-    for record in records:
-        kin = [_facts(other) for other in records if _name(other) == _name(record)]
-        differ = [key for key, value in _facts(record).items() if any(other[key] != value for other in kin)]
-        told.append(", ".join(f"{key} {_facts(record)[key]}" for key in differ))
+    for name, own in zip(names, facts, strict=True):
+        kin = [other for other, others_name in zip(facts, names, strict=True) if others_name == name]
+        differ = [key for key, value in own.items() if any(other[key] != value for other in kin)]
+        told.append(", ".join(f"{key} {own[key]}" for key in differ))
     return told
 
 
-def _name(record: Record) -> tuple[str, str]:
-    return record.model_title, record.dataset
-
-
-def _facts(record: Record) -> dict[str, str]:
+def _facts(record: Record) -> dict[str, Any]:
     """Together they differ between any two records of ``read_records``."""
     identity = record.attacks[0].manifest["identity"]
-    data = identity["dataset"]
-    return {
-        "split": data["split"],
-        "seed": str(identity["seed"]),
-        "model": identity["model"][:DIGITS],
-        "data": data["digest"][:DIGITS],
-    }
+    data, model = identity["dataset"], identity["model"][:DIGITS]
+    return {"split": data["split"], "seed": identity["seed"], "model": model, "data": data["digest"][:DIGITS]}
 
 
 @dataclass(frozen=True)
@@ -133,10 +144,12 @@ class _Attacked:
 
     @property
     def keeps_images(self) -> bool:
+        """Whether its images lie beside its rows."""
         return IMAGES in self.run.manifest["identity"].get("also", ())
 
     @cached_property
     def rows(self) -> pd.DataFrame:
+        """What is finished of it."""
         return self.run.rows()
 
     def named(self, told: Sequence[str]) -> tuple[str, str]:
@@ -148,8 +161,8 @@ class _Attacked:
         settings = {**self.attack["settings"], "diffusion": None}  # there it is the digest of its weights
         own = [key for key in row.free_settings() if key in settings and settings[key] != getattr(row.defaults, key)]
         overrides = {key: write_radius(settings[key]) if kind_of(key, row) is LENGTH else settings[key] for key in own}
-        overrides |= {key: value for key in told if (value := getattr(self, key))}
-        beside = {"target": self.attack.get("target"), "backend": self.attack.get("kernels")}  # its name on disk
+        beside = {key: getattr(self, key) for key in told}
+        beside |= {"target": self.attack.get("target"), "backend": self.attack.get("kernels")}  # its name on disk
         overrides |= {key: value for key, value in beside.items() if value is not None}
         one = ConfiguredAttack(row, row.defaults, None, None, overrides)
         return one.name, one.label
@@ -170,37 +183,26 @@ def _record(group: Sequence[_Attacked]) -> Record:
         raise RunError(f"{first.path} is of schema {identity['schema']}, this energylens reads {SCHEMA_VERSION}")
     attacks = [one for one in group if one.attack["name"] != NATURAL]
     filled = [one for one in attacks if len(one.rows)]
+    if not attacks:
+        raise InputError(f"{first.path} holds natural rows only: add attacks")
     if not filled:
-        what = (
-            "no finished rows yet: run the command that made it again" if attacks else "natural rows only: add attacks"
-        )
-        raise InputError(f"{first.path} holds {what}")
+        raise InputError(f"{first.path} holds no finished rows yet: run the command that made it again")
     told = [key for key in ("eps", "norm") if len({getattr(one, key) for one in filled} - {None}) > 1]
     chosen, notes = _one_each(filled, told)
     notes += [f"{one.run.path.name} has no finished rows yet and is left out." for one in attacks if not len(one.rows)]
     shared = set.intersection(*(set(one.rows["index"]) for one in chosen.values()))
     if not shared:
-        raise InputError(
-            f"the attacks on {card['name']} in {first.path.parent} share no sample: name the run folders that belong "
-            "together"
-        )
-    more = {name: len(one.rows) for name, one in chosen.items() if len(one.rows) > len(shared)}
-    if more:
-        held = ", ".join(f"{name} {count}" for name, count in more.items())
+        where = f"the attacks on {card['name']} in {first.path.parent}"
+        raise InputError(f"{where} share no sample: name the run folders that belong together")
+    if held := ", ".join(f"{name} {len(one.rows)}" for name, one in chosen.items() if len(one.rows) > len(shared)):
         notes.append(f"Shown are the {len(shared)} samples that all attacks hold; on disk there are more ({held}).")
     records = [one.record(shared, *one.named(told)) for one in chosen.values()]
     radii = list(dict.fromkeys(one.eps for one in chosen.values() if one.eps))
     norms = dict.fromkeys(one.norm for one in chosen.values() if one.norm)
     return Record(
-        card["name"],
-        data_title(identity["dataset"]),
-        radii[0] if len(radii) == 1 else None,
-        " and ".join(norms),
-        identity["seed"],
-        (_natural(records[0]), *records),
-        folder=first.path.parent,
-        notes=tuple(notes),
-    )
+        card["name"], data_title(identity["dataset"]), radii[0] if len(radii) == 1 else None, " and ".join(norms),
+        identity["seed"], (_natural(records[0]), *records), folder=first.path.parent, notes=tuple(notes),
+    )  # fmt: skip
 
 
 def _one_each(runs: Sequence[_Attacked], told: Sequence[str]) -> tuple[dict[str, _Attacked], list[str]]:

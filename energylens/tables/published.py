@@ -12,16 +12,26 @@ AUTOATTACK = "autoattack"
 
 
 def beside_published(record: Record) -> list[str]:
-    """A sentence an accuracy that RobustBench publishes of this model and that was measured here.
+    """What RobustBench publishes of the model of a record, beside what was measured.
 
-    The clean one, and AutoAttack's where it ran with the published radius. Empty for other models and other data.
+    Args:
+        record: of one model.
+
+    Returns:
+        A sentence for the clean accuracy, and one for AutoAttack's where it ran with the published radius; none for
+        other models and other data.
     """
-    rows = zip(record.attacks, record.as_numbers(), strict=True)
-    return [
-        _sentence(what, published, row)
-        for attack, row in rows
-        if (what := _published_as(attack.manifest)) and (published := published_accuracy(attack)) is not None
-    ]
+    sentences = []
+    for attack, row in zip(record.attacks, record.as_numbers(), strict=True):
+        if (published := published_accuracy(attack)) is None:
+            continue
+        low, high = accuracy_interval(round(row["accuracy"] * row["n"]), row["n"])
+        inside = "within" if low <= published / 100 <= high else "OUTSIDE"
+        sentences.append(
+            f"{_published_as(attack.manifest)}: {100 * row['accuracy']:.1f} % (95 %: {100 * low:.1f} to "
+            f"{100 * high:.1f}, n = {row['n']}); RobustBench publishes {published:.2f} %, {inside} that."
+        )
+    return sentences
 
 
 def published_accuracy(attack: AttackRecord) -> float | None:
@@ -43,12 +53,3 @@ def _published_as(manifest: Mapping[str, Any]) -> str | None:
     settings = attack["settings"]
     same_threat = settings.get("eps") == card["eps"] and settings["norm"] == str(card["threat_model"]).lower()
     return AUTOATTACK if attack["name"] == AUTOATTACK and same_threat else None
-
-
-def _sentence(what: str, published: float, row: Mapping[str, Any]) -> str:
-    low, high = accuracy_interval(round(row["accuracy"] * row["n"]), row["n"])
-    inside = "within" if low <= published / 100 <= high else "OUTSIDE"
-    return (
-        f"{what}: {100 * row['accuracy']:.1f} % (95 %: {100 * low:.1f} to {100 * high:.1f}, n = {row['n']}); "
-        f"RobustBench publishes {published:.2f} %, {inside} that."
-    )
