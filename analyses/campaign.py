@@ -16,7 +16,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, count, islice, product
+from itertools import chain, count, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,6 +24,7 @@ from typing import Any
 import click
 import pandas as pd
 
+from analyses.overfitting import check_arms
 from energylens.cli.program import run_program
 from energylens.errors import InputError, RunError
 from energylens.files import whole_file
@@ -38,6 +39,7 @@ PLAN, EPOCHS, STEPS, FINAL = "campaign.json", "epochs.csv", "steps.csv", "final.
 MISSING = "nan"  # in these tables, where an empty cell is an alarm that did not come
 STEP_EVERY = 100  # steps between two rows of steps.csv
 FAILED = "ended with status"
+JUDGES = {"pgd_50_10": "pgd,steps=50,restarts=10", "autoattack": "autoattack"}
 POLL = 0.5  # seconds between two looks at the processes
 DER, SINGLE, ROBUST = {"reg": ("der",)}, {"recipe": "co"}, {"recipe": "ro"}
 
@@ -173,24 +175,21 @@ def work_through(arms: Sequence[Arm], desk: Desk, *, jobs: int, minutes: float) 
     An arm that fails (its loss diverged) is written down as failed and does not stop the others.
     """
     end, waiting = time.monotonic() + 60 * minutes, [arm for arm in arms if not desk.done(arm)]
-    running: dict[str, Any] = {}
-    places = dict.fromkeys(range(jobs), "")  # which arm has it; a GPU each, where there are as many
+    running: dict[int, Any] = {}  # by place; a GPU each, where there are as many
     failed: dict[str, int] = {}
     try:
         while (waiting or running) and time.monotonic() < end:
-            for slug, process in list(running.items()):
+            for place, process in list(running.items()):
                 if not process.is_alive():
-                    del running[slug]
-                    places = {place: "" if taken == slug else taken for place, taken in places.items()}
+                    del running[place]
                     if process.exitcode:
-                        failed[slug] = process.exitcode
-            while waiting and len(running) < jobs:
+                        failed[process.name] = process.exitcode
+            free = [place for place in range(jobs) if place not in running]
+            for place in free[: len(waiting)]:
                 arm = waiting.pop(0)
-                place = next(place for place, taken in places.items() if not taken)
-                places[place] = arm.slug
-                running[arm.slug] = SPAWN.Process(target=_in_process, args=(arm, desk, place), name=arm.slug)
+                running[place] = SPAWN.Process(target=_in_process, args=(arm, desk, place), name=arm.slug)
                 with deaf():
-                    running[arm.slug].start()
+                    running[place].start()
                 click.echo(f"{time.strftime('%H:%M:%S')} {arm.slug}", err=True)
             time.sleep(POLL)
     finally:
@@ -230,18 +229,34 @@ def perform(arm: Arm, desk: Desk) -> None:
 
 def judge(arm: Arm, folder: Path, desk: Desk) -> dict[str, float | int]:
     """Accuracies of best and last weights in %: clean, PGD-50-10 (step eps/4), AutoAttack, with how many images."""
+    images = {"pgd_50_10": arm.strong, "autoattack": arm.autoattack}
+    found: dict[str, float | int] = {f"{name}_images": n for name, n in images.items() if n}
+    for which in ("best", "last"):
+        weights, out = folder / f"{which}.safetensors", desk.out / "judged" / folder.name / which
+        accuracies = strong_accuracies(weights, images, eps=arm.settings.eps, data_root=desk.root, out=out)
+        found |= {f"{which}_{name}": accuracy for name, accuracy in accuracies.items()}
+    return found
+
+
+def strong_accuracies(weights: Path, images: Mapping[str, int], **settings: Any) -> dict[str, float]:
+    """How right a network is on natural images and under the judges that papers report.
+
+    Args:
+        weights: a file of ``energylens train``.
+        images: how many test images each of JUDGES takes, 0 for not at all.
+        settings: of ``energylens.profile``.
+
+    Returns:
+        Accuracies in %: of each judge, and before PGD-50-10's ``clean``, on the same images.
+    """
     from energylens.profiling import profile
 
-    judges = (("pgd_50_10", "pgd,steps=50,restarts=10", arm.strong), ("autoattack", "autoattack", arm.autoattack))
-    found: dict[str, float | int] = {}
-    for which, (name, attack, n) in product(("best", "last"), [judge for judge in judges if judge[-1]]):
-        natural, attacked = profile(
-            str(folder / f"{which}.safetensors"), attacks=attack, n=n, eps=arm.settings.eps, data_root=desk.root,
-            out=desk.out / "judged" / folder.name / which, ladder=False,
-        ).as_numbers()  # fmt: skip
-        found |= {f"{name}_images": n, f"{which}_{name}": round(100 * attacked["accuracy"], 2)}
-        if name == "pgd_50_10":
-            found[f"{which}_clean"] = round(100 * natural["accuracy"], 2)
+    found: dict[str, float] = {}
+    for name, attack in JUDGES.items():
+        if n := images[name]:
+            natural, attacked = profile(str(weights), attacks=attack, n=n, ladder=False, **settings).as_numbers()
+            measured = {"clean": natural, name: attacked} if name == "pgd_50_10" else {name: attacked}
+            found |= {which: round(100 * row["accuracy"], 2) for which, row in measured.items()}
     return found
 
 
@@ -367,23 +382,13 @@ def _value(text: str) -> Any:
 @click.option("--strong", type=click.IntRange(0), help="Images that PGD-50-10 judges the ends by, 0 for not at all.")
 @click.option("--autoattack", type=click.IntRange(0), help="The same of AutoAttack.")
 def main(
-    name: str,
-    jobs: int,
-    minutes: float,
-    data_root: Path | None,
-    out: Path,
-    results: Path,
-    only: tuple[str, ...],
-    own: dict[str, Any],
-    strong: int | None,
-    autoattack: int | None,
-) -> None:
+    name: str, jobs: int, minutes: float, data_root: Path | None, out: Path, results: Path, only: tuple[str, ...],
+    own: dict[str, Any], **images: Any,
+) -> None:  # fmt: skip
     """Do as much of a campaign as the time allows."""
     campaign = CAMPAIGNS[name]
-    if unknown := [arm for arm in only if arm not in campaign.arms]:
-        raise click.BadParameter(f"no arm {unknown[0]!r}: one of {', '.join(campaign.arms)}", param_hint="--arm")
-    told: dict[str, Any] = {"strong": strong, "autoattack": autoattack}
-    campaign = replace(campaign, **{judge: n for judge, n in told.items() if n is not None})
+    check_arms(only, campaign.arms, "--arm")
+    campaign = replace(campaign, **{judge: n for judge, n in images.items() if n is not None})
     desk = Desk(out / name, results / name, data_root)
     arms = [arm for arm in campaign.runs(**own) if not only or arm.name in only]
     click.echo(f"{throughput(arms[0], desk):.0f} images/s: {arms[0].slug}", err=True)

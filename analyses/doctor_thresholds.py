@@ -45,6 +45,7 @@ RESULTS = Path(__file__).parent / "results"
 N = 128  # images that the shares are measured on; the doctor's own verdict is on its usual 64
 FIT_SEED = 0
 ONCE_ROBUST = 0.1  # a share, of the test images that judge an epoch; ours [R]
+Change = Callable[[nn.Module, Tensor], Tensor]
 KINDS = {"co": "collapsed", "ro": "robustly overfitted"}
 
 
@@ -56,7 +57,7 @@ class Net:
         kind: what it is.
         fit: whether it helped to choose the limits.
         options: of ``load_model``.
-        change: what is put around it.
+        change: what makes logits of it and of images; itself, where there is none.
         told: columns of the table beside.
     """
 
@@ -66,37 +67,31 @@ class Net:
     fit: bool = False
     data: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
-    change: Callable[[nn.Module], nn.Module] | None = None
+    change: Change | None = None
     told: Mapping[str, Any] = field(default_factory=dict)
 
     def load(self) -> nn.Module:
         """The network itself."""
         model = load_model(self.model, dataset=self.data if self.options else None, **self.options)
-        return model if self.change is None else self.change(model)
+        return model if self.change is None else _Changed(model, self.change)
 
 
-class _Around(nn.Module):
-    """A model with something before it and something after it."""
+class _Changed(nn.Module):
+    """A model that is asked, or told, otherwise."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        before: Callable[[Tensor], Tensor] = lambda x: x,
-        after: Callable[[Tensor], Tensor] = lambda logits: logits,
-    ) -> None:
+    def __init__(self, model: nn.Module, change: Change) -> None:
         super().__init__()
-        self.model, self.before, self.after = model, before, after
+        self.model, self.change = model, change
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (n, K) of images x."""
-        logits: Tensor = self.after(self.model(self.before(x)))
-        return logits
+        """Logits (n, K) of images x (n, C, H, W)."""
+        return self.change(self.model, x)
 
 
-VARIANTS: dict[str, Callable[[nn.Module], nn.Module]] = {
-    "noise of .1": lambda model: _Around(model, before=lambda x: x + 0.1 * torch.randn_like(x)),
-    "logits x 10": lambda model: _Around(model, after=lambda logits: 10 * logits),
-    "logits / 10": lambda model: _Around(model, after=lambda logits: logits / 10),
+VARIANTS: dict[str, Change] = {
+    "noise of .1": lambda model, x: model(x + 0.1 * torch.randn_like(x)),
+    "logits x 10": lambda model, x: 10 * model(x),
+    "logits / 10": lambda model, x: model(x) / 10,
 }
 CIFAR_MOMENTS = {"mean": (0.4914, 0.4822, 0.4465), "std": (0.2471, 0.2435, 0.2616)}
 IMAGENET_MOMENTS = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -124,21 +119,16 @@ def networks(runs: Sequence[TrainingRun], checkpoints: Path | None) -> Iterator[
 def _of_run(run: TrainingRun) -> Iterator[Net]:
     """The last weights of a run, and the best where they are others."""
     settings = run.settings
-    seen = set()
-    for weights in (LAST, BEST):
-        about = json.loads((run.path / weights).with_suffix(".json").read_text())
-        if about["epoch"] in seen:
-            continue
-        seen.add(about["epoch"])
+    paths = [run.path / weights for weights in (BEST, LAST)]
+    by_epoch = {json.loads(path.with_suffix(".json").read_text())["epoch"]: path for path in paths}
+    classes = f" classes {','.join(map(str, settings['classes']))}" if settings["classes"] else ""
+    name = (
+        run.path.name.rpartition("-")[0] + classes
+    )  # the fingerprint goes: it hangs on the version, the name does not
+    for epoch, path in sorted(by_epoch.items(), reverse=True):
         told = {name: settings[name] for name in ("dataset", "method", "eps", "seed")}
-        told |= {"reg": "+".join(settings["reg"]), "epoch": about["epoch"]}
-        # the fingerprint goes: it hangs on the version, the name does not
-        name = f"{run.path.name.rpartition('-')[0]}{_classes(settings)}, epoch {about['epoch']}"
-        yield Net(name, kind_of(run, about["epoch"]), str(run.path / weights), settings["seed"] == FIT_SEED, told=told)
-
-
-def _classes(settings: Mapping[str, Any]) -> str:
-    return f" classes {','.join(map(str, settings['classes']))}" if settings["classes"] else ""
+        told |= {"reg": "+".join(settings["reg"]), "epoch": epoch}
+        yield Net(f"{name}, epoch {epoch}", kind_of(run, epoch), str(path), settings["seed"] == FIT_SEED, told=told)
 
 
 def kind_of(run: TrainingRun, epoch: int) -> str:
@@ -194,10 +184,10 @@ def _counts(test: ModelUnderTest) -> dict[str, Any]:
         "q_high": high,
         "q_attack": one.attack,
     }
-    train = test.training
-    if not isinstance(train, str):
-        gap = gap_between(train, test)
-        counts |= {"g": gap.value, "g_low": gap.interval()[0], "g_high": gap.interval()[1]}
+    if not isinstance(test.training, str):
+        gap = gap_between(test.training, test)
+        low, high = gap.interval()
+        counts |= {"g": gap.value, "g_low": low, "g_high": high}
         counts |= {"delta_train": gap.delta_train, "delta_test": gap.delta_test}
     return counts
 

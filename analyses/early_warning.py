@@ -60,7 +60,11 @@ def abnormal_rise(run: TrainingRun, rise: float) -> Heard:
 
 def gap_rise(run: TrainingRun, gap: float) -> Heard:
     """The watch on FGSM minus PGD accuracy of training images, at epochs' ends. gap: over its median, in [0, 1]."""
-    epoch = gap_alarm(run.history, int(run.settings["eval_samples"]), replace(WatchSettings(), gap=gap))
+    return _collapse(gap_alarm(run.history, int(run.settings["eval_samples"]), replace(WatchSettings(), gap=gap)))
+
+
+def _collapse(epoch: int) -> Heard:
+    """An alarm of a collapse in this epoch, none in epoch 0."""
     return ("co", epoch) if epoch else None
 
 
@@ -72,8 +76,7 @@ def both(run: TrainingRun, rise: float) -> Heard:
 
 def drop_rule(run: TrainingRun, drop: float) -> Heard:
     """fast_adversarial's rule (arXiv 2001.03994, its code). drop: of PGD accuracy on training images, in [0, 1]."""
-    epoch = pgd_drop(run.history, drop)
-    return ("co", epoch) if epoch else None
+    return _collapse(pgd_drop(run.history, drop))
 
 
 def loss_rule(run: TrainingRun, share: float) -> Heard:
@@ -82,8 +85,7 @@ def loss_rule(run: TrainingRun, share: float) -> Heard:
     This is what is left to someone who follows nothing else. Ours.
     """
     loss = run.history["loss"]
-    epoch = first_epoch(run.history, loss < (1 - share) * loss.shift())
-    return ("co", epoch) if epoch else None
+    return _collapse(first_epoch(run.history, loss < (1 - share) * loss.shift()))
 
 
 RULES = {
@@ -140,7 +142,8 @@ def chosen(table: pd.DataFrame) -> dict[str, float]:
 def _told_apart(rows: pd.DataFrame) -> float:
     failed = rows["failed"] != ""
     right = (rows["kind"] == rows["failed"]) & (rows["heard"] < rows["fell"])
-    return float(right[failed].mean() - (rows.loc[~failed, "kind"] != "").mean())
+    called = rows["kind"] != ""
+    return float(right[failed].mean() - called[~failed].mean())
 
 
 def judged(table: pd.DataFrame, thresholds: dict[str, float]) -> pd.DataFrame:
@@ -223,9 +226,8 @@ def recorded(name: str) -> pd.DataFrame:
     """The alarms that ``record NAME`` wrote down. Raises InputError where it never did."""
     path = RESULTS / f"early-warning-{name}.csv"
     if not path.is_file():
-        raise InputError(
-            f"no {path.name} in {path.parent}: python -m analyses.early_warning record {name} RUN... first"
-        )
+        command = f"python -m analyses.early_warning record {name} RUN..."
+        raise InputError(f"no {path.name} in {path.parent}: {command} first")
     return pd.read_csv(path, keep_default_na=False, na_values=dict.fromkeys(("fell", "heard"), ""))
 
 

@@ -14,7 +14,7 @@ A study may be made in parts, on several machines: what is recorded of the arms 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from io import StringIO
 from pathlib import Path
@@ -42,19 +42,13 @@ AS_TEXT: dict[str, Any] = {"dtype": str, "keep_default_na": False}
 @click.option("--without", multiple=True, metavar="ARM", help="Leave this arm out, as in 'FGSM + GradAlign'.")
 @click.option("--only", multiple=True, metavar="ARM", help="Run this arm, and only those that are named so.")
 def main(
-    name: str,
-    runs: Path,
-    data_root: Path | None,
-    jobs: int,
-    results: Path,
-    without: tuple[str, ...],
-    only: tuple[str, ...],
-) -> None:
+    name: str, runs: Path, data_root: Path | None, jobs: int, results: Path,
+    without: tuple[str, ...], only: tuple[str, ...],
+) -> None:  # fmt: skip
     """Run a study and write its tables."""
     known = STUDIES[name].arms
-    for option, given in {"--without": without, "--only": only}.items():
-        if unknown := [arm for arm in given if arm not in known]:
-            raise click.BadParameter(f"no arm {unknown[0]!r}: one of {', '.join(known)}", param_hint=option)
+    check_arms(without, known, "--without")
+    check_arms(only, known, "--only")
     without = tuple(arm for arm in known if arm in without or (only and arm not in only))
     cache = RunCache(runs=runs, root=data_root, jobs=jobs, tell=partial(click.echo, err=True))
     arms, found = trained(cache, name, without=without, diverged_too=True)
@@ -66,6 +60,21 @@ def main(
     for what, one in tables.items():
         record(one, results, name, what, without)
     click.echo(summary(table).to_string(index=False, float_format="%.1f"))
+
+
+def check_arms(given: Collection[str], known: Collection[str], option: str) -> None:
+    """Refuse an arm that a study has not.
+
+    Args:
+        given: the arms that an option names.
+        known: the study's.
+        option: that names them.
+
+    Raises:
+        click.BadParameter: an arm is not known.
+    """
+    if unknown := [arm for arm in given if arm not in known]:
+        raise click.BadParameter(f"no arm {unknown[0]!r}: one of {', '.join(known)}", param_hint=option)
 
 
 def record(table: pd.DataFrame, results: Path, study: str, what: str, without: Sequence[str] = ()) -> None:

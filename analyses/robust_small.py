@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from analyses.campaign import strong_accuracies
 from energylens.cli.program import run_program
 from energylens.energy import joint_energy
 from energylens.files import whole_file
@@ -51,19 +52,12 @@ def energies_apart(one: Path, other: Path, x: Tensor) -> float:
 
 def judged(weights: Path, root: Path | None, *, eps: float, n: int, autoattack: int) -> dict[str, Any]:
     """Accuracies in % and on how many test images: clean, PGD-50-10 (step eps/4), AutoAttack."""
-    from energylens.profiling import profile
-
+    images = {"pgd_50_10": n, "autoattack": autoattack}
+    accuracies = strong_accuracies(weights, images, eps=eps, data_root=root, out=None)
     found: dict[str, Any] = {}
-    for name, attack, images in (
-        ("pgd-50-10", "pgd,steps=50,restarts=10", n),
-        ("autoattack", "autoattack", autoattack),
-    ):
-        if images:
-            record = profile(str(weights), attacks=attack, n=images, eps=eps, data_root=root, out=None, ladder=False)
-            natural, attacked = record.as_numbers()
-            if name == "pgd-50-10":
-                found |= {"clean": round(100 * natural["accuracy"], 2), "clean_images": images}
-            found |= {name: round(100 * attacked["accuracy"], 2), f"{name}_images": images}
+    for name, accuracy in accuracies.items():
+        told = name.replace("_", "-")
+        found |= {told: accuracy, f"{told}_images": images.get(name, n)}  # clean, on the images of PGD
     return found
 
 

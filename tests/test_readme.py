@@ -1,9 +1,7 @@
 """The rows that the docs show, and what README shows in Python, do what the pages say: see also test_shown.py."""
 
 import ast
-import json
 import re
-import sys
 import textwrap
 import types
 from pathlib import Path
@@ -13,12 +11,11 @@ import torch
 
 import energylens as el
 from energylens.attacks import battery, registry
-from energylens.figures import catalog
 from energylens.training import methods
 
 ROOT = Path(__file__).parents[1]
 SHOWN = {  # the Python blocks that show rows, by the heading above them: each is run by a test of this file
-    "A variant of an attack": 1, "A regulariser": 1, "A training method": 2, "A training setting": 1, "A figure": 2,
+    "A variant of an attack": 1, "A regulariser": 1, "A training method": 2, "A training setting": 1,
 }  # fmt: skip
 EXTENDING = "docs/extending.md"
 
@@ -102,19 +99,3 @@ def test_the_python_lines_about_data_run():
     exec(blocks("Your own data", "docs/start/your-data.md")[0], names)
     assert names["x"].shape == (100, 1, 8, 8) and names["y"].dtype == torch.int64
     assert names["two"].classes == ("3", "5") and set(names["two"].labels.tolist()) == {0, 1}
-
-
-def test_the_rows_example_adds_a_figure(run, monkeypatch, tmp_path):
-    code, row = blocks("A figure")
-    module = types.ModuleType("energylens.figures.moved")
-    exec(code, vars(module))
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    added(monkeypatch, catalog.FIGURES, "", row, catalog)
-    assert "which way PGD moves E(x)" in run("figures", "--list")[1]
-    status, out, _ = run("figures", "moved")
-    folder = tmp_path / "figures-drawn" / "demo"
-    assert status == 0 and "moved.png" in out
-    assert {path.name for path in folder.iterdir()} == {f"moved.{kind}" for kind in ("png", "pdf", "csv", "json")}
-    assert len((folder / "moved.csv").read_text().splitlines()) == 1 + 100
-    about = json.loads((folder / "moved.json").read_text())
-    assert about["caption"] == "digits-standard, PGD, n = 100" and about["shows"] == "which way PGD moves E(x)"

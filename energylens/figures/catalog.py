@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
@@ -33,17 +32,20 @@ class PaperFigure:
     module: str
     function: str = "table"
 
-    @property
-    def table(self) -> Callable[[RunCache], pd.DataFrame]:
-        """What is drawn, computed where it is not there yet. Raises what profile and train raise."""
-        found: Callable[[RunCache], pd.DataFrame] = getattr(self._module, self.function)
-        return found
+    def table(self, cache: RunCache) -> pd.DataFrame:
+        """What is drawn, computed where it is not there yet.
 
-    @property
-    def draw(self) -> Callable[[pd.DataFrame], Figure | pd.DataFrame]:
+        Raises:
+            InputError: a model, data set or study cannot be had.
+            RunError: a run cannot be made or read.
+        """
+        table: pd.DataFrame = getattr(self._module, self.function)(cache)
+        return table
+
+    def draw(self, table: pd.DataFrame) -> Figure | pd.DataFrame:
         """The picture of that table, or, of a table in a paper, its cells."""
-        found: Callable[[pd.DataFrame], Figure | pd.DataFrame] = self._module.draw
-        return found
+        drawn: Figure | pd.DataFrame = self._module.draw(table)
+        return drawn
 
     @property
     def seen(self) -> str:
