@@ -43,7 +43,7 @@ ELSEWHERE = {
 }
 SHOWN_AS_CODE = {".py": "python", ".txt": "text", ".md": "markdown", ".cff": "yaml"}
 MARK = re.compile(r"^<!-- generated: (.+) -->$", re.MULTILINE)
-LINK = re.compile(r"^```.*?^```|`[^`\n]*`|\]\(([^)\s#]+)(#[^)\s]*)?\)", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"^```.*?^```|`(?:[^`\n]|\n(?!\n))*`|\]\(([^)\s#]+)(#[^)\s]*)?\)", re.DOTALL | re.MULTILINE)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -141,9 +141,11 @@ def _cell(text: str) -> str:
 
 
 def _listing(command: str, rows: Sequence[Any]) -> str:
-    """The rows under the columns of the command that lists them."""
+    """The rows under the columns of the command that lists them; of a long table those in which rows differ."""
     columns = import_module(f"energylens.cli.{command}").COLUMNS
-    return _table([column.heading for column in columns], cells_of(columns, rows))
+    cells = cells_of(columns, rows)
+    kept = [at for at in range(len(columns)) if len(rows) < 5 or len({row[at] for row in cells}) > 1]
+    return _table([columns[at].heading for at in kept], [[row[at] for at in kept] for row in cells])
 
 
 def _data_sets() -> str:
@@ -152,8 +154,9 @@ def _data_sets() -> str:
     return _listing("datasets", list(DATA_SETS.values()))
 
 
-def _models(pattern: str) -> Callable[[], str]:
-    return lambda: _listing("models", [row for row in find_models(None) if row.label.startswith(pattern)])
+def _models(data_set: str) -> Callable[[], str]:
+    rows = [row for row in find_models(None) if (row.source, row.dataset) == ("robustbench", data_set)]
+    return lambda: _listing("models", rows)
 
 
 def _attack_settings() -> str:
@@ -208,9 +211,9 @@ GENERATED: dict[str, Callable[[], str]] = {
     "attacks": lambda: _listing("attacks", ATTACKS),
     "data sets": _data_sets,
     "our models": lambda: _listing("models", [row for row in find_models(None) if row.source != "robustbench"]),
-    "models of CIFAR-10": _models("cifar10/"),
-    "models of CIFAR-100": _models("cifar100/"),
-    "models of ImageNet": _models("imagenet/"),
+    "models of CIFAR-10": _models("cifar10"),
+    "models of CIFAR-100": _models("cifar100"),
+    "models of ImageNet": _models("imagenet"),
     "commands": _commands,
     "figures": _figures,
 }
