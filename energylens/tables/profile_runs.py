@@ -36,7 +36,7 @@ def find_runs(paths: Iterable[Path]) -> tuple[list[RunFolder], list[Path]]:
     named.
 
     Args:
-        paths: folders to look through.
+        paths: folders in which runs are looked for.
 
     Returns:
         The attacks' runs, and the folders of training runs.
