@@ -293,6 +293,7 @@ def throughput(arm: Arm, desk: Desk, steps: int = 20) -> float:
     """Training images a second on this machine: the arm's first steps, after a few that warm up."""
     import torch
 
+    from energylens.training.folder import Plan
     from energylens.training.loop import learn
     from energylens.training.run import open_run
 
@@ -301,7 +302,7 @@ def throughput(arm: Arm, desk: Desk, steps: int = 20) -> float:
             torch.accelerator.synchronize()
 
     with TemporaryDirectory() as folder:
-        run = open_run(arm.settings, Path(folder), None, root=desk.root, device="auto", watch=None, overwrite=False)
+        run = open_run(Plan(arm.settings, Path(folder), root=desk.root))
         run.network.train()
         batches = islice(chain.from_iterable(run.walk(epoch) for epoch in count()), 5 + steps)
         for number, x, y in islice(batches, 5):

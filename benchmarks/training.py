@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from benchmarks.hardware import best_products, forward_operations
 from benchmarks.setting import Setting
 from benchmarks.turns import compared, in_turn
+from energylens.training.folder import Plan
 from energylens.training.loop import learn
 from energylens.training.recipes import settings_of
 from energylens.training.run import Run, open_run
@@ -127,9 +128,8 @@ def mair(run: Run, trainer: str, settings: Mapping[str, Any]) -> Step:
 
 def ours(run: Run) -> Step:
     """Our step; the batch comes in the run's layout, as ``Run.walk`` gives it."""
-    layout = torch.channels_last if run.settings.channels_last else torch.contiguous_format
     number = count()  # of the step: not every one is measured
-    return lambda x, y: learn(run, x.contiguous(memory_format=layout), y, 0, next(number))
+    return lambda x, y: learn(run, x.contiguous(memory_format=run.batches.layout), y, 0, next(number))
 
 
 def measure(setting: Setting, width: int = 32, batch_size: int = 64) -> pd.DataFrame:
@@ -176,6 +176,6 @@ def _prepared(setting: Setting, out: Path, **own: object) -> Run:
     """A run with a network of its own, ready to step."""
     usual: dict[str, object] = {"val_fraction": 0.0, "channels_last": False, "per_class": PER_CLASS}
     settings = settings_of("ro", **usual | own)
-    run = open_run(settings, out, None, root=setting.root, device=setting.device, watch=None, overwrite=False)
+    run = open_run(Plan(settings, out, root=setting.root, device=setting.device))
     run.network.train()
     return run

@@ -63,8 +63,9 @@ def command(recipe: str | None, resume: Path | None, verbose: bool, **options: A
     """
     from energylens.errors import InputError
     from energylens.records.shards import launched_ranks
+    from energylens.training.folder import extension, settings_in
     from energylens.training.loop import train
-    from energylens.training.recipes import extension, settings_in, settings_of
+    from energylens.training.recipes import settings_of
     from energylens.training.watch import EnergyWatch
 
     if (former := options.pop("der_form")) is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +13,7 @@ from torch import Tensor, nn
 from energylens.attacks.ascent import Ascent, ascend
 from energylens.attacks.losses import LOSSES
 from energylens.attacks.norms import NORMS
-from energylens.attacks.radius import parse_radius
-from energylens.noise import BatchNoise, NoiseSource
-from energylens.training.methods import METHODS
-from energylens.training.settings import TrainSettings
+from energylens.noise import NoiseSource
 
 
 @dataclass(frozen=True)
@@ -32,6 +29,30 @@ class Adversarial:
     x_start: Tensor
     x_adv: Tensor
     first_logits: Tensor | None
+
+
+class Attacker:
+    """Makes the images of a step adversarial; carries nothing from step to step unless a subclass says so."""
+
+    def __call__(self, x: Tensor, y: Tensor, eps: float) -> Adversarial:
+        """Attack a batch.
+
+        Args:
+            x: natural images in [0, 1], (N, C, H, W).
+            y: labels, (N,).
+            eps: radius in units of [0, 1].
+        """
+        raise NotImplementedError
+
+    def after_backward(self, eps: float) -> None:
+        """Called when the step's gradients are there."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the next epoch needs of this one."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what ``state_dict`` left."""
 
 
 class _Watched(nn.Module):
@@ -50,74 +71,44 @@ class _Watched(nn.Module):
         return logits
 
 
-class Attacker(Protocol):
-    """Makes the images of a step adversarial."""
-
-    def __call__(self, x: Tensor, y: Tensor, eps: float) -> Adversarial:
-        """x: (N, C, H, W) in [0, 1], y: (N,), eps in units of [0, 1]."""
-
-    def after_backward(self, eps: float) -> None:
-        """Called when the step's gradients are there."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """What the next epoch needs of this one."""
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up what ``state_dict`` left."""
-
-
-def training_ascent(settings: TrainSettings) -> Ascent:
-    """The method's attack with the run's radius, steps and step size."""
-    row = METHODS[settings.method].attack
-    if not METHODS[settings.method].adversarial:
-        return row
-    step_size = parse_radius(settings.step_size or "nan", "step-size")
-    return replace(row, eps=settings.radius, norm=settings.norm, steps=settings.steps or row.steps, step_size=step_size)
-
-
 @dataclass
-class AscentAttacker:
-    """One run of the ascent loop a step, in the batch norm mode of the settings; input gradients only.
+class AscentAttacker(Attacker):
+    """One run of the ascent loop a step; input gradients only.
 
     Losses that compare with the clean logits are ascended in float32 under mixed precision too: at x + .001 N(0, I)
     rounding to bfloat16 is most of what they would see (57 % of the first step's signs agree with float32's).
+
+    Attributes:
+        network: what is attacked.
+        noise: what the attack draws from.
+        attack: at the whole radius.
+        attack_mode: of batch norm inside the attack, "train" or "eval".
+        amp: the training's precision.
+        compile: whether the network is compiled.
     """
 
     network: nn.Module
-    settings: TrainSettings
     noise: NoiseSource
-
-    def __post_init__(self) -> None:
-        self._full = training_ascent(self.settings)
-        self._precise = self.settings.amp != "no" and LOSSES[self._full.loss].needs_reference
+    attack: Ascent
+    attack_mode: str
+    amp: str
+    compile: bool
 
     def __call__(self, x: Tensor, y: Tensor, eps: float) -> Adversarial:
         """Attack a batch at radius eps; the step grows with the radius."""
-        full = self._full
+        full = self.attack
         if not full.steps:
             return Adversarial(x, x, None)
-        # the step grows with the radius where that is still growing
         ascent = replace(full, eps=eps, step_size=full.step * (eps / full.eps))
-        watched = _Watched(self.network, self._precise)
-        with _mode(self.network, self.settings.attack_mode == "train"), _weights_held(self.network, self.settings):
+        watched = _Watched(self.network, self.amp != "no" and LOSSES[full.loss].needs_reference)
+        with _mode(self.network, self.attack_mode == "train"), _weights_held(self.network, self.compile):
             x_adv = ascend(watched, x, y, noise=self.noise, settings=ascent).x_adv
         assert watched.first is not None
         start, logits = (x, watched.first[1]) if full.begins_at_x else watched.first
         return Adversarial(start, x_adv, logits)
 
-    def after_backward(self, eps: float) -> None:
-        """Nothing is carried over."""
 
-    def state_dict(self) -> dict[str, Any]:
-        """Empty: nothing is carried over."""
-        return {}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Nothing was carried over."""
-
-
-@dataclass
-class FreeAttacker:
+class FreeAttacker(Attacker):
     """Free adversarial training (arXiv 1904.12843): one backward gives both gradients, of weights and perturbation.
 
     The perturbation is carried from batch to batch,
@@ -125,11 +116,8 @@ class FreeAttacker:
         delta <- P(delta + eps sign(grad L)).
     """
 
-    network: nn.Module
-    settings: TrainSettings
-    noise: NoiseSource
-
-    def __post_init__(self) -> None:
+    def __init__(self, network: nn.Module, norm: str) -> None:
+        self.network, self._norm = network, NORMS[norm]
         self._delta: Tensor | None = None
         self._x_adv: Tensor | None = None
 
@@ -143,8 +131,7 @@ class FreeAttacker:
     def after_backward(self, eps: float) -> None:
         """Move the perturbation along the gradient that the weights' backward has left."""
         assert self._delta is not None and self._x_adv is not None and self._x_adv.grad is not None
-        norm = NORMS[self.settings.norm]
-        self._delta = norm.project(self._delta + eps * norm.steepest(self._x_adv.grad), eps)
+        self._delta = self._norm.project(self._delta + eps * self._norm.steepest(self._x_adv.grad), eps)
 
     def state_dict(self) -> dict[str, Any]:
         """The carried perturbation; empty before the first batch."""
@@ -154,12 +141,6 @@ class FreeAttacker:
         """Carry on from a perturbation that ``state_dict`` gave."""
         delta = state.get("delta")
         self._delta = None if delta is None else delta.to(next(self.network.parameters()).device)
-
-
-def make_attacker(settings: TrainSettings, network: nn.Module, noise: BatchNoise) -> Attacker:
-    """The attacker of the settings' method."""
-    kind = AscentAttacker if METHODS[settings.method].replays is None else FreeAttacker
-    return kind(network, settings, noise)
 
 
 @contextmanager
@@ -173,9 +154,9 @@ def _mode(network: nn.Module, training: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _weights_held(network: nn.Module, settings: TrainSettings) -> Iterator[None]:
+def _weights_held(network: nn.Module, compiled: bool) -> Iterator[None]:
     """Inside, a compiled network computes no gradients of its weights, which its backward graph would do unasked."""
-    held = [weight for weight in network.parameters() if weight.requires_grad] if settings.compile else []
+    held = [weight for weight in network.parameters() if weight.requires_grad] if compiled else []
     for weight in held:
         weight.requires_grad_(False)
     try:

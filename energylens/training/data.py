@@ -14,11 +14,12 @@ from energylens.data import Samples, load_data
 from energylens.data.sources import Memory
 from energylens.errors import InputError
 from energylens.noise import key
-from energylens.training.augmentation import AUGMENTATIONS, Augmentation
+from energylens.training.augmentation import AUGMENTATIONS
 from energylens.training.omission import omission
 from energylens.training.settings import TrainSettings
 
 CHUNK = 1000  # images made uint8 at once
+BATCH = 250  # images judged at once
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,22 @@ class Images:
     def x(self) -> Tensor:
         """(N, C, H, W) float32 in [0, 1]."""
         return self.pixels.float() / self.levels
+
+
+@dataclass(frozen=True)
+class Share:
+    """This process's part of images that several look at together: its ``rank`` from 0, of ``ranks``."""
+
+    rank: int = 0
+    ranks: int = 1
+
+    def batches(self, images: Images) -> Iterator[tuple[Tensor, Tensor, tuple[int, ...]]]:
+        """x, y and each sample's position, BATCH at a time."""
+        positions = range(self.rank, len(images), self.ranks)
+        for start in range(0, len(positions), BATCH):
+            rows = positions[start : start + BATCH]
+            part = images[torch.tensor(rows, device=images.labels.device)]
+            yield part.x, part.labels, tuple(rows)
 
 
 @dataclass(frozen=True)
@@ -136,24 +153,43 @@ def _on_device(samples: Samples, device: torch.device) -> Images:
 
 @dataclass(frozen=True)
 class Batches:
-    """The batches of one epoch: a function of (seed, epoch) alone, shared out over the ranks.
+    """The batches of the epochs, each a function of (seed, epoch) alone, shared out over the ranks.
 
     The last images that do not fill a batch are left to the next shuffle.
+
+    Attributes:
+        images: those to learn from.
+        batch_size: images in a batch, of all ranks together.
+        augment: a name in AUGMENTATIONS.
+        seed: of the order.
+        channels_last: whether x is laid out so.
     """
 
     images: Images
-    settings: TrainSettings
-    rank: int = 0
-    ranks: int = 1
+    batch_size: int
+    augment: str
+    seed: int
+    channels_last: bool = False
 
     def __len__(self) -> int:
-        return len(self.images) // self.settings.batch_size
+        return len(self.images) // self.batch_size
 
-    def of(self, epoch: int, generator: Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """x: (B, C, H, W) float32 in [0, 1] and y: (B,), augmented by draws from the generator."""
-        augment: Augmentation = AUGMENTATIONS[self.settings.augment or "none"]
-        shuffle = Generator().manual_seed(key(self.settings.seed, "order", epoch))
+    @property
+    def layout(self) -> torch.memory_format:
+        """The memory layout of x."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+    def of(self, epoch: int, generator: Generator, share: Share | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """The epoch's batches, or a process's share of each.
+
+        Yields:
+            x: (B, C, H, W) float32 in [0, 1], augmented by draws from the generator, and y: (B,).
+        """
+        share = share or Share()
+        augment = AUGMENTATIONS[self.augment]
+        shuffle = Generator().manual_seed(key(self.seed, "order", epoch))
         order = torch.randperm(len(self.images), generator=shuffle).to(self.images.labels.device)
-        for rows in order[: len(self) * self.settings.batch_size].view(len(self), -1):
-            batch = self.images[rows[self.rank :: self.ranks]]
-            yield augment(batch.pixels, generator).float() / batch.levels, batch.labels
+        for rows in order[: len(self) * self.batch_size].view(len(self), -1):
+            batch = self.images[rows[share.rank :: share.ranks]]
+            x = augment(batch.pixels, generator).float() / batch.levels
+            yield x.contiguous(memory_format=self.layout), batch.labels

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -15,60 +15,69 @@ from energylens.attacks.registry import ascent_of
 from energylens.energy import abnormal, joint_energy, marginal_energy
 from energylens.isolation import frozen, widest_float
 from energylens.noise import Noise
-from energylens.training.attacker import training_ascent
-from energylens.training.data import Images, TrainingData
-from energylens.training.settings import TrainSettings
+from energylens.training.data import Images, Share, TrainingData
 
-BATCH = 250
 ENERGIES = ("marginal_clean", "marginal_adv", "joint_clean", "joint_adv", "abnormal")
 
 
 @dataclass(frozen=True)
-class Share:
-    """This process's part of images that several ranks look at together."""
+class Judge:
+    """By what the epochs of a run are judged; ``TrainSettings.part`` fills it in.
 
-    rank: int = 0
-    ranks: int = 1
-
-    def batches(self, images: Images) -> Iterator[tuple[Tensor, Tensor, tuple[int, ...]]]:
-        """x, y and each sample's position, BATCH at a time."""
-        positions = range(self.rank, len(images), self.ranks)
-        for start in range(0, len(positions), BATCH):
-            rows = positions[start : start + BATCH]
-            part = images[torch.tensor(rows, device=images.labels.device)]
-            yield part.x, part.labels, tuple(rows)
-
-
-def judges(settings: TrainSettings) -> dict[str, Ascent]:
-    """The attacks that accuracies are told under: FGSM and PGD.
-
-    FGSM has a step of eps and no start noise; PGD has eval_steps steps of eval_step, eps/4 by default, eval_restarts
-    times.
+    Attributes:
+        attack: the training's, at its full radius.
+        eval_step: the step of PGD as text, eps/4 where it is None.
+        eval_amp: the precision of the attacks' own forwards; the verdict on what they found is float32.
+        eval_every: epochs between two judgements.
+        eval_train_every: the same for training images.
     """
-    fixed: dict[str, Any] = {"eps": settings.radius, "norm": settings.norm}
-    step = None if settings.eval_step is None else parse_radius(settings.eval_step, "eval-step")
-    return {
-        "clean": Ascent(**fixed, steps=0),
-        "fgsm": ascent_of("fgsm", **fixed),
-        "pgd": ascent_of("pgd", **fixed, steps=settings.eval_steps, step_size=step, restarts=settings.eval_restarts),
-    }
+
+    seed: int
+    radius: float
+    norm: str
+    attack: Ascent
+    eval_steps: int
+    eval_restarts: int
+    eval_step: str | None
+    eval_amp: str
+    eval_every: int
+    eval_train_every: int
+
+    @cached_property
+    def attacks(self) -> dict[str, Ascent]:
+        """What accuracies are told under: no attack, FGSM with a step of eps and no start noise, and PGD."""
+        fixed: dict[str, Any] = {"eps": self.radius, "norm": self.norm}
+        step = None if self.eval_step is None else parse_radius(self.eval_step, "eval-step")
+        return {
+            "clean": Ascent(**fixed, steps=0),
+            "fgsm": ascent_of("fgsm", **fixed),
+            "pgd": ascent_of("pgd", **fixed, steps=self.eval_steps, step_size=step, restarts=self.eval_restarts),
+        }
+
+    def splits(self, data: TrainingData, epoch: int, *, last: bool) -> dict[str, Images]:
+        """The images that judge this epoch, from 1: all at the last, none in epochs between two judgements."""
+        if epoch % self.eval_every and not last:
+            return {}
+        splits = {"val": data.val, "test": data.test, "train": data.probe}
+        if epoch % self.eval_train_every and not last:
+            del splits["train"]
+        return splits
 
 
 @torch.no_grad()
-def count_correct(network: nn.Module, images: Images, settings: TrainSettings, share: Share) -> Tensor:
-    """Correctly classified samples of this share under each of ``judges``, (3,), float32 forwards in eval mode.
+def count_correct(network: nn.Module, images: Images, judge: Judge, share: Share) -> Tensor:
+    """Correctly classified samples of this share under each of the judge's attacks, float32 forwards in eval mode.
 
-    A sample that is misclassified as it is counts as fallen under the attacks too. The attacks' own forwards are in
-    the precision of eval_amp; the verdict on what they found is float32.
+    Returns:
+        (3,) int64. A sample that is misclassified as it is counts as fallen under the attacks too.
     """
-    attacks = judges(settings)
-    correct = torch.zeros(len(attacks), dtype=torch.int64, device=images.labels.device)
+    correct = torch.zeros(len(judge.attacks), dtype=torch.int64, device=images.labels.device)
     with frozen(network):
         for x, y, positions in share.batches(images):
             stands = torch.ones_like(y, dtype=torch.bool)
-            for column, attack in enumerate(attacks.values()):
-                noise = Noise(settings.seed, positions)
-                with torch.autocast(x.device.type, torch.bfloat16, enabled=settings.eval_amp == "bf16"):
+            for column, attack in enumerate(judge.attacks.values()):
+                noise = Noise(judge.seed, positions)
+                with torch.autocast(x.device.type, torch.bfloat16, enabled=judge.eval_amp == "bf16"):
                     x_adv = ascend(network, x, y, noise=noise, settings=attack).x_adv if attack.steps else x
                 right = network(x_adv).argmax(dim=1) == y
                 if not attack.steps:
@@ -78,28 +87,28 @@ def count_correct(network: nn.Module, images: Images, settings: TrainSettings, s
 
 
 @torch.no_grad()
-def probe_energies(network: nn.Module, data: TrainingData, settings: TrainSettings, share: Share) -> Tensor:
-    """Sums over the probe by class, (K, 1 + len(ENERGIES)): samples, then ENERGIES.
+def probe_energies(network: nn.Module, data: TrainingData, judge: Judge, share: Share) -> Tensor:
+    """Energies of the probe under the training attack at its full radius, in eval mode.
 
-    They are taken under the training attack at its full radius, in eval mode. nan for adversarial energies of a method
-    without an attack.
+    Returns:
+        Sums by class, (K, 1 + len(ENERGIES)): samples, then ENERGIES in nats; nan for the adversarial ones of a method
+        without an attack.
     """
     device = data.probe.labels.device
     sums = torch.zeros(len(data.classes), 1 + len(ENERGIES), dtype=widest_float(device), device=device)
-    attack = training_ascent(settings)
+    attack = judge.attack
     with frozen(network):
         for x, y, positions in share.batches(data.probe):
             clean = network(x)
-            columns = [torch.ones_like(clean[:, 0]), marginal_energy(clean), joint_energy(clean, y)]
+            adversarial = [torch.full_like(clean[:, 0], torch.nan)] * 3
             if attack.steps:
-                noise = Noise(settings.seed, positions)
+                noise = Noise(judge.seed, positions)
                 adv = network(ascend(network, x, y, noise=noise, settings=attack, clean_logits=clean).x_adv)
-                other = [marginal_energy(adv), joint_energy(adv, y), abnormal(clean, adv, y)]
-            else:
-                other = [torch.full_like(clean[:, 0], torch.nan)] * 3
-            count, marginal, joint = columns
-            values = torch.stack([count, marginal, other[0], joint, other[1], other[2].to(clean.dtype)], dim=1)
-            sums.index_add_(0, y, values.to(sums))
+                adversarial = [marginal_energy(adv), joint_energy(adv, y), abnormal(clean, adv, y).to(clean.dtype)]
+            marginal, joint, share_abnormal = adversarial
+            one = torch.ones_like(joint)
+            values = [one, marginal_energy(clean), marginal, joint_energy(clean, y), joint, share_abnormal]
+            sums.index_add_(0, y, torch.stack(values, dim=1).to(sums))
     return sums
 
 

@@ -19,48 +19,23 @@ from energylens.training.step import Step
 
 HISTORY, STEPS, CLASSES = "history.parquet", "steps.parquet", "classes.parquet"
 
+#: means are over the training samples that the steps saw, energies in nats; "delta_" is natural minus adversarial
 COLUMNS: tuple[str, ...] = (
-    "epoch",  # from 1
-    "lr",  # of the epoch's last step
-    "seconds",
-    "loss",  # of the method, without the regularisers
-    "reg",  # sum of weight * regulariser
-    "train_accuracy",  # on the training images the steps saw
-    "train_adv_accuracy",
-    "marginal_clean",  # mean energies of the training samples the steps saw, nats
-    "marginal_adv",
-    "joint_clean",
-    "joint_adv",
-    "delta_marginal",  # natural minus adversarial
-    "delta_joint",
-    "abnormal_share",
-    "trades_conditional",  # the two parts of KL(p(.|x) || p(.|x*))
-    "trades_marginal",
-    "probe_delta_marginal",  # fixed training images, eval mode, the training attack
-    "probe_delta_joint",
-    "probe_abnormal_share",
-    "val_clean",
-    "val_fgsm",
-    "val_pgd",
-    "test_clean",
-    "test_fgsm",
-    "test_pgd",
-    "train_clean",  # on the probe's images
-    "train_fgsm",
-    "train_pgd",
+    "epoch", "lr", "seconds",  # the epoch from 1, the rate of its last step
+    "loss", "reg",  # of the method, without the regularisers; sum of weight * regulariser
+    "train_accuracy", "train_adv_accuracy", "marginal_clean", "marginal_adv", "joint_clean", "joint_adv",
+    "delta_marginal", "delta_joint", "abnormal_share",
+    "trades_conditional", "trades_marginal",  # the two parts of KL(p(.|x) || p(.|x*))
+    "probe_delta_marginal", "probe_delta_joint", "probe_abnormal_share",  # eval mode, under the training attack
+    "val_clean", "val_fgsm", "val_pgd", "test_clean", "test_fgsm", "test_pgd",
+    "train_clean", "train_fgsm", "train_pgd",  # on the probe's images
     "alarm",  # the first of the epoch: "", "co" or "ro"
-)
+)  # fmt: skip
 
+#: the step from 1; "alarm" is what the watch said when it had seen this step
 STEP_COLUMNS = (
-    "step",  # from 1
-    "epoch",
-    "loss",
-    "delta_marginal",
-    "delta_joint",
-    "abnormal_share",
-    "train_adv_accuracy",
-    "alarm",  # what the watch said when it had seen this step: "", "co" or "ro"
-)
+    "step", "epoch", "loss", "delta_marginal", "delta_joint", "abnormal_share", "train_adv_accuracy", "alarm",
+)  # fmt: skip
 
 #: what every step is measured by, in the order of its vector
 MEASURES = ("loss", "reg", *COLUMNS[5:11], "abnormal_share", "trades_conditional", "trades_marginal")
@@ -157,8 +132,7 @@ def _read(path: Path, until: int) -> pd.DataFrame:
     if not is_there(path):
         return pd.DataFrame()
     with reading(path, "--overwrite starts this run anew", (pa.ArrowException,)):
-        table = pd.read_parquet(path)
-    return table[table["epoch"] <= until]
+        return pd.read_parquet(path).query("epoch <= @until")
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:

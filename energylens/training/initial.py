@@ -13,7 +13,6 @@ from energylens.errors import InputError
 from energylens.models import find_models, load_model, weights_digest
 from energylens.models.architectures import Normalize
 from energylens.models.checkpoints import fit
-from energylens.training.settings import TrainSettings
 
 Statistics = tuple[list[float], list[float]]
 
@@ -44,27 +43,32 @@ class Initial:
             ) from None
 
 
-def initial_weights(settings: TrainSettings) -> Initial | None:
-    """The weights that ``settings.init`` names, None where it names none.
+def initial_weights(init: str, *, arch: str, dataset: str, normalize: bool) -> Initial:
+    """The weights of a model.
 
-    Raises InputError for a model that is not there, or that normalises its images where the run does not, and the other
-    way round: it would start as another function than the model is.
+    Args:
+        init: the model, a name or a weights file.
+        arch: the run's architecture, which a weights file is taken to be of.
+        dataset: the run's data set, which tells models of one name apart.
+        normalize: whether the run normalises its images.
+
+    Raises:
+        InputError: for a model that is not there, or that normalises its images where the run does not, and the other
+            way round: it would start as another function than the model is.
     """
-    if settings.init is None:
-        return None
     known: dict[str, Any] = {}
-    if Path(settings.init).expanduser().is_file():
-        known["arch"] = settings.arch
-    elif settings.dataset in {row.dataset for row in find_models(settings.init)}:
-        known["dataset"] = settings.dataset  # a name of the zoo may stand for models of several data sets
-    model = load_model(settings.init, **known)
+    if Path(init).expanduser().is_file():
+        known["arch"] = arch
+    elif dataset in {row.dataset for row in find_models(init)}:
+        known["dataset"] = dataset  # a name of the zoo may stand for models of several data sets
+    model = load_model(init, **known)
     first = getattr(model, "normalize", None)
     statistics = _statistics(first) if isinstance(first, Normalize) else None
-    if (statistics is not None) != settings.normalize:
+    if (statistics is not None) != normalize:
         does, option = ("normalises", "--normalize") if statistics else ("does not normalise", "--no-normalize")
-        raise InputError(f"--init {settings.init} {does} its images, the run is to do otherwise: give {option}")
+        raise InputError(f"--init {init} {does} its images, the run is to do otherwise: give {option}")
     core = model.get_submodule("model") if statistics else model
-    return Initial(settings.init, core.state_dict(), statistics, weights_digest(model))
+    return Initial(init, core.state_dict(), statistics, weights_digest(model))
 
 
 def _statistics(layer: Normalize) -> Statistics:

@@ -21,13 +21,14 @@ from energylens.progress import Progress as Work
 from energylens.progress import told
 from energylens.training.awp import perturbed_weights
 from energylens.training.checkpoint import LAST
-from energylens.training.evaluation import class_rows, count_correct, judges, probe_columns, probe_energies
+from energylens.training.evaluation import class_rows, count_correct, probe_columns, probe_energies
 from energylens.training.final import Ends, judge_ends
+from energylens.training.folder import Plan
 from energylens.training.history import as_steps, epoch_means, measures
 from energylens.training.methods import METHODS
 from energylens.training.regularizers import REGULARIZERS
 from energylens.training.run import Run, open_run
-from energylens.training.settings import TrainSettings
+from energylens.training.settings import ON_ALARM, TrainSettings
 from energylens.training.step import Step
 from energylens.training.watch import Alarm, EnergyWatch
 
@@ -126,29 +127,54 @@ def train(
 ) -> Trained:
     """Train, or go on where the same settings were interrupted; on a CPU the settings decide every bit of a run.
 
-    out: where runs are kept, this one in a folder named by its settings, or folder: its own; root: where data lie;
-    device: "auto" or "cpu". Raises InputError, RunError.
+    Args:
+        settings: all that the run depends on.
+        out: where runs are kept, this one in a folder named by its settings.
+        folder: the run's own folder instead.
+        root: where data lie.
+        device: "auto" or "cpu".
+        watch: the early warning, None for none.
+        overwrite: whether a run that is there gives way.
+        listener: hears how far it is.
+
+    Raises:
+        InputError: for settings that cannot be run.
+        RunError: where the folder is another run's or cannot be gone on from, and, as DivergenceError, where the loss
+            is lost.
     """
-    settings = settings.resolved()
+    plan = Plan(settings.resolved(), out, folder, root, device, watch, overwrite)
     with random_state(0):
-        run = open_run(settings, out, folder, root=root, device=device, watch=watch, overwrite=overwrite)
-        listener = _Heard(listener if run.writes else silence)
+        run = open_run(plan)
+        heard = _Heard(listener if run.writes else silence)
         with run.resumed():
             for epoch in run.epochs_left():
-                began, vectors, tables = time.monotonic(), list[Tensor](), list[pd.DataFrame]()
-                for number, x, y in run.walk(epoch):
-                    lr = run.set_rate(epoch, number)
-                    vectors.append(learn(run, x, y, epoch, number))
-                    hear(run, number, listener)
-                    listener.now_and_then(run, epoch * run.steps + number + 1)
-                    if len(vectors) == FLUSH or number + 1 == run.steps or run.stopped:
-                        tables.append(flush(run, vectors, epoch, number, listener))
-                finish_epoch(run, pd.concat(tables), {"lr": lr, "seconds": time.monotonic() - began}, listener)
+                began = time.monotonic()
+                steps, lr = learn_epoch(run, epoch, heard)
+                finish_epoch(run, steps, {"lr": lr, "seconds": time.monotonic() - began}, heard)
         run.accelerator.wait_for_everyone()  # until the weights that all now read are written
+    return collect(run, plan, heard)
+
+
+def learn_epoch(run: Run, epoch: int, listener: _Heard) -> tuple[pd.DataFrame, float]:
+    """The steps of an epoch, from 0; returns them as a table, and the rate of the last."""
+    vectors, tables, lr = list[Tensor](), list[pd.DataFrame](), 0.0
+    for number, x, y in run.walk(epoch):
+        lr = run.set_rate(epoch, number)
+        vectors.append(learn(run, x, y, epoch, number))
+        hear(run, number, listener)
+        listener.now_and_then(run, epoch * run.steps + number + 1)
+        if len(vectors) == FLUSH or number + 1 == run.steps or run.stopped:
+            tables.append(flush(run, vectors, epoch, number, listener))
+    return pd.concat(tables), lr
+
+
+def collect(run: Run, plan: Plan, listener: _Heard) -> Trained:
+    """What is told of a finished run, with the judgement at its end where that is asked for."""
     ends = None
-    if settings.final_steps:
-        ends = judge_ends(run.folder, settings, root=root, device=device, listener=partial(_judging, run, listener))
-    return Trained(settings, run.folder, run.history.frame(), run.best[0], run.stopped, run.writes, ends)
+    if plan.settings.final_steps:
+        heard = partial(_judging, run, listener)
+        ends = judge_ends(run.folder, plan.settings, root=plan.root, device=plan.device, listener=heard)
+    return Trained(plan.settings, run.folder, run.history.frame(), run.best[0], run.stopped, run.writes, ends)
 
 
 def _judging(run: Run, listener: _Heard, which: str, at: Work) -> None:
@@ -161,15 +187,15 @@ def _judging(run: Run, listener: _Heard, which: str, at: Work) -> None:
 
 def learn(run: Run, x: Tensor, y: Tensor, epoch: int, number: int) -> Tensor:
     """One step: attack, loss, gradients, weights; returns it in MEASURES. x: (N, C, H, W) in [0, 1]; y: (N,)."""
-    settings, progress = run.settings, epoch + (number + 1) / run.steps
-    images = run.attacker(x, y, eps := run.eps(progress))
+    progress = epoch + (number + 1) / run.steps
+    images = run.attacker(x, y, eps := run.course.eps(progress))
     see = partial(
         Step, x=x, y=y, x_start=images.x_start, x_adv=images.x_adv, first_logits=images.first_logits,
-        terms=settings.terms, noise=run.noise, eps=eps, progress=progress,
+        terms=run.terms, noise=run.noise, eps=eps, progress=progress,
     )  # fmt: skip
-    with perturbed_weights(run.network, partial(method_loss, see, run.network), settings.awp):
+    with perturbed_weights(run.network, partial(method_loss, see, run.network), run.terms.awp):
         step = see(run.model)
-        loss, reg = METHODS[settings.method].loss(step), regularisation(run, step)
+        loss, reg = run.method.loss(step), regularisation(run, step)
         run.optimizer.zero_grad()
         run.accelerator.backward(loss + reg)
         seen = observe(run, step, loss, reg, epoch, number)  # at the weights that the loss was of
@@ -189,7 +215,7 @@ def method_loss(see: Callable[[nn.Module], Step], network: nn.Module) -> Tensor:
 def regularisation(run: Run, step: Step) -> Tensor:
     """Sum of weight * regulariser, zero without any; switches take the values in for the next step."""
     total = step.x.new_zeros(())
-    for name, weight in zip(run.settings.reg, run.settings.reg_weight, strict=True):
+    for name, weight in run.regs.items():
         value = REGULARIZERS[name].value(step)
         if (switch := run.switches.get(name)) is None:
             total = total + weight * value
@@ -202,12 +228,12 @@ def regularisation(run: Run, step: Step) -> Tensor:
 @torch.no_grad()
 def observe(run: Run, step: Step, loss: Tensor, reg: Tensor, epoch: int, number: int) -> Tensor:
     """The step in MEASURES. Where it has not seen the clean images, it looks at them every measure_every steps."""
-    adversarial = METHODS[run.settings.method].adversarial
+    adversarial = run.method.adversarial
     clean = step.clean_seen
-    if clean is None and number % run.settings.measure_every == 0:
+    if clean is None and number % run.looks.measure_every == 0:
         with statistics_kept(run.network):
             clean = run.network(step.x).float()
-    at_full_eps = step.eps >= run.settings.radius  # while eps grows, dE(x) does too, and is no measure of what is usual
+    at_full_eps = step.eps >= run.course.radius  # while eps grows, dE(x) does too, and is no measure of what is usual
     if adversarial and clean is not None and run.watch is not None and at_full_eps:
         run.watch.update(clean, step.logits_adv, step.y)
         run.unheard.append(epoch * run.steps + number + 1)
@@ -251,7 +277,7 @@ def flush(run: Run, vectors: list[Tensor], epoch: int, number: int, listener: Li
 
 def hear(run: Run, number: int, listener: Listener) -> None:
     """Every watch_every measured steps and at an epoch's last, let the watch judge them, and act on its alarm."""
-    due = len(run.unheard) == run.settings.watch_every or number + 1 == run.steps
+    due = len(run.unheard) == run.looks.watch_every or number + 1 == run.steps
     if run.watch is None or not run.unheard or not due:
         return
     raise_alarm(run, run.watch.step(partial(run.gather, how="sum")), run.unheard[-1], listener)
@@ -265,22 +291,26 @@ def raise_alarm(run: Run, alarm: Alarm | None, step: int, listener: Listener) ->
     run.alarms[step] = alarm.kind
     told = report(run, step, {})
     listener(replace(told, message=f"epoch {told.epoch}, step {step}: {alarm.reason}"))
-    ON_ALARM[run.settings.on_alarm](run, alarm.kind)
+    stops, goes_back = ON_ALARM[run.looks.on_alarm]
+    if stops:  # the epoch ends here, and is the last
+        run.stopped = alarm.kind
+        run.rolled_back = goes_back and run.best[0] > 0
 
 
 def finish_epoch(run: Run, steps: pd.DataFrame, row: dict[str, Any], listener: _Heard) -> None:
     """Judge the network and write everything down."""
     run.share_buffers()
     run.epoch += 1
-    probe = run.gather(probe_energies(network := run.judged(), run.data, run.settings, run.share), "sum")
+    probe = run.gather(probe_energies(network := run.judged(), run.data, run.judge, run.share), "sum")
     row |= {"epoch": run.epoch, **epoch_means(steps), **probe_columns(probe), **accuracies(run, network, listener)}
-    adversarial = METHODS[run.settings.method].adversarial  # a natural network's gap is wide and no failure
-    if adversarial and run.watch is not None and "train_pgd" in row and run.eps(run.epoch) >= run.settings.radius:
+    at_full_eps = run.course.eps(run.epoch) >= run.course.radius
+    # a natural network's gap is wide and no failure
+    if run.method.adversarial and run.watch is not None and "train_pgd" in row and at_full_eps:
         gap = run.watch.judge_gap(row["train_fgsm"], row["train_pgd"], len(run.data.probe))
         raise_alarm(run, gap, last_measured(steps), listener)
     steps = steps.assign(alarm=[run.alarms.get(step, "") for step in steps["step"]])
     row["alarm"] = next(filter(None, steps["alarm"]), "")
-    classes = class_rows(probe, run.data.classes, run.epoch) if run.settings.classwise else []
+    classes = class_rows(probe, run.data.classes, run.epoch) if run.looks.classwise else []
     run.history.add(steps, row, classes)
     run.save(row.get("val_pgd" if len(run.data.val) else "train_pgd", math.nan))
     listener(replace(report(run, run.epoch * run.steps, row), finished=True))
@@ -298,38 +328,15 @@ def accuracies(run: Run, network: nn.Module, listener: _Heard) -> dict[str, floa
     They are nan for a validation split that is not there; there are none in an epoch that is not judged.
     """
     row: dict[str, float] = {}
-    last = run.epoch in (*run.settings.extended, run.settings.epochs) or bool(run.stopped)
-    if run.epoch % run.settings.eval_every and not last:
-        return row
-    splits = {"val": run.data.val, "test": run.data.test, "train": run.data.probe}
-    if run.epoch % run.settings.eval_train_every and not last:
-        del splits["train"]
-    for name, images in splits.items():
-        correct = run.gather(count_correct(network, images, run.settings, run.share), "sum").tolist()
-        for judge, count in zip(judges(run.settings), correct, strict=True):
-            row[f"{name}_{judge}"] = count / len(images) if len(images) else math.nan
+    last = run.epoch in (*run.course.extended, run.course.epochs) or bool(run.stopped)
+    for name, images in run.judge.splits(run.data, run.epoch, last=last).items():
+        correct = run.gather(count_correct(network, images, run.judge, run.share), "sum").tolist()
+        for attack, count in zip(run.judge.attacks, correct, strict=True):
+            row[f"{name}_{attack}"] = count / len(images) if len(images) else math.nan
         listener.now_and_then(run, run.epoch * run.steps)
     return row
 
 
 def report(run: Run, step: int, row: Mapping[str, Any]) -> Progress:
     """Where the run stands after this step, from 1."""
-    return Progress(-(-step // run.steps), step, run.settings.epochs * run.steps, row)
-
-
-def go_on(run: Run, kind: str) -> None:
-    """The alarm is written down, no more."""
-
-
-def stop(run: Run, kind: str) -> None:
-    """The epoch ends here, and is the last."""
-    run.stopped = kind
-
-
-def roll_back(run: Run, kind: str) -> None:
-    """The epoch ends here, is the last, and its weights give way to those of the best epoch before it."""
-    run.stopped = kind
-    run.rolled_back = run.best[0] > 0
-
-
-ON_ALARM: dict[str, Callable[[Run, str], None]] = {"warn": go_on, "stop": stop, "rollback": roll_back}
+    return Progress(-(-step // run.steps), step, run.course.epochs * run.steps, row)

@@ -128,22 +128,12 @@ METHODS: dict[str, Method] = {
     "free": Method(adversarial, ascent_of("fgsm"), "arXiv 1904.12843", replays=8),
     "pgd": Method(adversarial, ascent_of("pgd", steps=10), "arXiv 1706.06083; 2002.11569", steppable=True),
     "trades": Method(trades, _KL, "arXiv 1901.08573", "eval", beta=6.0, steppable=True),
+    # from TRADES' start, up the cross-entropy
     "mart": Method(
-        mart,
-        ascent_of("trades", steps=10, loss="ce"),  # from TRADES' start, up the cross-entropy
-        "openreview rklOg6EFwS",
-        "eval",
-        beta=5.0,
-        steppable=True,
+        mart, ascent_of("trades", steps=10, loss="ce"), "openreview rklOg6EFwS", "eval", beta=5.0, steppable=True
     ),
     "mail-trades": Method(mail_trades, _KL, "arXiv 2106.07904", "eval", beta=5.0, steppable=True),
     "weat-nat": Method(weat_natural, _KL, "arXiv 2407.06315", "eval", beta=6.0, steppable=True),
-    "weat-adv": Method(
-        weat_adversarial,
-        _KL,
-        "arXiv 2407.06315: beta 6 of its 6 to 7; its authors' code has 7",
-        "eval",
-        beta=6.0,
-        steppable=True,
-    ),
+    # of its 6 to 7; its authors' code has 7
+    "weat-adv": Method(weat_adversarial, _KL, "arXiv 2407.06315: beta 6", "eval", beta=6.0, steppable=True),
 }

@@ -1,14 +1,12 @@
-"""A training run: what it is made of, where it is kept, and how it goes on after an interruption."""
+"""A training run: what it is made of, and how it is kept and goes on after an interruption."""
 
 from __future__ import annotations
 
 import copy
-import json
-import platform
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field, replace
-from importlib.metadata import version
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,49 +18,79 @@ from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
 from energylens.errors import InputError, RunError
-from energylens.files import is_there, sweep, whole_file
+from energylens.files import sweep
 from energylens.isolation import frozen
 from energylens.models.architectures import architecture, normalized
 from energylens.noise import BatchNoise, key
 from energylens.records.identity import PROBES, Answers, ask
-from energylens.records.run_folder import MANIFEST, fingerprint, holding, open_folder, read_manifest, safe_name, writing
+from energylens.records.run_folder import holding, writing
 from energylens.records.shards import PATIENCE, launched_ranks, meeting
 from energylens.settings import NORM_NAMES
-from energylens.training.attacker import Attacker, make_attacker
+from energylens.training.attacker import AscentAttacker, Attacker, FreeAttacker
 from energylens.training.average import MovingAverage
 from energylens.training.checkpoint import BEST, LAST, STATE, copy_weights, load_state, save_state, save_weights
-from energylens.training.data import Batches, TrainingData, load_training_data
-from energylens.training.evaluation import Share
+from energylens.training.data import Batches, Share, TrainingData, load_training_data
+from energylens.training.evaluation import Judge
+from energylens.training.folder import Plan, claim
 from energylens.training.history import History
 from energylens.training.initial import Initial, Statistics, initial_weights
 from energylens.training.linearity import ErrorSwitch
-from energylens.training.methods import METHODS
+from energylens.training.methods import METHODS, Method
 from energylens.training.optimizers import OPTIMIZERS, set_rate
 from energylens.training.regularizers import REGULARIZERS
-from energylens.training.schedules import SCHEDULES, Position
+from energylens.training.schedules import Course
 from energylens.training.settings import TrainSettings
+from energylens.training.step import Terms
 from energylens.training.watch import EnergyWatch
 
-FOLDER = "train"  # in the runs
 SLACK = 0.01  # of the probe's accuracy, a share: rounding on another device turns few predictions
-PACKAGES = ("energylens", "torch", "torchvision", "accelerate")
+
+
+@dataclass(frozen=True)
+class Looks:
+    """How a run is looked at; ``TrainSettings.part`` fills it in.
+
+    Attributes:
+        measure_every: steps between two looks at the clean images, where the steps do not see them.
+        watch_every: measured steps between two looks of the watch.
+        on_alarm: what the watch does, a name in ON_ALARM.
+        classwise: whether the probe's energies of every class are kept.
+    """
+
+    measure_every: int
+    watch_every: int
+    on_alarm: str
+    classwise: bool
 
 
 @dataclass
 class Run:
     """Everything a run holds between two epochs. Make it with ``open_run``.
 
-    network: what is trained; model: the same as the training forward calls it (several processes, mixed precision);
-    twin: a copy to judge and to save, in float32; average: the weights' moving average, if one is kept. switches: of
-    the regularisers whose weight is turned on and off, by name. epoch: how many are done. best: epoch and accuracy of
-    the best one. unheard: the steps, from 1, that the watch has seen since it was last asked; alarms: what it said, by
-    step. stopped: the alarm that ended the run; rolled_back: whether the last weights gave way to the best.
+    Attributes:
+        about: what the JSON beside its weights says, the same in every epoch.
+        network: what is trained.
+        model: the same as the training forward calls it (several processes, mixed precision).
+        twin: a copy to judge and to save, in float32.
+        average: the weights' moving average, if one is kept.
+        terms: what losses and regularisers take of the settings.
+        regs: the weight of each regulariser, by name.
+        switches: of the regularisers whose weight is turned on and off, by name.
+        course: learning rate and radius over the run.
+        replays: how many steps a batch is used for.
+        epoch: how many are done.
+        best: epoch and accuracy of the best one.
+        unheard: the steps, from 1, that the watch has seen since it was last asked.
+        alarms: what it said, by step.
+        stopped: the alarm that ended the run.
+        rolled_back: whether the last weights gave way to the best.
     """
 
-    settings: TrainSettings
     folder: Path
+    about: dict[str, Any]
     accelerator: Accelerator
     data: TrainingData
+    batches: Batches
     network: nn.Module
     model: nn.Module
     twin: nn.Module
@@ -70,8 +98,13 @@ class Run:
     optimizer: Optimizer
     generator: Generator
     attacker: Attacker
-    statistics: Statistics | None
+    terms: Terms
+    regs: dict[str, float]
     switches: dict[str, ErrorSwitch]
+    course: Course
+    judge: Judge
+    looks: Looks
+    replays: int
     watch: EnergyWatch | None = None
     history: History = field(default_factory=History)
     epoch: int = 0
@@ -80,6 +113,11 @@ class Run:
     alarms: dict[int, str] = field(default_factory=dict)
     stopped: str = ""
     rolled_back: bool = False
+
+    @property
+    def method(self) -> Method:
+        """The method's row."""
+        return METHODS[self.terms.method]
 
     @property
     def share(self) -> Share:
@@ -96,54 +134,40 @@ class Run:
         """Whether this process writes the files."""
         return bool(self.accelerator.is_main_process)
 
-    def epochs_left(self) -> Iterator[int]:
-        """The epochs to do, from 0, each with random states that depend on (seed, epoch) alone."""
-        while self.epoch < self.settings.epochs and not self.stopped:
-            seed = key(self.settings.seed, f"epoch/{self.share.rank}", self.epoch)
-            self.generator.manual_seed(seed)
-            torch.manual_seed(seed)
-            self.network.train()
-            yield self.epoch
-
-    @property
-    def replays(self) -> int:
-        """How many steps a batch is used for."""
-        return self.settings.replays or 1
-
     @property
     def steps(self) -> int:
         """Steps in an epoch."""
         return len(self.batches) * self.replays
 
-    @property
-    def batches(self) -> Batches:
-        """This process's batches of the training images."""
-        return Batches(self.data.train, self.settings, self.share.rank, self.share.ranks)
+    def epochs_left(self) -> Iterator[int]:
+        """The epochs to do, from 0, each with random states that depend on (seed, epoch) alone."""
+        while self.epoch < self.course.epochs and not self.stopped:
+            seed = key(self.batches.seed, f"epoch/{self.share.rank}", self.epoch)
+            self.generator.manual_seed(seed)
+            torch.manual_seed(seed)
+            self.network.train()
+            yield self.epoch
 
     def walk(self, epoch: int) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """The epoch's steps, fewer where an alarm stops the run: number from 0, x and y."""
-        layout = torch.channels_last if self.settings.channels_last else torch.contiguous_format
+        """The epoch's steps, fewer where an alarm stops the run.
+
+        Yields:
+            The step's number from 0, x (B, C, H, W) in [0, 1] and y (B,).
+        """
         step = 0
-        for x, y in self.batches.of(epoch, self.generator):
+        for x, y in self.batches.of(epoch, self.generator, self.share):
             for _ in range(self.replays):
-                yield step, x.contiguous(memory_format=layout), y
+                yield step, x, y
                 step += 1
                 if self.stopped:
                     return
 
     def set_rate(self, epoch: int, step: int) -> float:
         """Set the learning rate of this step; returns it."""
-        settings = self.settings
-        length = settings.length_at(epoch)
-        at = Position(epoch * self.steps + step, length * self.steps, settings.peak, settings.milestones)
-        rate = SCHEDULES[settings.schedule](at)
-        set_rate(self.optimizer, settings.lr * rate.factor, rate.momentum)
-        return settings.lr * rate.factor
-
-    def eps(self, progress: float) -> float:
-        """The radius after so many epochs: eps, or the part of it that the ramp has reached."""
-        ramp = self.settings.eps_ramp
-        return self.settings.radius * (min(1.0, progress / ramp) if ramp else 1.0)
+        rate = self.course.rate(epoch, step, self.steps)
+        lr = self.course.lr * rate.factor
+        set_rate(self.optimizer, lr, rate.momentum)
+        return lr
 
     def judged(self) -> nn.Module:
         """The network as it would be used now: the average where one is kept."""
@@ -159,12 +183,16 @@ class Run:
                     buffer.copy_(self.accelerator.reduce(buffer, "mean"))
 
     def gather(self, values: Tensor, how: str) -> Tensor:
-        """Sum or mean over all processes."""
+        """Sum or mean over all processes, of the shape of ``values``."""
         reduced: Tensor = self.accelerator.reduce(values, how)
         return reduced
 
     def save(self, accuracy: float) -> None:
-        """Files of a finished epoch; the state last, so that whatever is missing is done again."""
+        """Write the files of a finished epoch; the state last, so that whatever is missing is done again.
+
+        Args:
+            accuracy: by which the best epoch is picked, in [0, 1]; nan where it was not judged.
+        """
         if accuracy > self.best[1] and not self.rolled_back:
             self.best = (self.epoch, accuracy)
         if not self.writes:
@@ -180,43 +208,28 @@ class Run:
             save_state(self.folder, self._state())
 
     def save_weights(self, name: str) -> None:
-        """The judged network with its description."""
-        core = self.twin.get_submodule("model") if self.statistics else self.twin
-        save_weights(self.folder / name, core.state_dict(), self._about())
+        """Write the judged network, with its description, to this file of the folder."""
+        core = self.twin.get_submodule("model") if self.about["mean"] else self.twin
+        row = self.history.epochs[-1]
+        measured = {judge: round(100 * row[f"test_{judge}"], 2) for judge in self.judge.attacks}
+        save_weights(self.folder / name, core.state_dict(), {**self.about, "epoch": self.epoch, "measured": measured})
 
-    def _about(self) -> dict[str, Any]:
-        settings, row = self.settings, self.history.epochs[-1]
-        robust = METHODS[settings.method].adversarial
-        mean, std = self.statistics or (None, None)
+    @property
+    def _parts(self) -> dict[str, Any]:
+        """What has a state of its own; None where the run has no such thing."""
         return {
-            "arch": settings.arch,
-            "num_classes": len(self.data.classes),
-            "in_channels": self.data.image_shape[0],
-            "width": settings.width,
-            "mean": mean,
-            "std": std,
-            "dataset": settings.dataset,
-            "labels": None if settings.classes is None else list(settings.classes),
-            "classes": list(self.data.classes),
-            "threat_model": NORM_NAMES[settings.norm] if robust else None,
-            "eps": settings.eps if robust else None,
-            "trained_on": settings.method,
-            "epoch": self.epoch,
-            "seed": settings.seed,
-            "test_images": len(self.data.test),
-            "measured": {name: round(100 * row[f"test_{name}"], 2) for name in ("clean", "fgsm", "pgd")},
-            "torch": torch.__version__,
+            "network": self.network,
+            "optimizer": self.optimizer,
+            "average": self.average,
+            "attacker": self.attacker,
+            "watch": self.watch,
         }
 
     def _state(self) -> dict[str, Any]:
         return {
-            "epoch": self.epoch,
-            "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "average": None if self.average is None else self.average.state_dict(),
-            "attacker": self.attacker.state_dict(),
+            **{name: None if part is None else part.state_dict() for name, part in self._parts.items()},
             "switches": {name: switch.state_dict() for name, switch in self.switches.items()},
-            "watch": None if self.watch is None else self.watch.state_dict(),
+            "epoch": self.epoch,
             "best": list(self.best),
             "stopped": self.stopped,
             "answers": self._answers().told(),
@@ -232,7 +245,8 @@ class Run:
     def resumed(self) -> Iterator[None]:
         """The run as far as it has come, its folder held against other processes that would train the same.
 
-        Raises RunError where one holds it.
+        Raises:
+            RunError: where one holds it, and where its files cannot be gone on from.
         """
         with ExitStack() as stack:
             if self.writes:
@@ -247,15 +261,11 @@ class Run:
         state = load_state(self.folder)
         if state is None:
             return
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
-        self.attacker.load_state_dict(state["attacker"])
+        for name, part in self._parts.items():
+            if part is not None and state[name] is not None:
+                part.load_state_dict(state[name])
         for name, switch in self.switches.items():
             switch.load_state_dict(state["switches"][name])
-        if self.watch is not None and state["watch"] is not None:
-            self.watch.load_state_dict(state["watch"])
         self.epoch, self.stopped = state["epoch"], state["stopped"]
         self.best = (int(state["best"][0]), float(state["best"][1]))
         self.history = History.read(self.folder, self.epoch)
@@ -284,25 +294,22 @@ class Run:
         return sum(map(int, right)) / len(self.data.probe)
 
 
-def open_run(
-    settings: TrainSettings,
-    out: Path,
-    folder: Path | None,
-    *,
-    root: Path | None,
-    device: str,
-    watch: EnergyWatch | None,
-    overwrite: bool,
-) -> Run:
-    """A run with these settings (resolved), its folder made; ``Run.resumed`` goes on in it.
+def open_run(plan: Plan) -> Run:
+    """The door of a run: here its settings become what the loop uses. ``Run.resumed`` goes on in its folder.
 
-    Raises InputError, RunError.
+    Raises:
+        InputError: for settings that do not fit the data, the initial weights or the processes.
+        RunError: for a folder that another run has.
     """
-    accelerator = _engine(settings.amp, device)
+    settings = plan.settings
+    accelerator = _engine(settings.amp, plan.device)
     if settings.batch_size % accelerator.num_processes:
         raise InputError(f"--batch-size {settings.batch_size} does not divide by {accelerator.num_processes} processes")
-    initial = initial_weights(settings)
-    data = load_training_data(settings, root, accelerator.device)
+    initial = None
+    if settings.init is not None:
+        fits = {"arch": settings.arch, "dataset": settings.dataset}
+        initial = initial_weights(settings.init, **fits, normalize=settings.normalize)
+    data = load_training_data(settings, plan.root, accelerator.device)
     statistics = data.statistics() if settings.normalize else None
     statistics = statistics if initial is None else initial.statistics
     network = _network(settings, data, statistics, initial).to(accelerator.device)
@@ -315,19 +322,37 @@ def open_run(
     if settings.compile:
         network.compile()
     generator = Generator(accelerator.device)
-    attacker = make_attacker(settings, network, BatchNoise(generator))
-    if folder is not None and accelerator.is_main_process and not overwrite:
-        _extend(folder, settings)
-    folder, identity = _place(settings, data, initial, out, folder)
-    if accelerator.is_main_process:
-        if not overwrite:
-            _refuse_extended(folder, settings)
-        open_folder(folder, _manifest(identity, settings), overwrite=overwrite)
-    switches = {name: ErrorSwitch() for name in settings.reg if REGULARIZERS[name].switched}
+    digest = None if initial is None else initial.digest
+    folder = claim(plan, (data.former_digest, data.digest), digest, writes=bool(accelerator.is_main_process))
     return Run(
-        settings, folder, accelerator, data, network, model, twin, average, optimizer, generator, attacker, statistics,
-        switches, watch,
-    )  # fmt: skip
+        folder=folder,
+        about=_about(settings, data, statistics),
+        accelerator=accelerator,
+        data=data,
+        batches=settings.part(partial(Batches, data.train)),
+        network=network,
+        model=model,
+        twin=twin,
+        average=average,
+        optimizer=optimizer,
+        generator=generator,
+        attacker=make_attacker(settings, network, BatchNoise(generator)),
+        terms=settings.terms,
+        regs=dict(zip(settings.reg, settings.reg_weight, strict=True)),
+        switches={name: ErrorSwitch() for name in settings.reg if REGULARIZERS[name].switched},
+        course=settings.part(Course),
+        judge=settings.part(Judge),
+        looks=settings.part(Looks),
+        replays=settings.replays or 1,
+        watch=plan.watch,
+    )
+
+
+def make_attacker(settings: TrainSettings, network: nn.Module, noise: BatchNoise) -> Attacker:
+    """The attacker of the settings' method."""
+    if settings.row.replays is not None:
+        return FreeAttacker(network, settings.norm)
+    return settings.part(partial(AscentAttacker, network, noise))
 
 
 def _engine(precision: str, device: str) -> Accelerator:
@@ -367,79 +392,24 @@ def _network(
     return network.train()
 
 
-def _place(
-    settings: TrainSettings, data: TrainingData, initial: Initial | None, out: Path, folder: Path | None
-) -> tuple[Path, dict[str, Any]]:
-    """Where the run is kept, in ``folder`` where the user names one, and its identity.
-
-    The identity is that of an earlier version, which gave the data another digest, where it lies there.
-    """
-    for digest in (data.former_digest, data.digest):
-        identity = _identity(settings, digest, initial)
-        own = (folder or out / FOLDER / f"{safe_name(settings.name)}-{fingerprint(identity)}").absolute()
-        with suppress(RunError):  # what cannot be read is another's business, or is to be overwritten
-            if fingerprint(read_manifest(own / MANIFEST)["identity"]) == fingerprint(identity):
-                break
-    return own, identity
-
-
-def _identity(settings: TrainSettings, data: dict[str, Any], initial: Initial | None) -> dict[str, Any]:
-    """What a run depends on: who is left out, the digest of the model that tells and of the weights it starts from.
-
-    It does not depend on where these lie.
-    """
-    identity = {"settings": _unplaced(settings), "data": data}
-    return identity if initial is None else {**identity, "init": initial.digest}
-
-
-def _unplaced(settings: TrainSettings) -> dict[str, Any]:
-    """The settings without the names of models, which may stand for others one day."""
-    told = settings.manifest() | {"omit_by": None}
-    return {name: value for name, value in told.items() if name != "init"}
-
-
-def _manifest(identity: dict[str, Any], settings: TrainSettings) -> dict[str, Any]:
+def _about(settings: TrainSettings, data: TrainingData, statistics: Statistics | None) -> dict[str, Any]:
+    """What the JSON beside the run's weights says, whatever the epoch."""
+    robust = settings.row.adversarial
+    mean, std = statistics or (None, None)
     return {
-        "identity": identity,
-        "named": {"omit_by": settings.omit_by, **({} if settings.init is None else {"init": settings.init})},
-        "versions": {name: version(name) for name in PACKAGES},
-        "machine": platform.platform(),
+        "arch": settings.arch,
+        "num_classes": len(data.classes),
+        "in_channels": data.image_shape[0],
+        "width": settings.width,
+        "mean": mean,
+        "std": std,
+        "dataset": settings.dataset,
+        "labels": None if settings.classes is None else list(settings.classes),
+        "classes": list(data.classes),
+        "threat_model": NORM_NAMES[settings.norm] if robust else None,
+        "eps": settings.eps if robust else None,
+        "trained_on": settings.method,
+        "seed": settings.seed,
+        "test_images": len(data.test),
+        "torch": torch.__version__,
     }
-
-
-def _extend(folder: Path, settings: TrainSettings) -> None:
-    """Let the manifest of a finished run tell what it is extended to, where these settings extend it."""
-    if (manifest := _training_manifest(folder)) is None:
-        return
-    found = _settings_of(manifest)
-    if found.epochs < settings.epochs and found.extended_to(settings.epochs) == settings:
-        load_state(folder)  # what the run goes on from is read before its manifest says otherwise
-        History.read(folder, found.epochs)
-        with holding(folder, "run"), writing(folder), whole_file(folder / MANIFEST) as temporary:
-            told = {**manifest, "identity": {**manifest["identity"], "settings": _unplaced(settings)}}
-            temporary.write_text(json.dumps(told, indent=2) + "\n")
-
-
-def _refuse_extended(folder: Path, settings: TrainSettings) -> None:
-    """InputError where the folder holds what became of this very run when it was extended."""
-    if (manifest := _training_manifest(folder)) is None:
-        return
-    found = _settings_of(manifest)
-    before = replace(found, epochs=settings.epochs, extended=settings.extended)
-    if found.epochs > settings.epochs and before == settings:
-        raise InputError(
-            f"{folder} was extended to {found.epochs} epochs: `energylens train --resume {folder}` goes on with it; "
-            f"for a run of {settings.epochs} give another --out, or --overwrite to start it anew"
-        )
-
-
-def _training_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of the training run in this folder; None where there is none."""
-    if not is_there(folder / MANIFEST):
-        return None
-    manifest = read_manifest(folder / MANIFEST)
-    return manifest if "settings" in manifest["identity"] else None
-
-
-def _settings_of(manifest: dict[str, Any]) -> TrainSettings:
-    return TrainSettings.from_manifest(manifest["identity"]["settings"] | manifest.get("named", {}))

@@ -92,3 +92,41 @@ SCHEDULES: dict[str, Schedule] = {
     "onecycle": Schedule(onecycle),
     "constant": Schedule(constant, by_length=False),
 }
+
+
+@dataclass(frozen=True)
+class Course:
+    """The learning rate and the radius over a run; ``TrainSettings.part`` fills it in.
+
+    Attributes:
+        schedule: a name in SCHEDULES.
+        lr: the largest learning rate.
+        peak: share of the run at which cyclic and onecycle are at their largest rate.
+        milestones: shares of the run after which piecewise drops.
+        epochs: how many the run has.
+        extended: how many it had before each time that it was made longer.
+        radius: eps, in units of [0, 1].
+        eps_ramp: epochs over which eps grows from 0; 0 for none.
+    """
+
+    schedule: str
+    lr: float
+    peak: float
+    milestones: tuple[float, ...]
+    epochs: int
+    extended: tuple[int, ...]
+    radius: float
+    eps_ramp: float
+
+    def length_at(self, epoch: int) -> int:
+        """The epochs of the run whose schedule this epoch, from 0, follows."""
+        return next((end for end in self.extended if epoch < end), self.epochs)
+
+    def rate(self, epoch: int, step: int, steps: int) -> Rate:
+        """The rate of this step, from 0, of the ``steps`` in this epoch, from 0."""
+        length = self.length_at(epoch)
+        return SCHEDULES[self.schedule](Position(epoch * steps + step, length * steps, self.peak, self.milestones))
+
+    def eps(self, progress: float) -> float:
+        """The radius after so many epochs: all of it, or the part that the ramp has reached."""
+        return self.radius * (min(1.0, progress / self.eps_ramp) if self.eps_ramp else 1.0)

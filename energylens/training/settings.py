@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields, replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from inspect import signature
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from energylens.attacks.radius import check_radius, parse_radius, write_radius
 from energylens.data import data_set
@@ -27,11 +28,16 @@ from energylens.settings import (
 from energylens.training.schedules import SCHEDULES
 
 if TYPE_CHECKING:
+    from energylens.attacks.ascent import Ascent
     from energylens.training.der import DerTerms
     from energylens.training.methods import Method
     from energylens.training.step import Terms
 
+Part = TypeVar("Part")
+
 MODES = ("train", "eval")
+#: what the early warning does, and whether the run then stops, and goes back to the weights of its best epoch
+ON_ALARM = {"warn": (False, False), "stop": (True, False), "rollback": (True, True)}
 OMIT_SHARE = 0.1  # ours [R], not tuned
 AUTO = "auto"  # DER on abnormal examples in single-step training, on all in multi-step training, as its author has it
 ROWS = "energylens.training."
@@ -61,19 +67,14 @@ class TrainSettings:
         None, "Leave out training images: {names}.", choices=f"{ROWS}omission:RULES", metavar="RULE"
     )
     omit_share: float | None = setting(
-        None,
-        f"Share of the images to learn from that --omit leaves out [default: {OMIT_SHARE}].",
-        metavar="F",
-        least=0.001,
-        most=0.9,
-    )
+        None, f"Share of the images to learn from that --omit leaves out [default: {OMIT_SHARE}].", metavar="F",
+        least=0.001, most=0.9,
+    )  # fmt: skip
     omit_by: str | None = setting(None, "Model that --omit asks, a name or a weights file.", metavar="MODEL")
     augment: str | None = setting(
-        None,
-        "Random changes of the images: {names} [default: the data set's].",
+        None, "Random changes of the images: {names} [default: the data set's].", metavar="NAME",
         choices=f"{ROWS}augmentation:AUGMENTATIONS",
-        metavar="NAME",
-    )
+    )  # fmt: skip
     arch: str = setting("digits-cnn", "Architecture, as in `energylens profile --arch`.", metavar="NAME", group="Model")
     width: int | None = setting(
         None, "Channels of the architecture's stem, where that is free.", metavar="W", least=1, most=1e6
@@ -99,12 +100,9 @@ class TrainSettings:
         None, "How often free training uses a batch [default: the method's].", metavar="M", least=1, most=1e3
     )
     reg: tuple[str, ...] = setting(
-        (),
-        "Regulariser: {names}, or none. Repeatable.",
-        choices=f"{ROWS}regularizers:REGULARIZERS",
-        metavar="NAME",
+        (), "Regulariser: {names}, or none. Repeatable.", choices=f"{ROWS}regularizers:REGULARIZERS", metavar="NAME",
         group="Regulariser",
-    )
+    )  # fmt: skip
     reg_weight: tuple[float, ...] = setting(
         (), "Weight of each --reg, in their order; DER's is beta. Left out: the authors', AAER's and ELLE's at the "
         "nearest eps they give; ours for der, energy-linearity and delta-l2 [R].", metavar="W",
@@ -120,11 +118,9 @@ class TrainSettings:
         "all", "DER: divide by the number of samples: {names} [R].", choices=f"{ROWS}der:MEANS", metavar="M"
     )
     der_unit: str = setting(
-        "nats",
-        "DER: unit of dE and gamma: {names}, that of E over the batch [R].",
+        "nats", "DER: unit of dE and gamma: {names}, that of E over the batch [R].", metavar="U",
         choices=f"{ROWS}der:UNITS",
-        metavar="U",
-    )
+    )  # fmt: skip
     der_start: str = setting(
         "clean", "DER: what x is: {names} of the attack [R].", choices=f"{ROWS}der:STARTS", metavar="NAME"
     )
@@ -172,13 +168,9 @@ class TrainSettings:
         1, "Epochs between two judgements; the last epoch is always judged.", metavar="E", least=1, most=1e6
     )
     eval_train_every: int = setting(
-        1,
-        "The same for training images, counted in epochs that are judged.",
-        metavar="E",
-        least=1,
-        most=1e6,
+        1, "The same for training images, counted in epochs that are judged.", metavar="E", least=1, most=1e6,
         later=True,
-    )
+    )  # fmt: skip
     final_steps: int = setting(
         0, "Steps of the PGD that judges best and last weights at the end; 0 for none.", metavar="K", most=1e4,
         later=True,
@@ -192,7 +184,7 @@ class TrainSettings:
     # settings, as they decide the weights where an alarm stops a run
     watch_every: int = setting(10, "Measured steps between two looks of the early warning.", metavar="K", least=1)
     classwise: bool = setting(False, "Keep the probe's energies of every class.")
-    on_alarm: str = setting("warn", "What the early warning does.", choices=("warn", "stop", "rollback"))
+    on_alarm: str = setting("warn", "What the early warning does.", choices=tuple(ON_ALARM))
     seed: int = setting(0, "Seed of all random choices.", most=2**63 - 1, group="Other options")
     init: str | None = setting(
         None, "Start from the weights of this model, a name or a weights file.", metavar="MODEL", later=True
@@ -235,12 +227,29 @@ class TrainSettings:
         own = {one.name.removeprefix("der_"): getattr(self, one.name) for one in _of_der()}
         return DerTerms(**own | {"gamma": self.der_gamma or 0.0})
 
-    @cached_property
+    @property
+    def attack(self) -> Ascent:
+        """The method's attack with the run's radius, norm, steps and step size."""
+        row = self.row.attack
+        if not self.row.adversarial:
+            return row
+        step_size = parse_radius(self.step_size or "nan", "step-size")
+        return replace(row, eps=self.radius, norm=self.norm, steps=self.steps or row.steps, step_size=step_size)
+
+    def part(self, kind: Callable[..., Part]) -> Part:
+        """A part of the run, made of the resolved settings that its arguments are named after.
+
+        Args:
+            kind: a class, or a ``partial`` of one to which everything that is no setting is given already.
+        """
+        return kind(**{name: getattr(self, name) for name in signature(kind).parameters if hasattr(self, name)})
+
+    @property
     def terms(self) -> Terms:
-        """What losses and regularisers take of resolved settings, field by field."""
+        """What losses and regularisers take of resolved settings."""
         from energylens.training.step import Terms
 
-        return Terms(**{one.name: getattr(self, one.name) for one in fields(Terms)})
+        return self.part(Terms)
 
     def resolved(self) -> TrainSettings:
         """The same run with nothing left to defaults. Raises InputError for what cannot be run."""
@@ -269,10 +278,6 @@ class TrainSettings:
         return replace(
             settings, reg_weight=self.reg_weight or own, step_size=self.step_size or settings.usual_step_size
         )
-
-    def length_at(self, epoch: int) -> int:
-        """The epochs of the run whose schedule this epoch, from 0, follows."""
-        return next((end for end in self.extended if epoch < end), self.epochs)
 
     def extended_to(self, epochs: int) -> TrainSettings:
         """The finished run made longer.

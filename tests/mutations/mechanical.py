@@ -18,9 +18,9 @@ from .faults import Fault
 
 #: modules that are read; digits.py and digits_ddpm.py make the shipped models, and are not the trainer
 MODULES = (
-    "attacker", "augmentation", "average", "awp", "checkpoint", "data", "der", "evaluation", "final", "history",
-    "initial", "linearity", "loop", "methods", "omission", "optimizers", "recipes", "regularizers", "run", "schedules",
-    "settings", "step", "watch",
+    "attacker", "augmentation", "average", "awp", "checkpoint", "data", "der", "evaluation", "final", "folder",
+    "history", "initial", "linearity", "loop", "methods", "omission", "optimizers", "recipes", "regularizers", "run",
+    "schedules", "settings", "step", "watch",
 )  # fmt: skip
 
 COMPARISONS: dict[type[ast.cmpop], tuple[str, str]] = {

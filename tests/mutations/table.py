@@ -29,10 +29,11 @@ FIRST = {
         "training/average": ("course", "on_a_gpu", "extension"),
         "training/awp": ("regularizers", "literal_steps"),
         "training/checkpoint": ("course",),
-        "training/data": ("selection", "omission"),
+        "training/data": ("selection", "omission", "judging"),
         "training/der": ("regularizers", "literal_steps"),
         "training/evaluation": ("judging", "literal_constants", "final", "on_a_gpu"),
         "training/final": ("final",),
+        "training/folder": ("extension", "loop"),
         "training/history": ("course",),
         "training/initial": ("extension",),
         "training/linearity": ("regularizers", "literal_steps"),
@@ -43,8 +44,8 @@ FIRST = {
         "training/recipes": ("settings", "extension"),
         "training/regularizers": ("regularizers", "literal_constants", "literal_steps"),
         "training/run": ("course", "loop", "extension"),
-        "training/schedules": ("schedules",),
-        "training/settings": ("settings", "regularizers", "omission"),
+        "training/schedules": ("schedules", "course", "settings"),
+        "training/settings": ("settings", "training_attack", "regularizers", "omission"),
         "training/step": ("training_attack", "methods", "literal_steps"),
         "training/watch": ("watch",),
     }.items()
@@ -87,7 +88,7 @@ FAULTS = list(read_table(Path(__file__).with_name("table.txt").read_text()))
 SURVIVORS: dict[str, str] = {
     "training/loop:WITHIN: 1.0 is 1.5": "seconds between two words on the screen; no result depends on them",
     "training/loop:JUDGING: 30.0 is 45": "seconds between two words on the screen; no result depends on them",
-    "training/evaluation:BATCH: 250 is 251": "equivalent: every sample has noise of its own, whatever its batch",
+    "training/data:BATCH: 250 is 251": "equivalent: every sample has noise of its own, whatever its batch",
     "training/omission:BATCH: 500 is 501": "equivalent: images looked at together",
     "training/data:CHUNK: 1000 is 1001": "equivalent: images made uint8 together",
 }

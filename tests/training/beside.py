@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from energylens.training import loop
 from energylens.training.history import MEASURES
 from energylens.training.run import Run
+from energylens.training.settings import TrainSettings
 from energylens.training.step import Step
 
 ADAMW = partial(plain.OPTIMIZERS["adamw"], momentum=0.9, weight_decay=1e-4)  # the trainer's defaults
@@ -25,6 +26,7 @@ class Trainee:
 
     run: Run
     twin: nn.Module
+    settings: TrainSettings
     steps: list[Step] = field(default_factory=list)
     measures: list[dict[str, float]] = field(default_factory=list)
 

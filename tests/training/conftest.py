@@ -15,6 +15,7 @@ from energylens.data.embedded import load_digits
 from energylens.models.architectures import ARCHITECTURES, Architecture
 from energylens.noise import BatchNoise
 from energylens.training import loop
+from energylens.training.folder import Plan
 from energylens.training.recipes import settings_of
 from energylens.training.run import open_run
 from energylens.training.step import Step
@@ -78,7 +79,7 @@ def trainee(monkeypatch, tmp_path, tiny, float64):
     def made(**own) -> Trainee:
         usual = {"arch": "tiny", "per_class": 8, "batch_size": 16, "val_fraction": 0.0, "epochs": 2, "eps_ramp": 0.0}
         settings = settings_of("digits", **{**usual, **own})
-        run = open_run(settings, tmp_path, None, root=None, device="cpu", watch=None, overwrite=True)
+        run = open_run(Plan(settings, tmp_path, device="cpu", overwrite=True))
         run.network.double()
         with torch.no_grad():
             for weight in run.network.parameters():
@@ -87,7 +88,7 @@ def trainee(monkeypatch, tmp_path, tiny, float64):
         if run.average is not None:
             run.average.double()
         run.generator.manual_seed(0)
-        pupil = Trainee(run, copy.deepcopy(run.network))
+        pupil = Trainee(run, copy.deepcopy(run.network), settings)
 
         def kept(*args, **words):
             pupil.steps.append(Step(*args, **words))

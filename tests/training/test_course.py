@@ -18,6 +18,7 @@ from energylens.progress import Progress
 from energylens.training import history, loop
 from energylens.training.average import MovingAverage
 from energylens.training.checkpoint import copy_weights, load_state, save_weights
+from energylens.training.folder import Plan
 from energylens.training.history import MEASURES, History, as_steps, epoch_means, measures
 from energylens.training.linearity import ErrorSwitch
 from energylens.training.loop import DivergenceError, flush, learn, regularisation, train
@@ -37,7 +38,7 @@ def tiny(**own):
 
 def opened(folder, **own) -> Run:
     watch = own.pop("watch", None)
-    return open_run(tiny(**own), folder, None, root=None, device="cpu", watch=watch, overwrite=True)
+    return open_run(Plan(tiny(**own), folder, device="cpu", watch=watch, overwrite=True))
 
 
 # what a step is measured by
@@ -217,20 +218,19 @@ def test_each_regulariser_counts_by_its_weight_and_a_switch_by_its_share(monkeyp
         monkeypatch.setitem(
             REGULARIZERS, name, replace(REGULARIZERS[name], value=lambda step, v=value: torch.tensor(v))
         )
-    step, settings = some_step(), tiny(reg=("aaer", "elle-a"), reg_weight=(3.0, 7.0))
-    gathered = []
+    step, gathered = some_step(), []
 
     def gather(value: Tensor, how: str) -> Tensor:
         gathered.append((value.item(), how))
         return value
 
-    run = SimpleNamespace(settings=settings, switches={"elle-a": ErrorSwitch()}, gather=gather)
+    run = SimpleNamespace(regs={"aaer": 3.0, "elle-a": 7.0}, switches={"elle-a": ErrorSwitch()}, gather=gather)
     assert regularisation(run, step).item() == 3 * 2  # the switch is off at first
     run.switches["elle-a"].load_state_dict({"state": torch.tensor([9.0, 9.0, 9.0, 0.5], dtype=torch.float64)})
     assert regularisation(run, step).item() == 3 * 2 + 7 * 0.5 * 5
     assert regularisation(run, step).item() == 3 * 2 + 7 * 5  # an error of 5 among ones has switched it on
     assert gathered == [(5.0, "mean")] * 3
-    run.settings = tiny()
+    run.regs = {}
     assert regularisation(run, step).item() == 0
 
 
@@ -246,7 +246,7 @@ def test_gradients_are_of_the_loss_and_the_regulariser_and_of_one_step_alone(tmp
     for number, (_, x, y) in zip(range(3), run.walk(0), strict=False):
         run.set_rate(0, number)
         state = run.generator.get_state()
-        x_adv = run.attacker(x, y, run.settings.radius).x_adv
+        x_adv = run.attacker(x, y, run.course.radius).x_adv
         run.generator.set_state(state)
         logits, adv = run.network(x), run.network(x_adv)
         delta = adv.logsumexp(1) - logits.logsumexp(1)
@@ -400,7 +400,7 @@ def test_a_resumed_run_has_every_state_of_the_one_that_stopped(tmp_path):
     state["best"], state["stopped"] = [1, 0.875], "co"
     torch.save(state, folder / "state.pt")
     again = EnergyWatch()
-    run = open_run(tiny(**own), tmp_path, None, root=None, device="cpu", watch=again, overwrite=False)
+    run = open_run(Plan(tiny(**own), tmp_path, device="cpu", watch=again))
     fresh = run.average.module.fc2.weight.clone()
     with run.resumed():
         assert (run.epoch, run.best, run.stopped) == (2, (1, 0.875), "co")
@@ -423,7 +423,7 @@ def test_a_resumed_run_has_every_state_of_the_one_that_stopped(tmp_path):
 def test_a_watch_may_come_or_go_at_a_resumption(watches, tmp_path):
     first, then = (EnergyWatch() if watched else None for watched in watches)
     train(tiny(epochs=1), out=tmp_path, watch=first)
-    run = open_run(tiny(epochs=1), tmp_path, None, root=None, device="cpu", watch=then, overwrite=False)
+    run = open_run(Plan(tiny(epochs=1), tmp_path, device="cpu", watch=then))
     with run.resumed():
         assert run.epoch == 1 and run.watch is then
     assert then is None or then.state_dict()["batches"] == 0
@@ -449,8 +449,7 @@ def test_free_trainings_perturbation_is_kept(tmp_path):
     folder = train(tiny(method="free", replays=1, epochs=1), out=tmp_path).folder
     delta = load_state(folder)["attacker"]["delta"]
     assert delta.shape == (64, 1, 8, 8) and delta.abs().max() > 0.1
-    run = open_run(tiny(method="free", replays=1, epochs=1), tmp_path, None, root=None, device="cpu", watch=None,
-                   overwrite=False)  # fmt: skip
+    run = open_run(Plan(tiny(method="free", replays=1, epochs=1), tmp_path, device="cpu"))
     with run.resumed():
         assert torch.equal(run.attacker.state_dict()["delta"], delta)
 

@@ -10,9 +10,10 @@ import torch
 import energylens as el
 from energylens.errors import InputError
 from energylens.tables.training_runs import group_runs, read_run
+from energylens.training.folder import extension, settings_in
 from energylens.training.history import read_history
 from energylens.training.loop import train
-from energylens.training.recipes import extension, settings_in, settings_of
+from energylens.training.recipes import settings_of
 
 TINY = {
     "per_class": 30, "batch_size": 16, "eps_ramp": 0.0, "eval_samples": 32, "eval_steps": 1, "method": "fgsm",

@@ -9,10 +9,11 @@ import energylens as el
 from energylens.errors import InputError
 from energylens.tables.profile_runs import find_runs
 from energylens.training import final
-from energylens.training.evaluation import judges
+from energylens.training.evaluation import Judge
 from energylens.training.final import read_ends
+from energylens.training.folder import settings_in
 from energylens.training.loop import train
-from energylens.training.recipes import settings_in, settings_of
+from energylens.training.recipes import settings_of
 from energylens.training.settings import TrainSettings
 
 N = 40
@@ -115,9 +116,9 @@ def test_a_damaged_judgement_says_what_to_do(tmp_path):
 
 def test_the_epochs_judge_takes_its_own_steps_restarts_and_step_size():
     usual, own = tiny(), tiny(eval_steps=7, eval_restarts=3, eval_step="1/255")
-    assert judges(usual)["pgd"].step == pytest.approx(usual.radius / 4)
-    assert judges(usual)["pgd"].restarts == 1
-    pgd = judges(own)["pgd"]
+    assert usual.part(Judge).attacks["pgd"].step == pytest.approx(usual.radius / 4)
+    assert usual.part(Judge).attacks["pgd"].restarts == 1
+    pgd = own.part(Judge).attacks["pgd"]
     assert (pgd.steps, pgd.restarts, pgd.step) == (7, 3, pytest.approx(1 / 255))
     assert final.final_attack(own) == "pgd,steps=3,restarts=2,step_size=1/255"
 

@@ -12,7 +12,7 @@ from energylens.energy import joint_energy, marginal_energy
 from energylens.noise import Noise
 from energylens.training import loop
 from energylens.training.data import Images, load_training_data
-from energylens.training.evaluation import Share, class_rows, count_correct, judges, probe_columns, probe_energies
+from energylens.training.evaluation import Judge, Share, class_rows, count_correct, probe_columns, probe_energies
 from energylens.training.loop import train
 from energylens.training.recipes import settings_of
 
@@ -54,28 +54,28 @@ def test_the_judges_are_fgsm_without_noise_and_pgd_with_quarter_steps(digits):
         (network(points).argmax(1) == y) & (network(x).argmax(1) == y)
         for points in (x, one_step, plain_pgd(network, x, y, 0.08, 3, start))
     ]
-    found = count_correct(network, images, settings, Share())
+    found = count_correct(network, images, settings.part(Judge), Share())
     assert found.tolist() == [right.sum().item() for right in expected]
     assert len(set(found.tolist())) == 3  # the three numbers would tell their columns apart
-    pgd = judges(settings)["pgd"]
+    pgd = settings.part(Judge).attacks["pgd"]
     assert (pgd.eps, pgd.step, pgd.steps, pgd.start, pgd.start_scale) == (0.08, 0.02, 3, "uniform", 1.0)
     assert (pgd.clip, pgd.loss, pgd.norm) == (True, "ce", "linf")
-    fgsm = judges(settings)["fgsm"]
+    fgsm = settings.part(Judge).attacks["fgsm"]
     assert (fgsm.eps, fgsm.step, fgsm.steps, fgsm.start, fgsm.loss) == (0.08, 0.08, 1, "zero", "ce")
 
 
 def test_the_judges_know_the_norm(digits):
     settings = settings_of("digits", norm="l2", eps="0.5")
-    assert {attack.norm for attack in judges(settings).values()} == {"l2"}
-    assert {attack.eps for attack in judges(settings).values()} == {0.5}
+    assert {attack.norm for attack in settings.part(Judge).attacks.values()} == {"l2"}
+    assert {attack.eps for attack in settings.part(Judge).attacks.values()} == {0.5}
 
 
 def test_ranks_count_together_what_one_process_counts(digits):
     images, network = digits
     settings = settings_of("digits", eps="0.08", eval_steps=2)
     shares = [Share(rank, 3) for rank in range(3)]
-    parts = [count_correct(network, images, settings, share) for share in shares]
-    assert torch.equal(sum(parts), count_correct(network, images, settings, Share()))
+    parts = [count_correct(network, images, settings.part(Judge), share) for share in shares]
+    assert torch.equal(sum(parts), count_correct(network, images, settings.part(Judge), Share()))
     seen = [position for share in shares for _, _, positions in share.batches(images) for position in positions]
     assert sorted(seen) == list(range(300))
     for share in (Share(), Share(1, 3)):
@@ -105,9 +105,9 @@ def test_judges_see_the_network_in_eval_mode_in_float32_and_leave_it_as_it_was(j
     data = load_training_data(settings, None, torch.device("cpu"))
     with torch.autocast("cpu", torch.bfloat16):
         if judged == "probe":
-            probe_energies(witness, data, settings, Share())
+            probe_energies(witness, data, settings.part(Judge), Share())
         else:
-            count_correct(witness, data.val, settings, Share())
+            count_correct(witness, data.val, settings.part(Judge), Share())
     assert witness.seen == {(False, torch.float32, False)}
     assert witness.training and witness.body[1].training and witness.body[2].weight.requires_grad
     assert all(torch.equal(value, before[name]) for name, value in witness.state_dict().items())
@@ -124,7 +124,7 @@ def test_the_probes_energies_are_sums_by_class_under_the_training_attack_at_its_
         fell.float(),
     ]  # fmt: skip
     expected = torch.stack([torch.stack([c[y == k].double().sum() for c in columns]) for k in range(10)])
-    found = probe_energies(network, data, settings, Share())
+    found = probe_energies(network, data, settings.part(Judge), Share())
     torch.testing.assert_close(found, expected.detach(), rtol=5e-3, atol=0.05)  # a pixel's gradient may round to 0
     assert found.dtype == torch.float64
     means = expected.sum(0) / len(y)
@@ -146,14 +146,15 @@ def test_the_probe_of_many_ranks_is_that_of_one_with_noise_of_a_samples_own():
     settings = settings_of("digits", **TINY | {"method": "pgd", "steps": 2})
     data, network = load_training_data(settings, None, torch.device("cpu")), el.load_model("digits-standard")
     assert len(data.probe) > 250
-    parts = [probe_energies(network, data, settings, Share(rank, 2)) for rank in range(2)]
-    torch.testing.assert_close(sum(parts), probe_energies(network, data, settings, Share()), rtol=1e-6, atol=1e-6)
+    parts = [probe_energies(network, data, settings.part(Judge), Share(rank, 2)) for rank in range(2)]
+    whole = probe_energies(network, data, settings.part(Judge), Share())
+    torch.testing.assert_close(sum(parts), whole, rtol=1e-6, atol=1e-6)
 
 
 def test_a_method_without_an_attack_has_no_adversarial_energies():
     settings = settings_of("digits", **TINY | {"method": "standard"})
     data = load_training_data(settings, None, torch.device("cpu"))
-    found = probe_energies(el.load_model("digits-standard"), data, settings, Share())
+    found = probe_energies(el.load_model("digits-standard"), data, settings.part(Judge), Share())
     assert found[:, [2, 4, 5]].isnan().all() and found[:, [0, 1, 3]].isfinite().all()
 
 

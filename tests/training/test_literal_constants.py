@@ -6,9 +6,8 @@ import torch
 from torch import nn
 
 from energylens.training import loop
-from energylens.training.attacker import training_ascent
 from energylens.training.data import Images
-from energylens.training.evaluation import Share, count_correct
+from energylens.training.evaluation import Judge, Share, count_correct
 from energylens.training.recipes import settings_of
 from energylens.training.regularizers import REGULARIZERS, aaer_weights
 
@@ -35,7 +34,7 @@ def test_a_methods_own_numbers(method):
     settings = settings_of("digits", dataset="cifar10", method=method)
     assert (settings.steps, settings.attack_mode, settings.beta, settings.replays) == (steps, mode, beta, replays)
     assert (settings.eps, settings.norm) == ("8/255", "linf")
-    attack = training_ascent(settings)
+    attack = settings.attack
     assert (attack.start, attack.start_scale, attack.loss, attack.clip) == (start, scale, loss, clip)
     assert (attack.steps, attack.restarts) == (steps, 1)
     assert step is None or attack.step == pytest.approx(step * 8 / 255)
@@ -140,22 +139,22 @@ def test_the_best_epoch_is_chosen_by_validation_and_never_by_the_test_set(
         "train_fgsm": [0.5] * 3,
     }
     rest |= {"test_fgsm": [0.9, 0.3, 0.3], "train_clean": [0.9, 0.8, 0.7]}
-    run = trainee(epochs=3, method="fgsm", val_fraction=val_fraction, eval_samples=8).run
-    monkeypatch.setattr(loop, "open_run", lambda *args, **words: run)
+    pupil = trainee(epochs=3, method="fgsm", val_fraction=val_fraction, eval_samples=8)
+    monkeypatch.setattr(loop, "open_run", lambda *args, **words: pupil.run)
     monkeypatch.setattr(
         loop, "accuracies", lambda run, *rest_of: {n: v[run.epoch - 1] for n, v in {**course, **rest}.items()}
     )
-    trained = loop.train(run.settings, out=tmp_path)
+    trained = loop.train(pupil.settings, out=tmp_path)
     assert trained.best == best
     assert trained.history["test_pgd"].tolist() == course["test_pgd"]
 
 
 def test_the_best_of_equal_epochs_is_the_first(trainee, monkeypatch, tmp_path):
-    run = trainee(epochs=2, method="fgsm", val_fraction=0.1, eval_samples=8).run
+    pupil = trainee(epochs=2, method="fgsm", val_fraction=0.1, eval_samples=8)
     names = [f"{split}_{judge}" for split in ("val", "test", "train") for judge in ("clean", "fgsm", "pgd")]
-    monkeypatch.setattr(loop, "open_run", lambda *args, **words: run)
+    monkeypatch.setattr(loop, "open_run", lambda *args, **words: pupil.run)
     monkeypatch.setattr(loop, "accuracies", lambda *args: dict.fromkeys(names, 0.5))
-    assert loop.train(run.settings, out=tmp_path).best == 1
+    assert loop.train(pupil.settings, out=tmp_path).best == 1
 
 
 class Bowl(nn.Module):
@@ -171,4 +170,4 @@ def test_a_sample_that_is_wrong_as_it_is_counts_as_fallen_under_the_attacks():
     settings, x = settings_of("digits", eps="0.2", method="fgsm"), torch.full((4, 1, 1, 1), 0.5)
     assert Bowl()(x + 0.2).argmax(dim=1).tolist() == [0] * 4
     grey = Images((2 * x).to(torch.uint8), torch.zeros(4, dtype=torch.int64), 2)
-    assert count_correct(Bowl(), grey, settings, Share()).tolist() == [0, 0, 0]
+    assert count_correct(Bowl(), grey, settings.part(Judge), Share()).tolist() == [0, 0, 0]

@@ -2,6 +2,7 @@
 and who is held back for validation. All of it measured."""
 
 import math
+from functools import partial
 from itertools import chain, combinations
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from energylens.training.augmentation import AUGMENTATIONS, usual_augmentation
-from energylens.training.data import Batches, Images, load_training_data
+from energylens.training.data import Batches, Images, Share, load_training_data
 from energylens.training.methods import METHODS
 from energylens.training.recipes import settings_of
 
@@ -141,7 +142,8 @@ def numbered(n: int) -> Images:
 def order(settings, epoch, rank=0, ranks=1, n=330) -> list[list[int]]:
     """The numbers of the images of each batch of an epoch."""
     numbers = []
-    for x, y in Batches(numbered(n), settings, rank, ranks).of(epoch, torch.Generator()):
+    batches = settings.part(partial(Batches, numbered(n)))
+    for x, y in batches.of(epoch, torch.Generator(), Share(rank, ranks)):
         high, low = (x * 255).round().long().flatten(1).unbind(1)
         numbers.append((256 * high + low).tolist())
         assert [number % 10 for number in numbers[-1]] == y.tolist()
@@ -255,7 +257,7 @@ def test_chosen_labels_are_renumbered_and_the_first_of_each_taken():
 def test_the_normalisation_is_the_training_images_own(trainee):
     run = trainee(normalize=True).run
     pixels = run.data.train.pixels.double() / 16
-    mean, std = run.statistics
+    mean, std = run.about["mean"], run.about["std"]
     assert mean == pytest.approx(pixels.mean(dim=(0, 2, 3)).tolist(), abs=1e-6)
     assert std == pytest.approx(pixels.std(dim=(0, 2, 3), unbiased=False).tolist(), abs=1e-6)
     x = GREY[:2]
@@ -268,7 +270,7 @@ def test_the_normalisation_is_the_training_images_own(trainee):
 def test_eps_grows_in_a_straight_line(ramp, trainee):
     run = trainee(eps="0.2", eps_ramp=ramp).run
     for progress in (0.1, 0.4, 1.0, 5.0):
-        assert run.eps(progress) == pytest.approx(0.2 * (min(1.0, progress / ramp) if ramp else 1.0))
+        assert run.course.eps(progress) == pytest.approx(0.2 * (min(1.0, progress / ramp) if ramp else 1.0))
 
 
 @pytest.mark.parametrize("method", ["standard", "free", "fgsm"])

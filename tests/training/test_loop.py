@@ -25,10 +25,11 @@ from energylens.errors import InputError, RunError
 from energylens.training import loop
 from energylens.training.checkpoint import load_state
 from energylens.training.final import judge_ends, read_ends
+from energylens.training.folder import Plan, settings_in
 from energylens.training.history import CLASSES, COLUMNS, STEP_COLUMNS, read_history
 from energylens.training.loop import train
 from energylens.training.methods import METHODS
-from energylens.training.recipes import RECIPES, settings_in, settings_of
+from energylens.training.recipes import RECIPES, settings_of
 from energylens.training.run import open_run
 from energylens.training.settings import TrainSettings
 from energylens.training.watch import Alarm, EnergyWatch
@@ -83,10 +84,10 @@ def test_an_epoch_that_is_not_judged_has_no_accuracies_and_the_last_one_has(tmp_
 
 def attacked(tmp_path, **own):
     """What the attack of a run's first step makes of its images."""
-    run = open_run(tiny(**own), tmp_path, None, root=None, device="cpu", watch=None, overwrite=True)
+    run = open_run(Plan(tiny(**own), tmp_path, device="cpu", overwrite=True))
     run.generator.manual_seed(0)
     _, x, y = next(run.walk(0))
-    return run.attacker(x, y, run.settings.radius).x_adv
+    return run.attacker(x, y, run.course.radius).x_adv
 
 
 @pytest.mark.parametrize(("method", "exact"), [("trades", True), ("weat-adv", True), ("pgd", False)])

@@ -12,9 +12,10 @@ from energylens.data import Samples, load_data
 from energylens.errors import InputError
 from energylens.models import load_model, module_digest
 from energylens.training.data import load_training_data
+from energylens.training.folder import settings_in
 from energylens.training.loop import train
 from energylens.training.omission import RULES, omission
-from energylens.training.recipes import settings_in, settings_of
+from energylens.training.recipes import settings_of
 
 CPU = torch.device("cpu")
 TINY = {"epochs": 1, "per_class": 30, "batch_size": 64, "eval_samples": 32, "eval_steps": 1, "method": "fgsm"}

@@ -16,6 +16,7 @@ from energylens.isolation import widest_float
 from energylens.training import loop, workers
 from energylens.training.average import MovingAverage
 from energylens.training.evaluation import Share, count_correct
+from energylens.training.folder import Plan
 from energylens.training.loop import learn, train
 from energylens.training.methods import METHODS
 from energylens.training.recipes import settings_of
@@ -66,7 +67,7 @@ def waits():
 
 def opened(folder, **own):
     settings = settings_of("digits", **{**TINY, **own})
-    return open_run(settings, folder, None, root=None, device="cpu", watch=None, overwrite=True)
+    return open_run(Plan(settings, folder, device="cpu", overwrite=True))
 
 
 def test_the_counter_counts():
@@ -175,7 +176,7 @@ def test_the_judges_attacks_run_in_their_own_precision_and_the_verdict_does_not(
         run = opened(tmp_path / amp, method="fgsm", eval_amp=amp)
         calls = []
         run.network.register_forward_hook(lambda *_, calls=calls: calls.append(torch.is_autocast_enabled("cpu")))
-        count_correct(run.network, run.data.test, run.settings, Share())
+        count_correct(run.network, run.data.test, run.judge, Share())
         seen.append(calls)
     # clean; FGSM's step, its verdict; PGD's step, its verdict
     assert seen == [[False] * 5, [False, True, False, True, False]]

@@ -1,12 +1,14 @@
 """Which images are learnt, held back and looked at, in which order, and the law of their augmentation."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
 
 import energylens as el
 from energylens.training.augmentation import AUGMENTATIONS, Augmentation, usual_augmentation
-from energylens.training.data import Batches, Images, TrainingData, load_training_data
+from energylens.training.data import Batches, Images, Share, TrainingData, load_training_data
 from energylens.training.recipes import settings_of
 
 CPU = torch.device("cpu")
@@ -84,8 +86,8 @@ def test_the_layers_mean_and_deviation_are_those_of_the_images_to_learn():
 
 
 def epoch_of(data: TrainingData, epoch: int, *share: int, **own) -> list[tuple[Tensor, Tensor]]:
-    batches = Batches(data.train, settings_of("digits", **USUAL | {"augment": "none"} | own), *share)
-    found = list(batches.of(epoch, torch.Generator().manual_seed(0)))
+    batches = settings_of("digits", **USUAL | {"augment": "none"} | own).part(partial(Batches, data.train))
+    found = list(batches.of(epoch, torch.Generator().manual_seed(0), Share(*share)))
     assert len(found) == len(batches)
     return found
 

@@ -9,6 +9,7 @@ from energylens.data import data_set
 from energylens.errors import InputError
 from energylens.training.methods import METHODS
 from energylens.training.recipes import RECIPES, settings_of
+from energylens.training.schedules import Course
 from energylens.training.settings import TrainSettings
 
 #: what a run is that sets nothing. A default that changes makes another run of a command that was written down.
@@ -223,7 +224,7 @@ def test_a_runs_name_tells_what_it_is_of():
 
 def test_an_epoch_follows_the_schedule_of_the_length_it_belongs_to():
     settings = settings_of("digits", epochs=6, extended=(2, 3))
-    assert [settings.length_at(epoch) for epoch in range(6)] == [2, 2, 3, 6, 6, 6]
+    assert [settings.part(Course).length_at(epoch) for epoch in range(6)] == [2, 2, 3, 6, 6, 6]
 
 
 def test_an_extension_is_told_where_the_longer_run_is_another_one():

@@ -6,10 +6,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from energylens.noise import BatchNoise
-from energylens.training.attacker import AscentAttacker, FreeAttacker, make_attacker, training_ascent
+from energylens.training.attacker import AscentAttacker, FreeAttacker
 from energylens.training.methods import METHODS
 from energylens.training.recipes import settings_of
 from energylens.training.regularizers import REGULARIZERS
+from energylens.training.run import make_attacker
 from energylens.training.step import Step
 
 
@@ -87,9 +88,9 @@ def test_the_network_is_in_train_mode_even_after_an_attack_that_failed():
     ],
 )
 def test_the_attack_has_the_runs_radius_norm_steps_and_step(own, expected):
-    ascent = training_ascent(settings_of("digits", **own))
+    ascent = settings_of("digits", **own).attack
     assert (ascent.eps, ascent.norm, ascent.steps, ascent.step) == pytest.approx(expected)
-    assert training_ascent(settings_of("digits", method="standard")).steps == 0
+    assert settings_of("digits", method="standard").attack.steps == 0
 
 
 @pytest.mark.parametrize("eps", [0.1, 0.05, 0.0125])
