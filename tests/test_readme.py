@@ -1,9 +1,6 @@
 """The rows that the docs show, and what README shows in Python, do what the pages say: see also test_shown.py."""
 
-import ast
 import re
-import textwrap
-import types
 from pathlib import Path
 
 import pytest
@@ -11,11 +8,10 @@ import torch
 
 import energylens as el
 from energylens.attacks import battery, registry
-from energylens.training import methods
 
 ROOT = Path(__file__).parents[1]
 SHOWN = {  # the Python blocks that show rows, by the heading above them: each is run by a test of this file
-    "A variant of an attack": 1, "A regulariser": 1, "A training method": 2, "A training setting": 1,
+    "A variant of an attack": 1,
 }  # fmt: skip
 EXTENDING = "docs/extending.md"
 
@@ -67,31 +63,6 @@ def test_the_rows_example_adds_an_attack(monkeypatch):
     )
     with pytest.raises(el.InputError, match="bim has no setting 'beta=1'"):
         battery.configure("bim,beta=1", eps=0.1)
-
-
-def test_the_rows_example_adds_a_method(run, monkeypatch):
-    loss, row = blocks("A training method")
-    added(monkeypatch, methods.METHODS, loss, row, methods)
-    status, out, err = run("train", "--method", "mixed", "--steps", 2, "--epochs", 1, "--verbose")
-    assert status == 0 and "--method mixed" in err and "best.safetensors" in out
-    step = types.SimpleNamespace(logits=torch.tensor([[1.0, 0.0]]), logits_adv=torch.tensor([[0.0, 1.0]]))
-    step.y = torch.tensor([0])
-    expected = (torch.log1p(torch.exp(torch.tensor(-1.0))) + torch.log1p(torch.exp(torch.tensor(1.0)))) / 2
-    assert methods.METHODS["mixed"].loss(step) == pytest.approx(expected.item())
-
-
-@pytest.mark.parametrize(
-    ("heading", "file", "names"),
-    [
-        ("A regulariser", "training", ["REGULARIZER"]),
-        ("A training setting", "training", ["SETTING"]),
-    ],
-)
-def test_what_other_tests_run_is_quoted_as_it_is(heading, file, names):
-    module = ast.parse((ROOT / "tests" / file / "test_extend.py").read_text())
-    constants = {node.targets[0].id: node.value for node in module.body if isinstance(node, ast.Assign)}
-    run = textwrap.dedent("".join(ast.literal_eval(constants[name]) for name in names))
-    assert blocks(heading)[0].strip() == run.strip()
 
 
 def test_the_python_lines_about_data_run():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,7 @@ class Batches:
         augment: a name in AUGMENTATIONS.
         seed: of the order.
         channels_last: whether x is laid out so.
+        replays: how many steps a batch is used for, one where it is None.
     """
 
     images: Images
@@ -170,9 +172,11 @@ class Batches:
     augment: str
     seed: int
     channels_last: bool = False
+    replays: int | None = None
 
     def __len__(self) -> int:
-        return len(self.images) // self.batch_size
+        """Steps in an epoch."""
+        return len(self.images) // self.batch_size * (self.replays or 1)
 
     @property
     def layout(self) -> torch.memory_format:
@@ -180,7 +184,7 @@ class Batches:
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
     def of(self, epoch: int, generator: Generator, share: Share | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """The epoch's batches, or a process's share of each.
+        """The batch of each step of an epoch, from 0, or a process's share of it.
 
         Yields:
             x: (B, C, H, W) float32 in [0, 1], augmented by draws from the generator, and y: (B,).
@@ -189,7 +193,8 @@ class Batches:
         augment = AUGMENTATIONS[self.augment]
         shuffle = Generator().manual_seed(key(self.seed, "order", epoch))
         order = torch.randperm(len(self.images), generator=shuffle).to(self.images.labels.device)
-        for rows in order[: len(self) * self.batch_size].view(len(self), -1):
+        full = len(order) // self.batch_size * self.batch_size
+        for rows in order[:full].view(-1, self.batch_size):
             batch = self.images[rows[share.rank :: share.ranks]]
             x = augment(batch.pixels, generator).float() / batch.levels
-            yield x.contiguous(memory_format=self.layout), batch.labels
+            yield from repeat((x.contiguous(memory_format=self.layout), batch.labels), self.replays or 1)

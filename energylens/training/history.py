@@ -123,11 +123,6 @@ class History:
             _write(pd.DataFrame(self.classes), folder / CLASSES)
 
 
-def read_history(folder: Path) -> pd.DataFrame:
-    """The history of a run folder, one row an epoch."""
-    return pd.read_parquet(folder / HISTORY)
-
-
 def _read(path: Path, until: int) -> pd.DataFrame:
     if not is_there(path):
         return pd.DataFrame()

@@ -77,7 +77,6 @@ class Run:
         regs: the weight of each regulariser, by name.
         switches: of the regularisers whose weight is turned on and off, by name.
         course: learning rate and radius over the run.
-        replays: how many steps a batch is used for.
         epoch: how many are done.
         best: epoch and accuracy of the best one.
         unheard: the steps, from 1, that the watch has seen since it was last asked.
@@ -104,7 +103,6 @@ class Run:
     course: Course
     judge: Judge
     looks: Looks
-    replays: int
     watch: EnergyWatch | None = None
     history: History = field(default_factory=History)
     epoch: int = 0
@@ -137,7 +135,7 @@ class Run:
     @property
     def steps(self) -> int:
         """Steps in an epoch."""
-        return len(self.batches) * self.replays
+        return len(self.batches)
 
     def epochs_left(self) -> Iterator[int]:
         """The epochs to do, from 0, each with random states that depend on (seed, epoch) alone."""
@@ -154,13 +152,10 @@ class Run:
         Yields:
             The step's number from 0, x (B, C, H, W) in [0, 1] and y (B,).
         """
-        step = 0
-        for x, y in self.batches.of(epoch, self.generator, self.share):
-            for _ in range(self.replays):
-                yield step, x, y
-                step += 1
-                if self.stopped:
-                    return
+        for step, (x, y) in enumerate(self.batches.of(epoch, self.generator, self.share)):
+            yield step, x, y
+            if self.stopped:
+                return
 
     def set_rate(self, epoch: int, step: int) -> float:
         """Set the learning rate of this step; returns it."""
@@ -343,7 +338,6 @@ def open_run(plan: Plan) -> Run:
         course=settings.part(Course),
         judge=settings.part(Judge),
         looks=settings.part(Looks),
-        replays=settings.replays or 1,
         watch=plan.watch,
     )
 

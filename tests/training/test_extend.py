@@ -1,8 +1,10 @@
 """What it takes to add a setting or a regulariser: the examples below are quoted in the docs, and run here."""
 
+import re
 import sys
 from dataclasses import make_dataclass
 from importlib import import_module
+from pathlib import Path
 
 import click
 import pytest
@@ -13,33 +15,27 @@ from energylens.cli.options import settings_options
 from energylens.errors import InputError
 from energylens.generation.settings import GenerationSettings
 from energylens.settings import as_markdown, check_ranges, declared, names_in, setting
-from energylens.training.loop import train
 from energylens.training.recipes import settings_of
 from energylens.training.regularizers import REGULARIZERS
 from energylens.training.settings import TrainSettings
 
-#: a line of ``TrainSettings``; what a loss takes of it is a field of that name in ``Terms``
-SETTING = """
-    label_smoothing: float = setting(
-        0.0, "Share of the label that the other classes get.", metavar="F", least=0, most=0.9, later=True
-    )
-"""
-
-#: in regularizers.py, or in a file of one's own that is imported before the run
-REGULARIZER = '''
-from torch import Tensor
-
-from energylens.training.regularizers import REGULARIZERS, Regularizer
-from energylens.training.step import Step
+PAGE = (Path(__file__).parents[2] / "docs" / "extending.md").read_text()
 
 
-def logit_pairing(step: Step) -> Tensor:
-    """``|f(x) - f(x*)|^2``, mean over the batch (arXiv 1803.06373)."""
-    return (step.logits - step.logits_adv).square().sum(dim=1).mean()
+def commit_of(heading: str) -> list[str]:
+    """The diffs that the page shows under a heading: of the package, and the test of it."""
+    return re.findall(r"^```diff\n(.*?)^```", PAGE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0], re.M | re.S)
 
 
-REGULARIZERS["logit-pairing"] = Regularizer(logit_pairing, weight=lambda terms: 0.5, source="arXiv 1803.06373")
-'''
+@pytest.mark.parametrize("heading", ["A regulariser", "A training method", "A training setting"])
+def test_it_is_a_commit_of_a_few_lines_in_one_file(heading, commit):
+    added, tested = commit_of(heading)
+    assert 0 < len(re.findall(r"^\+[^+\n]", added, re.M)) <= 15 and added.count("\n+++ ") == 1
+    commit(added, tested)
+
+
+#: a line of ``TrainSettings``, which a page shows with what takes it
+(SETTING,) = re.findall(r"^\+(    restarts: .*)$", commit_of("A training setting")[0], re.M)
 
 HEAD = """
 from dataclasses import dataclass
@@ -62,17 +58,17 @@ def longer():
 def test_a_setting_is_one_field(longer):
     seen = []
     command = settings_options(longer)(click.command()(lambda **own: seen.append(own)))
-    assert "--label-smoothing F" in CliRunner().invoke(command, ["--help"]).output
-    CliRunner().invoke(command, ["--label-smoothing", "0.1"], standalone_mode=False)
-    assert seen[0]["label_smoothing"] == 0.1
-    own = longer(label_smoothing=0.1).resolved()
-    assert own.manifest()["label_smoothing"] == 0.1 and "--label-smoothing 0.1" in own.as_options()
+    assert "--restarts K" in CliRunner().invoke(command, ["--help"]).output
+    CliRunner().invoke(command, ["--restarts", "2"], standalone_mode=False)
+    assert seen[0]["restarts"] == 2
+    own = longer(restarts=2).resolved()
+    assert own.manifest()["restarts"] == 2 and "--restarts 2" in own.as_options()
     assert longer.from_manifest(own.manifest()) == own
     assert longer().manifest() == TrainSettings().manifest()  # a run of an earlier version is the same run
     assert longer.from_manifest(TrainSettings().manifest()) == longer()
-    assert "| `--label-smoothing` | 0.0 | 0 to 0.9 | Share of the label" in as_markdown(longer)
-    with pytest.raises(InputError, match=r"--label-smoothing is 1\.5: give a number from 0 to 0\.9"):
-        longer(label_smoothing=1.5).resolved()
+    assert "| `--restarts` | 1 | 1 to 100 | Restarts of the attack." in as_markdown(longer)
+    with pytest.raises(InputError, match=r"--restarts is 101: give a number from 1 to 100"):
+        longer(restarts=101).resolved()
 
 
 def test_a_range_may_leave_out_its_lower_end():
@@ -88,20 +84,10 @@ def test_a_misspelled_property_is_refused_where_it_is_declared():
         setting(1.0, "How fast.", mots=2)
 
 
-@pytest.fixture
-def added():
-    exec(REGULARIZER, {})
-    yield
-    del REGULARIZERS["logit-pairing"]
-
-
-def test_a_regulariser_is_a_function_and_a_row(added, tmp_path):
-    few = {"per_class": 10, "batch_size": 32, "epochs": 1, "eps_ramp": 0.0, "eval_samples": 8, "eval_steps": 1}
-    settings = settings_of("digits", method="fgsm", reg=("logit-pairing",), **few)
-    assert settings.reg_weight == (0.5,)
-    assert train(settings, out=tmp_path, device="cpu").history["reg"].iloc[0] > 0
-    assert "logit-pairing" in "".join(CliRunner().invoke(root, ["train", "--help"]).output.split())
-    with pytest.raises(InputError, match=r"--reg 'x' is unknown: give one of der, .*, logit-pairing"):
+def test_a_row_is_told_by_help_and_by_errors(monkeypatch):
+    monkeypatch.setitem(REGULARIZERS, "mine", REGULARIZERS["der"])
+    assert "mine" in "".join(CliRunner().invoke(root, ["train", "--help"]).output.split())
+    with pytest.raises(InputError, match=r"give one of der, .*, mine"):
         settings_of("digits", reg=("x",))
 
 

@@ -11,7 +11,7 @@ import energylens as el
 from energylens.errors import InputError
 from energylens.tables.training_runs import group_runs, read_run
 from energylens.training.folder import extension, settings_in
-from energylens.training.history import read_history
+from energylens.training.history import HISTORY
 from energylens.training.loop import train
 from energylens.training.recipes import settings_of
 
@@ -30,7 +30,7 @@ def files(folder):
     """What must not differ between equal runs: weights, and tables without their seconds."""
     weights = {name: (folder / f"{name}.safetensors").read_bytes() for name in ("best", "last")}
     steps = pd.read_parquet(folder / "steps.parquet").to_csv()
-    return weights, read_history(folder).drop(columns="seconds").to_csv(), steps
+    return weights, pd.read_parquet(folder / HISTORY).drop(columns="seconds").to_csv(), steps
 
 
 def extended(out, before, after, **own):
@@ -56,7 +56,7 @@ def test_with_one_it_goes_on_as_that_of_the_longer_run_and_says_so(schedule, tmp
     told = extension(folder, settings_in(folder, epochs=3))
     assert f"extended from 2 to 3 epochs: the {schedule} schedule depends on them" in told
     train(settings_in(folder, epochs=3), folder=folder)
-    rates = read_history(folder)["lr"].tolist()
+    rates = pd.read_parquet(folder / HISTORY)["lr"].tolist()
     short, long = (train(tiny(n, schedule=schedule), out=tmp_path / str(n)).history["lr"].tolist() for n in (2, 3))
     assert rates == [*short, long[2]]
     (run, other) = read_run(folder), read_run(train(tiny(3, schedule=schedule), out=tmp_path / "3").folder)

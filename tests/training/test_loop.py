@@ -26,7 +26,7 @@ from energylens.training import loop
 from energylens.training.checkpoint import load_state
 from energylens.training.final import judge_ends, read_ends
 from energylens.training.folder import Plan, settings_in
-from energylens.training.history import CLASSES, COLUMNS, STEP_COLUMNS, read_history
+from energylens.training.history import CLASSES, COLUMNS, HISTORY, STEP_COLUMNS
 from energylens.training.loop import train
 from energylens.training.methods import METHODS
 from energylens.training.recipes import RECIPES, settings_of
@@ -58,7 +58,7 @@ def files(folder: Path) -> dict[str, bytes]:
     """What must not differ between equal runs, the history without its seconds."""
     weights = {name: (folder / f"{name}.safetensors").read_bytes() for name in ("best", "last")}
     tables = {
-        "history": read_history(folder).drop(columns="seconds"),
+        "history": pd.read_parquet(folder / HISTORY).drop(columns="seconds"),
         "steps": pd.read_parquet(folder / "steps.parquet"),
     }
     return weights | {name: table.to_csv().encode() for name, table in tables.items()}
@@ -127,7 +127,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(own, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         train(settings, out=tmp_path / "parts", watch=watches[1], listener=interrupt)
-    assert len(read_history(tmp_path / "parts" / "train" / whole.folder.name)) == 1
+    assert len(pd.read_parquet(tmp_path / "parts" / "train" / whole.folder.name / HISTORY)) == 1
     parts = train(settings, out=tmp_path / "parts", watch=watches[2])
     assert files(whole.folder) == files(parts.folder)
     assert watches[0].state_dict() == watches[2].state_dict() == load_state(parts.folder)["watch"]
@@ -237,7 +237,7 @@ def test_a_second_process_on_the_same_run_is_told_to_wait_and_a_killed_one_holds
                     train(settings_in(folder), folder=folder, overwrite=overwrite)
         finally:
             first.kill()
-    done = len(read_history(folder))
+    done = len(pd.read_parquet(folder / HISTORY))
 
     def interrupt(progress):
         if progress.finished:
@@ -245,7 +245,7 @@ def test_a_second_process_on_the_same_run_is_told_to_wait_and_a_killed_one_holds
 
     with pytest.raises(KeyboardInterrupt):
         train(settings_in(folder), folder=folder, listener=interrupt)
-    assert len(read_history(folder)) == done + 1
+    assert len(pd.read_parquet(folder / HISTORY)) == done + 1
 
 
 def test_an_exploding_loss_stops_with_the_last_good_network_kept(tmp_path, monkeypatch):
@@ -401,7 +401,7 @@ def test_two_processes_train_together(tmp_path, capfd):
     torchrun(["--nproc-per-node", "2", "-m", "energylens", "train", *OPTIONS, *judged, "--out", str(tmp_path)])
     (folder,) = (tmp_path / "train").iterdir()
     assert capfd.readouterr().err.count("epoch 1 loss") == 1  # one process speaks
-    (row,) = read_history(folder).to_dict("records")
+    (row,) = pd.read_parquet(folder / HISTORY).to_dict("records")
     alone = train(settings_in(folder), out=tmp_path / "alone")
     together = read_ends(folder)
     (folder / "final.json").unlink()
