@@ -51,6 +51,16 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
+def unknown(what: str, word: str, known: Iterable[str]) -> InputError:
+    """The error of a word that is not among those known, which it lists.
+
+    >>> print(unknown("loss", "marginals", ["joint", "marginal"]))
+    unknown loss 'marginals': did you mean marginal? give one of joint, marginal
+    """
+    known = list(known)
+    return InputError(f"unknown {what} {word!r}: {did_you_mean(word, known)}give one of {', '.join(known)}")
+
+
 def tell(note: str) -> None:
     """Give a Note, in a sentence, as a warning of the caller's own line."""
     depth, frame = 2, sys._getframe(1)

@@ -25,7 +25,7 @@ from numbers import Real
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
-from energylens.errors import InputError, did_you_mean
+from energylens.errors import InputError, unknown
 
 LARGEST = 1e9  # more steps than anybody waits for
 
@@ -239,14 +239,13 @@ def check_names(kind: type, given: Collection[str]) -> None:
     """Raise InputError for a name that is no setting."""
     known = sorted(one.name for one in declared(kind))
     if strange := sorted(set(given) - set(known)):
-        hint = did_you_mean(strange[0], known)
-        raise InputError(f"unknown setting {strange[0]!r}: {hint}one of {', '.join(known)}")
+        raise unknown("setting", strange[0], known)
 
 
 def check_word(name: str, word: str, known: Collection[str]) -> None:
     """Raise InputError for a word that is not among those known. name: of what it is for."""
     if word not in known:
-        raise InputError(f"unknown {name} {word!r}: give one of {', '.join(known)}")
+        raise unknown(name, word, known)
 
 
 def check_number(
@@ -276,12 +275,12 @@ def _is_within(value: Any, least: float, above: float | None, most: float) -> bo
     return known and least <= value <= most and (above is None or value > above)
 
 
-def check_words(settings: Any, begins: str = "{option} {word!r} is unknown") -> None:
+def check_words(settings: Any, spelled: Callable[[str], str] = option_of) -> None:
     """Refuse words that are not among their choices.
 
     Args:
         settings: a dataclass whose fields ``setting`` made.
-        begins: how the error begins, with the setting's ``{option}``, its ``{name}`` and the ``{word}``.
+        spelled: gives a setting's name as the error has it.
 
     Raises:
         InputError: for the first such word; it lists the choices.
@@ -290,8 +289,7 @@ def check_words(settings: Any, begins: str = "{option} {word!r} is unknown") -> 
         given = getattr(settings, one.name)
         for word in given if one.choices and one.many else (given,):
             if one.choices and word is not None and word not in (known := one.words(_table)):
-                fault = begins.format(option=one.option, name=one.name, word=word)
-                raise InputError(f"{fault}: give one of {', '.join(known)}")
+                raise unknown(spelled(one.name), word, known)
 
 
 def check_ranges(settings: Any, spelled: Callable[[str], str] | None = None) -> None:

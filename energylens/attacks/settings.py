@@ -56,7 +56,7 @@ def check_declared(settings: Any) -> None:
     Raises:
         InputError: for the first of them.
     """
-    check_words(settings, "unknown {name} {word!r}")
+    check_words(settings, str)
     check_ranges(settings, spelled=str)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from energylens.errors import InputError
+from energylens.errors import InputError, unknown
 
 
 def first(labels: Tensor, num_classes: int, n: int, seed: int) -> Tensor:
@@ -70,7 +70,7 @@ def choose_indices(labels: Tensor, num_classes: int, n: int | None, choose: str,
         tensor([0, 3])
     """
     if choose not in CHOICES:
-        raise InputError(f"choose={choose!r} is unknown; expected one of {', '.join(CHOICES)}.")
+        raise unknown("choose", choose, CHOICES)
     size = len(labels)
     n = size if n is None else n
     if not 1 <= n <= size:

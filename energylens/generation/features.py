@@ -18,6 +18,7 @@ from energylens.inputs import check_reading, device_of
 from energylens.isolation import frozen
 from energylens.models import card_of, load_model, module_digest
 from energylens.models.checkpoints import read_checkpoint
+from energylens.settings import check_word
 
 WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"  # as torch-fidelity calls them
 NEEDED = "pip install 'energylens[scores]'"
@@ -95,8 +96,7 @@ def extractor(
         raise InputError(f"{', '.join(given)} came without a classifier to read: name one with --classifier")
     if classifier and inception_weights:
         raise InputError("a classifier and Inception's weights were given: scores are of one feature space, leave one")
-    if layer not in LAYERS:
-        raise InputError(f"layer {layer!r} is unknown: give one of {', '.join(LAYERS)}")
+    check_word("layer", layer, LAYERS)
     cached = Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS
     if inception_weights or (not classifier and cached.is_file() and _fidelity()):
         return _inception(Path(inception_weights or cached), device)

@@ -56,7 +56,7 @@ class GenerationSettings:
     tolerance: float = setting(0.25, "Tolerance of the stop, in nats squared.", metavar="T", above=0)
 
     def __post_init__(self) -> None:
-        check_words(self, "{name} {word!r} is unknown")
+        check_words(self, str)
         check_ranges(self, spelled=lambda name: name.replace("_", " "))
         if self.momentum >= 1:
             raise InputError(f"momentum {self.momentum:g} never comes to rest: a number in [0, 1) was expected")

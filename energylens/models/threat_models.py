@@ -1,6 +1,6 @@
 """The threat models, as RobustBench calls them. Imports nothing heavy."""
 
-from energylens.errors import InputError
+from energylens.errors import unknown
 
 THREAT_MODELS = ("Linf", "L2", "corruptions")
 
@@ -18,7 +18,7 @@ def threat_model_named(text: str) -> str:
     for name in THREAT_MODELS:
         if plain(text) == plain(name):
             return name
-    raise InputError(f"threat model {text!r} is unknown; expected one of {', '.join(THREAT_MODELS)}")
+    raise unknown("threat model", text, THREAT_MODELS)
 
 
 def plain(word: str) -> str:

@@ -58,5 +58,5 @@ def test_n_outside_the_split_is_refused_with_both_numbers(n: int) -> None:
 
 
 def test_an_unknown_rule_is_refused_with_the_rules() -> None:
-    with pytest.raises(InputError, match="choose='last' is unknown; expected one of first, random, balanced"):
+    with pytest.raises(InputError, match="unknown choose 'last': give one of first, random, balanced"):
         choose_indices(LABELS, 3, 1, "last", 0)

@@ -92,7 +92,7 @@ def test_choosing_counts_within_the_selection() -> None:
     [
         (51, "first", "n=51 samples asked for; expected 1 to 50"),
         (0, "first", "n=0"),
-        (3, "last", "choose='last' is unknown; expected one of first, random, balanced"),
+        (3, "last", "unknown choose 'last': give one of first, random, balanced"),
     ],
 )
 def test_a_choice_that_cannot_be_had_is_refused(n: int, how: str, message: str) -> None:

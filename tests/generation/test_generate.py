@@ -169,7 +169,7 @@ def test_nan_leaves_nothing_half_written(tmp_path):
         ({"seed": -1}, "seed=-1 cannot be run with"),
         ({"sprad": 1.0}, "unknown argument 'sprad'"),
         ({"model": "autoattack-resnet18", "data": "digits"}, "'autoattack-resnet18' is not in the zoo for digits"),
-        ({"start": "void"}, "start 'void' is unknown"),
+        ({"start": "void"}, "unknown start 'void'"),
     ],
 )
 def test_what_cannot_be_made_is_said_and_nothing_is_written(request_, message, tmp_path):

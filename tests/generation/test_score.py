@@ -177,7 +177,7 @@ def test_a_file_of_other_weights_is_no_inception(tmp_path):
         ({"classifier": "digits-pgd", "inception_weights": "w.pth"}, "scores are of one feature space"),
         ({"arch": "digits-cnn"}, "--arch came without a classifier to read: name one with --classifier"),
         ({"datset": "digits"}, "unknown argument 'datset'"),
-        ({"layer": "first"}, "layer 'first' is unknown"),
+        ({"layer": "first"}, "unknown layer 'first'"),
         ({"classifier": "autoattack-resnet18"}, r"does not take images of shape \(1, 8, 8\)"),
         ({"reference": "val"}, "has no split 'val'"),
         ({"dataset": "mnist"}, "data set|could not|missing|not found"),

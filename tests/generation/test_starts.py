@@ -137,11 +137,11 @@ def test_what_a_class_is_too_small_for_is_said(settings, message, robust, train)
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"start": "void"}, "start 'void' is unknown: give one of noise, gaussian, pca, local-pca"),
-        ({"loss": "mse"}, "loss 'mse' is unknown: give one of joint, marginal, ce"),
-        ({"guidance": "yes"}, "guidance 'yes' is unknown"),
-        ({"stop": "now"}, "stop 'now' is unknown"),
-        ({"features": "dino"}, "features 'dino' is unknown"),
+        ({"start": "void"}, "unknown start 'void': give one of noise, gaussian, pca, local-pca"),
+        ({"loss": "mse"}, "unknown loss 'mse': give one of joint, marginal, ce"),
+        ({"guidance": "yes"}, "unknown guidance 'yes'"),
+        ({"stop": "now"}, "unknown stop 'now'"),
+        ({"features": "dino"}, "unknown features 'dino'"),
         ({"steps": -1}, "steps=-1 cannot be run with"),
         ({"steps": "3"}, "steps='3' cannot be run with: a number 0 or more"),
         ({"step_size": 0.0}, "step size=0 cannot be run with"),

@@ -403,7 +403,7 @@ def test_the_threat_model_of_ones_own_file_is_spelled_in_one_way(own: Path, type
 
 @pytest.mark.parametrize("name", ["mine.safetensors", "Carmon2019"])
 def test_an_unknown_threat_model_is_refused(own: Path, name: str) -> None:
-    with pytest.raises(InputError, match="threat model 'L3' is unknown; expected one of Linf, L2, corruptions"):
+    with pytest.raises(InputError, match="unknown threat model 'L3': give one of Linf, L2, corruptions"):
         load_model(str(own.parent / name) if "." in name else name, threat_model="L3")
 
 

@@ -107,5 +107,5 @@ def test_help_reads_the_names_of_a_table_from_its_source(address, monkeypatch):
 
 
 def test_a_wrong_name_is_told_the_nearest():
-    with pytest.raises(InputError, match=r"unknown setting 'epoch': did you mean epochs\? one of amp"):
+    with pytest.raises(InputError, match=r"unknown setting 'epoch': did you mean epochs\? give one of amp"):
         settings_of("digits", epoch=3)

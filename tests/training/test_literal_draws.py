@@ -122,7 +122,7 @@ def test_free_training_starts_at_the_image_and_goes_on_from_the_last_batch(train
     first, second = (step.x_adv.detach() for step in pupil.steps)
     assert torch.equal(first, x)
     torch.testing.assert_close((second - x).abs(), torch.full_like(x, EPS))
-    assert pupil.run.replays == 8
+    assert pupil.run.batches.replays == 8
 
 
 def test_a_batch_is_walked_as_often_as_it_is_replayed(trainee):

@@ -119,7 +119,7 @@ def test_a_run_pins_the_model_not_its_path_and_goes_on(tmp_path):
 @pytest.mark.parametrize(
     ("own", "said"),
     [
-        ({"omit": "hard"}, "--omit 'hard' is unknown: give one of high-energy, misclassified, low-energy, random"),
+        ({"omit": "hard"}, "unknown --omit 'hard': give one of high-energy, misclassified, low-energy, random"),
         ({"omit_share": 0.1}, "mean nothing without --omit"),
         ({"omit_by": "digits-pgd"}, "mean nothing without --omit"),
         ({"omit": "low-energy"}, "name it with --omit-by"),
