@@ -35,14 +35,6 @@ def test_every_row_that_is_shown_is_added_here():
     assert {heading: len(code) for heading, code in shown(ROOT / EXTENDING).items()} == SHOWN
 
 
-def added(monkeypatch, table, function, row, *modules):
-    """Add a row to a table that is a dict, its function defined before it, in the modules' names."""
-    names = {name: value for module in modules for name, value in vars(module).items()}
-    exec(function, names)
-    for name, value in eval(f"{{{row}}}", names).items():
-        monkeypatch.setitem(table, name, value)
-
-
 def test_the_python_lines_run():
     names = {}
     exec(blocks("In Python", "README.md")[0], names)
