@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 SHOWN = {  # the Python blocks that show rows, by the heading above them: each is run by a test of this file
     "A variant of an attack": 1,
 }  # fmt: skip
-EXTENDING = "docs/extending.md"
+EXTENDING = "docs/extend/index.md"
 
 
 def shown(page):

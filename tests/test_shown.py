@@ -13,7 +13,7 @@ import pytest
 from energylens.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
-BY_ROW = {ROOT / "docs" / "extending.md"}  # its Python is added as rows and run by tests/test_readme.py
+BY_ROW = {ROOT / "docs" / "extend" / "index.md"}  # its Python is added as rows and run by tests/test_readme.py
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")])
 FENCED = re.compile(r"^```(.*?)\n(.*?)^```\n?", re.DOTALL | re.MULTILINE)
 

@@ -12,7 +12,7 @@ from energylens.attacks import registry
 from energylens.attacks.registry import ATTACKS, AttackRow, register
 from energylens.tables.profile_runs import find_runs, read_records
 
-PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
+PAGE = Path(__file__).parents[2] / "docs" / "extend" / "index.md"
 ADDED, TESTED = re.findall(r"^```diff\n(.*?)^```", PAGE.read_text().partition("\n## An attack\n")[2], re.M | re.S)[:2]
 
 

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
+PAGE = Path(__file__).parents[2] / "docs" / "extend" / "index.md"
 ADDED, TESTED = re.findall(r"^```diff\n(.*?)^```", PAGE.read_text().partition("\n## A data set\n")[2], re.M | re.S)[:2]
 
 

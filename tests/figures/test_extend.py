@@ -8,7 +8,7 @@ from pathlib import Path
 
 from energylens.figures import catalog
 
-PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
+PAGE = Path(__file__).parents[2] / "docs" / "extend" / "index.md"
 ADDED, TESTED = re.findall(r"^```diff\n(.*?)^```", PAGE.read_text().partition("\n## A figure\n")[2], re.M | re.S)[:2]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from energylens.models import architectures, zoo
 
-PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
+PAGE = Path(__file__).parents[2] / "docs" / "extend" / "index.md"
 SECTION = PAGE.read_text().partition("\n## A model\n")[2]
 ADDED, TESTED = re.findall(r"^```diff\n(.*?)^```", SECTION, re.M | re.S)[:2]
 

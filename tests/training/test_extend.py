@@ -19,7 +19,7 @@ from energylens.training.recipes import settings_of
 from energylens.training.regularizers import REGULARIZERS
 from energylens.training.settings import TrainSettings
 
-PAGE = (Path(__file__).parents[2] / "docs" / "extending.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "extend" / "index.md").read_text()
 
 
 def commit_of(heading: str) -> list[str]:
