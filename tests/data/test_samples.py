@@ -170,7 +170,7 @@ def test_the_repr_is_short() -> None:
         ({"preprocessing": "Res"}, "unknown preprocessing 'Res'; expected settings such as resize=256"),
         ({"n": 501}, "n=501 samples asked for; expected 1 to 500"),
         ({"n": 0}, "n=0"),
-        ({"choose": "best"}, "expected one of first, random, balanced"),
+        ({"choose": "best"}, "give one of first, random, balanced"),
         ({"n": 500, "choose": "balanced"}, "takes 50 samples of class"),
     ],
 )
