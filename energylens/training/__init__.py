@@ -1,1 +1,1 @@
-"""Training: for now what makes the two digits classifiers that energylens ships."""
+"""Training: one loop for every method, regulariser and schedule of the tables, and the early warning of overfitting."""
