@@ -32,19 +32,24 @@ def command(
 ) -> None:
     """Draw the energy landscape of attacks: E(x) and E(x,y), natural and adversarial, a column an attack.
 
+    Several models stand side by side.
+
     \b
     energylens histogram --attack cw
     energylens histogram --model autoattack-resnet18 --attack pgd --attack trades --attack cw
+    energylens histogram --model digits-standard --model digits-pgd --attack pgd --attack cw
     """
     from energylens.figures.attack_landscape import PAPER_NINE, draw
-    from energylens.tables.attack_landscape import PAPER_BINS, landscape
+    from energylens.tables.attack_landscape import PAPER_BINS, landscapes
 
     if paper:
         bins, limits = bins or PAPER_BINS["bins"], limits or PAPER_BINS["limits"]
         options["attacks"] = options["attacks"] or PAPER_NINE
-    record = pictures.recorded(models, options)
-    if record is None:
+    records = pictures.recorded_all(models, options)
+    if not records:
         return
-    table = landscape(record, bins=bins, limits=limits)
-    attacks = [attack.name for attack in record.attacks[1:]]
-    pictures.keep(record, table, draw, figure or pictures.beside(record, options["out"], "landscape", attacks))
+    table = landscapes(records, bins=bins, limits=limits)
+    others = [f"beside-{record.model}" for record in records[1:]]
+    attacks = [attack.name for attack in records[0].attacks[1:]]
+    where = figure or pictures.beside(records[0], options["out"], "landscape", [*attacks, *others])
+    pictures.keep(records[0], table, draw, where)

@@ -1,4 +1,4 @@
-"""What ``energylens histogram`` and ``energylens trajectory`` share: attack one model, draw its record, keep both."""
+"""What ``energylens histogram`` and ``energylens trajectory`` share: attack models, draw their records, keep both."""
 
 from __future__ import annotations
 
@@ -35,13 +35,26 @@ def recorded(models: Sequence[str], options: dict[str, Any], **settings: Any) ->
     Raises:
         InputError: for several models.
     """
-    from energylens.profiling import profile
-
     if len(models) > 1:
         raise InputError(f"a picture is of one model, {len(models)} were named: draw them one after another")
-    with progress(models[0]) as listener:
-        record = profile(models[0], listener=listener, **record_options(options) | {"checks": False} | settings)
-    return record if launched_ranks().speaks else None
+    return next(iter(recorded_all(models, options, **settings)), None)
+
+
+def recorded_all(models: Sequence[str], options: dict[str, Any], **settings: Any) -> list[Record]:
+    """The record of each model; none in a process of a launcher that prints nothing.
+
+    Args:
+        models: what ``--model`` named.
+        options: the command's others.
+        settings: overrides what the options say to ``energylens.profile``.
+    """
+    from energylens.profiling import profile
+
+    records, asked = [], record_options(options) | {"checks": False} | settings
+    for model in dict.fromkeys(models):
+        with progress(model) as listener:
+            records.append(profile(model, listener=listener, **asked))
+    return records if launched_ranks().speaks else []
 
 
 def keep(record: Record, table: pd.DataFrame, draw: Callable[[pd.DataFrame], Figure], figure: Path) -> None:

@@ -6,6 +6,7 @@ Histograms of E(x) and E(x, y), natural and adversarial, an attack a column (arX
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,30 @@ def landscape(record: Record, *, bins: int | None = None, limits: tuple[float, f
     table = pd.concat(tables, ignore_index=True)[list(COLUMNS)]
     table.attrs["caption"] = record.caption
     return table
+
+
+def landscapes(records: Sequence[Record], **how: Any) -> pd.DataFrame:
+    """The landscapes of several models side by side; of one, its own.
+
+    Args:
+        records: one a model.
+        how: ``bins`` and ``limits``, as ``landscape`` takes them.
+
+    Returns:
+        What ``landscape`` returns, the model's name before those of its attacks.
+
+    Raises:
+        InputError: as ``landscape``.
+    """
+    tables = [landscape(record, **how) for record in records]
+    if len(tables) == 1:
+        return tables[0]
+    for record, table in zip(records, tables, strict=True):
+        for name in ("attack", "label"):
+            table[name] = f"{record.model}: " + table[name]
+    together = pd.concat(tables, ignore_index=True)
+    together.attrs["caption"] = "; ".join(table.attrs["caption"] for table in tables)
+    return together
 
 
 def _edges(

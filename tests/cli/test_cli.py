@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+import energylens as el
 from energylens.models import find_models
 
 FAST = ["--n", "20", "--attack", "fgsm", "--attack", "cw,steps=10"]
@@ -134,6 +135,18 @@ def test_histogram_draws_and_says_where(run, tmp_path):
     assert (bins.groupby(["energy", "series"])["count"].sum() == 50).all()
 
 
+def test_a_histogram_of_two_models_shows_them_side_by_side(run, tmp_path):
+    names = ["digits-standard", "digits-pgd"]
+    status, out, _ = run("histogram", "--model", names[0], "--model", names[1], "--attack", "fgsm", "--n", "20")
+    assert status == 0
+    table = pd.read_csv(tmp_path / next(line for line in out.splitlines() if line.endswith(".csv")))
+    assert table["attack"].unique().tolist() == [f"{name}: fgsm" for name in names]
+    for name in names:
+        mean = table.query("attack == @name + ': fgsm' and energy == 'joint' and series == 'adversarial'")["mean"]
+        record = el.profile(name, attacks="fgsm", n=20)
+        assert mean.iloc[0] == pytest.approx(record["fgsm"].rows["joint_adv"].mean(), abs=1e-4)
+
+
 def test_histogram_uses_the_record_that_is_there(run, tmp_path):
     run("profile", "--attack", "fgsm", "--n", "20")
     before = {part: part.stat().st_mtime_ns for part in tmp_path.glob("runs/*/*/part-*.parquet")}
@@ -175,7 +188,7 @@ def test_attacks_and_models_are_listed(run):
         (["histogram", "--n", "20", "--range", "20", "-50"], 2, "from a lower to a higher energy"),
         (["histogram", "--n", "20", "--range", "500", "600"], 2, "no marginal energy lies from 500 to 600"),
         (["histogram", "--n", "20", "--figure", "x.svg"], 2, "not as .svg"),
-        (["histogram", "--model", "digits-pgd", "--model", "digits-standard"], 2, "of one model, 2 were named"),
+        (["trajectory", "--model", "digits-pgd", "--model", "digits-standard"], 2, "of one model, 2 were named"),
         (["profile", "--nonsense"], 2, "--nonsense"),
         (["profile", "--device", "cuda:77"], 2, "device 'cuda:77' cannot be used"),
         (["profile", "--model", "missing.pt", "--arch", "resnet18"], 2, "missing.pt"),
