@@ -43,6 +43,7 @@ ELSEWHERE = {
 }
 SHOWN_AS_CODE = {".py": "python", ".txt": "text", ".md": "markdown", ".cff": "yaml"}
 MARK = re.compile(r"^<!-- generated: (.+) -->$", re.MULTILINE)
+WIDE = re.compile("─{100}")  # the rule of a printed table that the column of text does not hold
 LINK = re.compile(r"^```.*?^```|`(?:[^`\n]|\n(?!\n))*`|\]\(([^)\s#]+)(#[^)\s]*)?\)", re.DOTALL | re.MULTILINE)
 
 
@@ -62,6 +63,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Fill in the tables that the page asks for, and turn its links to the repository into links within the site."""
     here = page.file.src_uri
+    if WIDE.search(markdown) and markdown.count("\n## ") < 4:  # a short page needs no contents beside a wide table
+        page.meta["hide"] = ["toc"]
     text = MARK.sub(lambda mark: GENERATED[mark[1]](), markdown)
 
     def turned(link: re.Match[str]) -> str:
@@ -137,7 +140,8 @@ def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _cell(text: str) -> str:
     """A text in a cell, where a line ends and a bar parts nothing."""
-    return " ".join(str(text).split()).replace("|", "\\|") or " "
+    parts = " ".join(str(text).split()).split("`")  # the odd ones are code, where a backslash would be shown
+    return "`".join(part if at % 2 else part.replace("|", "\\|") for at, part in enumerate(parts)) or " "
 
 
 def _listing(command: str, rows: Sequence[Any]) -> str:

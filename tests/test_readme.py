@@ -1,10 +1,13 @@
 """The rows that the docs show, and what README shows in Python, do what the pages say: see also test_shown.py."""
 
 import re
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from PIL import Image
 
 import energylens as el
 from energylens.attacks import battery, registry
@@ -55,6 +58,21 @@ def test_the_rows_example_adds_an_attack(monkeypatch):
     )
     with pytest.raises(el.InputError, match="bim has no setting 'beta=1'"):
         battery.configure("bim,beta=1", eps=0.1)
+
+
+def test_a_checkpoint_and_a_folder_of_pictures_of_ones_own_are_profiled_as_shown(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(blocks("A checkpoint of your own class", "docs/start/your-model.md")[0], names)  # saves my.pt
+    monkeypatch.setitem(sys.modules, "my_models", SimpleNamespace(MyCNN=names["MyCNN"]))
+    for number in range(50):
+        folder = tmp_path / "pictures" / f"class-{number % 10}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.effect_noise((32, 32), 10 + 2 * number).convert("RGB").save(folder / f"{number}.png")
+    with pytest.warns(el.Note, match="PIL pictures"):
+        exec(blocks("A folder of pictures, and a checkpoint of your own", "docs/start/your-data.md")[0], names)
+    assert names["record"].frame().groupby("attack").size().to_dict() == {"fgsm": 50, "natural": 50, "pgd": 50}
+    assert "my.pt on ImageFolder" in capsys.readouterr().out and list(tmp_path.glob("runs/*/pgd-*/part-*.parquet"))
 
 
 def test_the_python_lines_about_data_run():

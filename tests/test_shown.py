@@ -30,6 +30,7 @@ NOT_RUN = {
     r"^energylens .*--attack (autoattack|diff-pgd)": "minutes: tests/attacks has them",
     r"^energylens .*(package\.module|quantised:|my\.pt|\bRUN\b)": "stands for something of the reader's",
     r"^energylens .*(bim|moved|mixed|logit-pairing|train --restarts|digits-tiny)": "the reader's row: a test adds it",
+    r"import ImageFolder": "pictures of the reader's: tests/test_readme.py draws some, and runs it",
     r"import duckdb": "duckdb is in no extra: it is the reader's",
     r"import lightning\n": "lightning is in no extra: tests/training/test_callbacks.py has a stand-in",
     r"import torchattacks|^def apgd": "torchattacks is in no extra: benchmarks give it an environment of its own",

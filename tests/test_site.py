@@ -121,6 +121,7 @@ def test_the_reference_has_every_row_and_every_name(site):
     assert {name: [row for row in found if row not in reference[name]] for name, found in rows.items()} == {
         name: [] for name in rows
     }
+    assert "--norm [linf|l2|l1]" in reference["command-line"]  # no backslash of the table in it, and one cell
     anchors = Page((site / "reference" / "python" / "index.html").read_text()).anchors
     documented = {anchor.rpartition(".")[2] for anchor in anchors if anchor.startswith("energylens.")}
     assert not set(el.__all__) - documented

@@ -250,5 +250,8 @@ def data_set(name: str) -> DataSet:
     """
     if name not in DATA_SETS:
         meant = did_you_mean(name.lower(), DATA_SETS, most=3)
-        raise InputError(f"unknown data set {name!r}; {meant}Known: {', '.join(DATA_SETS)}.")
+        raise InputError(
+            f"unknown data set {name!r}: {meant}give one of {', '.join(DATA_SETS)}; images of your own, a folder or "
+            "tensors, go from Python: el.profile(model, ImageFolder(...)) or el.profile(model, (x, y))"
+        )
     return DATA_SETS[name]

@@ -135,8 +135,8 @@ def delta_energy_regularizer(
         A scalar in the unit, at least 0. The mask has no gradient.
 
     Raises:
-        InputError: for gamma below 0, for words that ``on``, ``mean`` and ``unit`` do not know, for labels of another
-            shape, and for the spread of one image.
+        InputError: for gamma below 0, for words that ``on``, ``mean`` and ``unit`` do not know, for labels or
+            adversarial logits of another shape, and for the spread of one image.
 
     Example:
         >>> logits, logits_adv = torch.zeros(2, 2), torch.tensor([[3.0, 3.0], [0.0, 1.0]])
@@ -145,6 +145,10 @@ def delta_energy_regularizer(
     """
     if y.shape != logits.shape[:1]:
         raise InputError(f"y is of shape {tuple(y.shape)}, expected {tuple(logits.shape[:1])}: a label an image")
+    if logits_adv.shape != logits.shape:
+        raise InputError(
+            f"logits_adv is of shape {tuple(logits_adv.shape)}, expected that of logits, {tuple(logits.shape)}"
+        )
     if unit == "spread" and len(y) < 2:
         raise InputError("one image has no spread: give two or more, or unit='nats'")
     if not gamma >= 0:

@@ -48,12 +48,12 @@ def test_default_radii() -> None:
 
 @pytest.mark.parametrize("name", ["cifar", "CIFAR-10", "cifar 10"])
 def test_an_unknown_name_is_answered_with_close_matches_and_the_list(name: str) -> None:
-    with pytest.raises(InputError, match=r"did you mean .*cifar10.* Known: digits, mnist, cifar10, .*imagenet"):
+    with pytest.raises(InputError, match=r"did you mean .*cifar10.* give one of digits, mnist, cifar10, .*imagenet"):
         data_set(name)
 
 
-def test_a_name_close_to_nothing_is_answered_with_the_list() -> None:
-    with pytest.raises(InputError, match=r"unknown data set 'zzz'; Known: digits"):
+def test_a_name_close_to_nothing_is_answered_with_the_list_and_the_way_for_own_images() -> None:
+    with pytest.raises(InputError, match=r"unknown data set 'zzz': give one of digits.*ImageFolder"):
         data_set("zzz")
 
 

@@ -125,6 +125,8 @@ def test_der_refuses_what_it_does_not_know(own, told):
     logits, logits_adv, y = some_logits()
     with pytest.raises(InputError, match=r"y is of shape \(12, 1\), expected \(12,\)"):
         el.delta_energy_regularizer(logits, logits_adv, y[:, None])
+    with pytest.raises(InputError, match=r"logits_adv is of shape \(1, \d+\), expected that of logits, \(12, \d+\)"):
+        el.delta_energy_regularizer(logits, logits_adv[:1], y)
     with pytest.raises(InputError, match="one image has no spread"):
         el.delta_energy_regularizer(logits[:1], logits_adv[:1], y[:1], unit="spread")
     with pytest.raises(InputError, match="linf"):
