@@ -75,6 +75,14 @@ def test_a_checkpoint_and_a_folder_of_pictures_of_ones_own_are_profiled_as_shown
     assert "my.pt on ImageFolder" in capsys.readouterr().out and list(tmp_path.glob("runs/*/pgd-*/part-*.parquet"))
 
 
+def test_the_query_of_duckdb_tells_models_and_runs_apart():
+    """DuckDB is in no extra: its patterns are tried on the paths of a model whose folder ends as an attack's does."""
+    (query,) = blocks("With DuckDB", "docs/guides/read-a-record.md")
+    model, run = re.findall(r"regexp_extract\(filename, '(.*?)', 1\)", query)
+    path = "runs/me-my.pt-505d6625/pgd,steps=50-0a1b2c3d/part-00000000.parquet"
+    assert re.search(model, path)[1] == "me-my.pt-505d6625" and re.search(run, path)[1] == "pgd,steps=50-0a1b2c3d"
+
+
 def test_the_python_lines_about_data_run():
     names = {}
     exec(blocks("Your own data", "docs/start/your-data.md")[0], names)
