@@ -77,7 +77,7 @@ def attack(
         settings: the attack's own, as Python values.
 
     Returns:
-        x_adv, of x's shape, in [0, 1]; with ``full`` an AttackedBatch.
+        x_adv, (N, C, H, W) as x, in [0, 1]; with ``full`` an AttackedBatch.
 
     Raises:
         InputError: for a setting that this attack does not have, a type or range that it cannot run with, or a model,

@@ -59,7 +59,11 @@ class AttackRow:
         return self.defaults.norms
 
     def free_settings(self) -> dict[str, str]:
-        """The settings a user may change beside eps and norm, each with its default as text."""
+        """The settings a user may change beside eps and norm.
+
+        Returns:
+            Their defaults as text, by name.
+        """
         shown = {
             one.name: one.shown(self.defaults)
             for one in declared(type(self.defaults))

@@ -120,6 +120,9 @@ class Attack:
             norm: of the radius.
             steps: iterations.
 
+        Returns:
+            The settings, of the row's own kind.
+
         Raises:
             InputError: where a radius is missing, or for settings that cannot be run.
         """

@@ -65,5 +65,9 @@ class Diagnosis:
         return "\n".join([f"{self.model} on {self.dataset}, {self.n} samples", *lines])
 
     def as_numbers(self) -> dict[str, Any]:
-        """The diagnosis as ``energylens doctor --json`` prints it."""
+        """The diagnosis as ``energylens doctor --json`` prints it.
+
+        Returns:
+            Its fields by name, and ``healthy``.
+        """
         return {**asdict(self), "healthy": self.healthy}

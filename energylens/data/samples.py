@@ -46,6 +46,9 @@ class Samples:
             classes: K names; None for "0", "1", ... up to the largest label.
             name: of the data set.
 
+        Returns:
+            All N of them, in their order.
+
         Raises:
             InputError: for anything else.
 
@@ -129,6 +132,9 @@ class Samples:
         Args:
             labels: two or more different ones in [0, K).
 
+        Returns:
+            The selection's samples of these classes, with labels in [0, len(labels)).
+
         Raises:
             InputError: otherwise, and where nothing is left.
 
@@ -155,6 +161,9 @@ class Samples:
             how: "first", "random" or "balanced".
             seed: of a random choice.
 
+        Returns:
+            The chosen samples, in ascending order of their indices.
+
         Raises:
             InputError: for another rule, or an n that cannot be had.
 
@@ -169,7 +178,10 @@ class Samples:
         """The samples at these positions of the selection, whatever their order.
 
         Args:
-            positions: distinct integers in [0, len(self)), at least one, in a list or a tensor.
+            positions: distinct integers in [0, len(self)), at least one, in a list or a tensor, (M,).
+
+        Returns:
+            The M samples, in ascending order of their indices.
 
         Raises:
             InputError: otherwise.

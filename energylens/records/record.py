@@ -170,11 +170,14 @@ class AttackRecord:
     load_images: Callable[[], Mapping[str, Tensor]] | None = field(default=None, repr=False)
 
     def images(self) -> Mapping[str, Tensor]:
-        """``x_adv``, (N, C, H, W) float32 in [0, 1], lossless, in the order of the rows.
+        """The images that were kept with the rows.
 
-        Diff-PGD's R(x_adv) is beside it as ``purified``.
+        Returns:
+            ``x_adv``, (N, C, H, W) float32 in [0, 1], lossless, in the order of the rows; Diff-PGD's R(x_adv) is
+            beside it as ``purified``.
 
-        Raises InputError where they were not kept.
+        Raises:
+            InputError: where they were not kept.
         """
         if self.load_images is None:
             raise InputError(f"the images of {self.name} were not kept: profile with save_images=True (--save-images)")
@@ -265,7 +268,14 @@ class Record:
         raise KeyError(f"no attack {name!r} in this record; it holds {', '.join(a.name for a in self.attacks)}")
 
     def first(self, n: int) -> Samples:
-        """The natural images of the first n rows, or of all where there are fewer."""
+        """The natural images of the first rows.
+
+        Args:
+            n: how many, or all where there are fewer.
+
+        Returns:
+            Their samples, of a record that has just been profiled: one that is read from a folder has no images.
+        """
         assert self.samples is not None, "a record that is read from a folder has no images"
         indices = torch.tensor(self.attacks[0].rows["index"][:n].to_numpy())
         return self.samples.subset(torch.isin(self.samples.indices, indices).nonzero().flatten())
@@ -273,8 +283,10 @@ class Record:
     def frame(self) -> pd.DataFrame:
         """All rows in one table.
 
-        The columns are ``attack``, COLUMNS, and the signed differences natural minus adversarial ``delta_marginal`` and
-        ``delta_joint``.
+        Returns:
+            One row a sample and attack, natural first. The columns are ``attack``, COLUMNS, the optional columns that
+            some attack has, and the signed differences natural minus adversarial ``delta_marginal`` and
+            ``delta_joint``, in nats.
         """
         tables = [attack.rows.assign(attack=attack.name) for attack in self.attacks]
         table = pd.concat(tables, ignore_index=True)
@@ -286,17 +298,23 @@ class Record:
         )
 
     def summary(self) -> pd.DataFrame:
-        """What ``as_numbers`` tells as a table, one row an attack, natural first; NaN where a column does not apply."""
+        """What ``as_numbers`` tells, as a table.
+
+        Returns:
+            One row an attack, natural first; NaN where a column does not apply.
+        """
         return pd.DataFrame(self.as_numbers())
 
     def as_numbers(self) -> list[dict[str, Any]]:
-        """One row an attack, natural first, as JSON holds it: means over the samples, summed in float64.
+        """Means over the samples, summed in float64, as JSON holds them.
 
-        accuracy and abnormal_share are shares in [0, 1]; energies in nats; forwards and backwards are network passes
-        a sample. accuracy_uint8, where images are kept: on the adversarial images rounded to 8 bits.
-        accuracy_purified, of Diff-PGD: on R(x_adv). success_share, of targeted attacks: how many reached their target,
-        a share. auroc, detector_threshold, detector_side, tpr, fpr: see
-        ``Separability``, of the samples whose image the attack has moved; None for few of them, as in the natural row.
+        Returns:
+            One row an attack, natural first. accuracy and abnormal_share are shares in [0, 1]; energies in nats;
+            forwards and backwards are network passes a sample. accuracy_uint8, where images are kept: on the
+            adversarial images rounded to 8 bits. accuracy_purified, of Diff-PGD: on R(x_adv). success_share, of
+            targeted attacks: how many reached their target, a share. auroc, detector_threshold, detector_side, tpr,
+            fpr: see ``Separability``, of the samples whose image the attack has moved; None for few of them, as in the
+            natural row.
         """
         return [_summarise(attack) for attack in self.attacks]
 

@@ -23,8 +23,19 @@ def lightning_callback(watch: EnergyWatch, *, every: int = 10, stop: bool = True
 
         return {"loss": loss, "logits_clean": logits, "logits_adv": logits_adv, "y": y}
 
-    every: batches between two steps of the watch. stop: end the training at an alarm. on_alarm: called with it, on
-    every process. The watch's state goes with Lightning's checkpoints. Raises InputError without Lightning.
+    The watch's state goes with Lightning's checkpoints.
+
+    Args:
+        watch: takes in every batch; its logits are (N, K), its labels (N,).
+        every: batches between two steps of the watch.
+        stop: end the training at an alarm.
+        on_alarm: called with the alarm, on every process.
+
+    Returns:
+        A ``lightning.pytorch.callbacks.Callback``.
+
+    Raises:
+        InputError: without Lightning.
     """
     base = _class("lightning.pytorch.callbacks", "Callback", "lightning")
 
@@ -51,8 +62,18 @@ def transformers_callback(
 ) -> Any:
     """A callback for Transformers' Trainer, which does not see logits: call ``watch.update`` in your ``compute_loss``.
 
-    every, stop, on_alarm: as for Lightning, in optimiser steps. reduce: with several processes, the trainer's own
-    ``trainer.accelerator.reduce``. Raises InputError without Transformers.
+    Args:
+        watch: fed by your ``compute_loss``.
+        every: optimiser steps between two steps of the watch.
+        stop: end the training at an alarm.
+        on_alarm: called with the alarm, on every process.
+        reduce: with several processes, the trainer's own ``trainer.accelerator.reduce``.
+
+    Returns:
+        A ``transformers.TrainerCallback``.
+
+    Raises:
+        InputError: without Transformers.
     """
     base = _class("transformers", "TrainerCallback", "transformers")
 

@@ -59,7 +59,19 @@ def elle(
 ) -> Tensor:
     """ELLE's error of local linearity (arXiv 2401.11618): ``energy_linearity`` of the loss ``CE(x, y)``.
 
-    Arguments and result are those of ``energy_linearity``.
+    Args:
+        model: images (N, C, H, W) -> logits (N, K).
+        x: images in [0, 1], (N, C, H, W).
+        y: labels, (N,).
+        eps: radius in units of [0, 1].
+        norm: "linf" or "l2".
+        noise: what to draw from; torch's own random state if None.
+
+    Returns:
+        A scalar in nats squared; one forward of 3 N images.
+
+    Raises:
+        InputError: for another norm.
     """
     return _bend(cross_entropy, model, x, y, eps, norm, noise)
 

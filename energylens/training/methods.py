@@ -83,10 +83,17 @@ def weat_adversarial(step: Step) -> Tensor:
 
 
 def weat_weight(logits: Tensor) -> Tensor:
-    """WEAT's ``w(x) = 1 / log(1 + exp |E(x)|)``, (N,) without a graph, of natural logits (N, K); always finite.
+    """WEAT's weight of a sample, ``w(x) = 1 / log(1 + exp |E(x)|)`` (arXiv 2407.06315, section 3.3).
 
-    >>> weat_weight(torch.tensor([[0.0, -torch.inf], [11.47, -torch.inf]]))
-    tensor([1.4427, 0.0872])
+    Args:
+        logits: of natural images, (N, K).
+
+    Returns:
+        Weights, (N,), in [0, 1 / log 2], without a graph; always finite.
+
+    Example:
+        >>> weat_weight(torch.tensor([[0.0, -torch.inf], [11.47, -torch.inf]]))
+        tensor([1.4427, 0.0872])
     """
     return 1 / F.softplus(marginal_energy(logits.detach()).abs())
 

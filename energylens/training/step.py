@@ -43,13 +43,13 @@ class Step:
 
     Attributes:
         model: the training forward, images (N, C, H, W) -> logits (N, K).
-        x: natural images; x_start: where the attack began; x_adv: where it ended.
+        x: natural images, (N, C, H, W) in [0, 1]; x_start: where the attack began; x_adv: where it ended.
         y: labels, (N,).
         terms: what is the same in every step of the run.
         noise: what regularisers draw from.
         eps: the radius in force, in units of [0, 1].
         progress: epochs done, with fractions.
-        first_logits: those of x_start that the attack saw, without a graph; None where it saw none.
+        first_logits: those of x_start that the attack saw, (N, K), without a graph; None where it saw none.
     """
 
     model: Callable[[Tensor], Tensor]
@@ -73,17 +73,17 @@ class Step:
 
     @cached_property
     def logits_start(self) -> Tensor:
-        """Of x_start; those of x where the attack began there."""
+        """Of x_start, (N, K) float32, with a graph; those of x where the attack began there."""
         return self.logits if self.x_start is self.x else self.model(self.x_start).float()
 
     @cached_property
     def logits_adv(self) -> Tensor:
-        """Of x_adv."""
+        """Of x_adv, (N, K) float32, with a graph."""
         return self.logits if self.x_adv is self.x else self.model(self.x_adv).float()
 
     @property
     def start_seen(self) -> Tensor | None:
-        """Logits of x_start that the attack saw, without a graph, where they can be compared with those of x_adv.
+        """Logits (N, K) of x_start that the attack saw, without a graph, where those of x_adv compare with them.
 
         They cannot where batch norm was in another mode or the weights were others: that is another function.
         """
@@ -92,7 +92,7 @@ class Step:
 
     @property
     def clean_seen(self) -> Tensor | None:
-        """Logits of x where this step has made them, for a loss or in its attack; without a graph."""
+        """Logits (N, K) of x where this step has made them, for a loss or in its attack; without a graph."""
         if self._logits is not None:
             return self._logits.detach()
         return self.start_seen if self.x_start is self.x else None

@@ -104,7 +104,13 @@ class EnergyWatch:
 
     @torch.no_grad()
     def update(self, logits_clean: Tensor, logits_adv: Tensor, y: Tensor) -> None:
-        """Take in a batch: logits of natural and adversarial training images, (N, K) on one device; labels (N,)."""
+        """Take in a batch of training images.
+
+        Args:
+            logits_clean: of the natural images, (N, K).
+            logits_adv: of the adversarial images, (N, K), on the same device.
+            y: labels, (N,), integers in [0, K).
+        """
         clean, adv = logits_clean.float(), logits_adv.float()
         delta = delta_energy(marginal_energy(clean), marginal_energy(adv))
         seen = torch.stack([torch.ones_like(delta), delta, abnormal(clean, adv, y).to(delta)])
@@ -115,7 +121,11 @@ class EnergyWatch:
     def step(self, reduce: Reduce | None = None) -> Alarm | None:
         """Judge what came since the last call; None where nothing is wrong, nothing new, or nothing came.
 
-        reduce: sums a tensor over processes, as ``accelerator.reduce`` does; all then come to the same answer.
+        Args:
+            reduce: sums a tensor over processes, as ``accelerator.reduce`` does; all then come to the same answer.
+
+        Returns:
+            The alarm, once for each failure; else None.
         """
         samples, delta, share = (reduce(self._sums) if reduce else self._sums).tolist()
         self._sums = torch.zeros_like(self._sums)
@@ -124,7 +134,16 @@ class EnergyWatch:
         return self.judge(delta / samples, share / samples, samples)
 
     def judge(self, delta: float, share: float, samples: float) -> Alarm | None:
-        """The same for a window of so many samples whose mean dE(x), in nats, and AAE share, in [0, 1], are known."""
+        """The same for a window whose means are known.
+
+        Args:
+            delta: mean dE(x) = E(x) - E(x*) of the window, in nats.
+            share: of abnormal adversarial examples in it, in [0, 1].
+            samples: how many the window has.
+
+        Returns:
+            The alarm, once for each failure; else None.
+        """
         if len(self._usual) < self.settings.settle:
             self._remember((delta, share))
             return None
@@ -143,9 +162,15 @@ class EnergyWatch:
         return Alarm(kind, RULES[kind].reason.format(**numbers), self._batches, numbers) if kind and new else None
 
     def judge_gap(self, fgsm: float, pgd: float, samples: int) -> Alarm | None:
-        """Judge an evaluation: accuracies, in [0, 1], of the same samples under FGSM and under PGD.
+        """Judge an evaluation of the same samples under FGSM and under PGD.
 
-        None where the gap is as usual, nothing new, or not a number.
+        Args:
+            fgsm: accuracy under FGSM, in [0, 1].
+            pgd: accuracy under PGD, in [0, 1].
+            samples: how many were evaluated.
+
+        Returns:
+            The alarm; None where the gap is as usual, nothing new, or not a number.
         """
         gap = fgsm - pgd
         if not isfinite(gap):
@@ -172,7 +197,11 @@ class EnergyWatch:
             self._usual, self._stride = self._usual[::2], 2 * self._stride
 
     def state_dict(self) -> dict[str, Any]:
-        """Numbers and lists, for ``torch.save``, JSON and accelerate's checkpoints."""
+        """What the watch has seen, for ``torch.save``, JSON and accelerate's checkpoints.
+
+        Returns:
+            Numbers and lists, by name.
+        """
         return {
             "sums": self._sums.tolist(),
             "batches": self._batches,
@@ -185,7 +214,11 @@ class EnergyWatch:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up what ``state_dict`` left."""
+        """Take up what ``state_dict`` left.
+
+        Args:
+            state: as ``state_dict`` gave it.
+        """
         self._sums = torch.tensor(state["sums"], dtype=torch.float64)
         self._batches = state["batches"]
         self._usual = [(delta, share) for delta, share in state["usual"]]
