@@ -89,7 +89,14 @@ def subject_of(
 
 
 def check_reading(options: Mapping[str, Any]) -> None:
-    """Raise InputError for an argument that ``load_model`` does not have."""
+    """Refuse arguments that ``load_model`` does not have.
+
+    Args:
+        options: by name.
+
+    Raises:
+        InputError: for one that it does not have.
+    """
     unknown = [name for name in options if name not in inspect.signature(load_model).parameters]
     if unknown:
         raise InputError(f"unknown argument {unknown[0]!r}: neither this function nor load_model has it")
@@ -98,7 +105,14 @@ def check_reading(options: Mapping[str, Any]) -> None:
 def the_device(name: str) -> torch.device:
     """The device of this name; ``auto`` is the GPU where there is one, each process of a launcher its own.
 
-    Raises InputError for one that cannot be used here.
+    Args:
+        name: as torch writes it, or ``auto``.
+
+    Returns:
+        The device.
+
+    Raises:
+        InputError: for one that cannot be used here.
     """
     if name == "auto":
         if not torch.cuda.is_available():

@@ -221,7 +221,17 @@ class Plan:
 
 
 def resolve(request: Request) -> Job:
-    """Names and options -> model, samples, attacks and share. Raises InputError for a request that cannot be met."""
+    """Names and options -> model, samples, attacks and share.
+
+    Args:
+        request: as the caller made it.
+
+    Returns:
+        What it stands for, checked.
+
+    Raises:
+        InputError: for a request that cannot be met.
+    """
     subject = subject_of(request.model, request.data, request.choice, request.device, request.model_options)
     eps, norm = _radius(request.threat, subject)
     if not 0 <= subject.seed < 2**63:

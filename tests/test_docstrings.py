@@ -16,7 +16,8 @@ griffe = pytest.importorskip("griffe", reason="the docstrings are read with pip 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs" / "reference" / "python.md"
 # (N, K) or (N,), not the (x, y) of a function E(x, y)
-SHAPE = re.compile(r"(?<!\w)\([A-Z0-9n][^(),]*,[^()]*\)|any shape|same shape|shape of|scalar")
+SHAPE = re.compile(r"(?<!\w)\((?:[A-Z0-9n]|\.\.\.)[^(),]*,[^()]*\)|any shape|same shape|shape of|scalar")
+ONE_RETURN = {"returns_named_value": False, "returns_multiple_items": False}
 OWN_ERRORS = {"InputError", "RunError"}
 
 
@@ -29,7 +30,7 @@ def _shown() -> list[str]:
 
 def _told(text: str, kind: str) -> dict[str, str]:
     """What a section of a docstring says, by name; a Returns section has one unnamed entry."""
-    sections = griffe.Docstring(text).parse("google", warnings=False, returns_named_value=False)
+    sections = griffe.Docstring(text).parse("google", warnings=False, **ONE_RETURN)
     entries: dict[str, str] = {}
     for section in sections:
         if section.kind.value != kind:
@@ -116,6 +117,13 @@ def faults_of(source: str, module: str, only: str = "") -> list[str]:
 def test_docstrings_say_what_is_taken_given_and_raised(shown: str) -> None:
     module, _, name = shown.partition(":")
     assert faults_of(inspect.getsource(importlib.import_module(module)), module, name) == []
+
+
+def test_every_module_says_shapes_and_its_own_errors() -> None:
+    # what a command raises is printed: its docstring is its help
+    paths = [path.relative_to(ROOT) for path in (ROOT / "energylens").rglob("*.py") if path.parent.name != "cli"]
+    faults = [one for path in paths for one in faults_of((ROOT / path).read_text(), str(path))]
+    assert [one for one in faults if "does not say its shape" in one or "no Raises" in one] == []
 
 
 @pytest.mark.parametrize(

@@ -240,7 +240,7 @@ def run_autoattack(
         y: (N,) labels.
         noise: its seed and the index of the block's first sample key the random states.
         settings: of the parts.
-        target: not used; no attack of the package takes a class of one's choice.
+        target: (N,), not used; no attack of the package takes a class of one's choice.
         clean_logits: (N, K) logits of x where they are known.
         shelf: keeps the block between the parts, so that one that fails or is interrupted costs its own work alone.
         told: hears which share of the block is done: within the first part, when nobody knows how few samples the

@@ -75,8 +75,8 @@ def as_pixels(x: Any) -> tuple[Tensor, list[str]]:
         x: (N, C, H, W), a tensor or a numpy array; float in [0, 1] or uint8, these and arrays also with channels last.
 
     Returns:
-        (N, C, H, W), uint8 as they came, or float32 in [0, 1], clamped where rounding left them outside; and the
-        conversions.
+        Images (N, C, H, W), uint8 as they came, or float32 in [0, 1], clamped where rounding left them outside; and
+        the conversions.
 
     Raises:
         InputError: for anything else.

@@ -25,7 +25,7 @@ def purify(diffuser: Diffuser, x: Tensor, noise: Tensor, *, t: int, ddim_steps: 
     Args:
         diffuser: the model.
         x: (N, C, H, W) in [0, 1].
-        noise: N(0, 1) of x's shape.
+        noise: (N, C, H, W), of N(0, 1).
         t: a respaced index, 0 <= t < ddim_steps.
         ddim_steps: timesteps after respacing.
 

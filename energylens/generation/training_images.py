@@ -22,7 +22,7 @@ def reference_energies(
         model: from images in [0, 1] to logits (N, K).
         train: the training images of all classes.
         loss: a row of ``sampler.LOSSES``.
-        labels: the classes asked for.
+        labels: the classes asked for, (M,), integers in [0, K).
         known_as: what they are remembered by in this process (``Witness.known_as``), None for not at all.
     """
     means = torch.full((len(train.classes),), torch.nan)

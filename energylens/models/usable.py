@@ -187,7 +187,7 @@ def logits_of(model: nn.Module, x: Tensor, title: str) -> Tensor:
 
     Args:
         model: any module; it is left as it was.
-        x: the image, on any device.
+        x: the image, (1, C, H, W) in [0, 1], on any device.
         title: of the data set, for errors.
 
     Raises:

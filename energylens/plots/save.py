@@ -16,10 +16,21 @@ if TYPE_CHECKING:
 
 
 def save_figure(figure: Figure, path: Path, table: pd.DataFrame) -> list[Path]:
-    """Write ``path`` as PNG and PDF, and the table that was drawn as CSV, all under its name; returns the three paths.
+    """Write ``path`` as PNG and PDF, and the table that was drawn as CSV, all under its name.
 
-    path: ends in .png, .pdf, .csv or in nothing known. Raises InputError for a picture of another kind, RunError where
-    the folder cannot be written; a file is whole or not there.
+    A file is whole or not there.
+
+    Args:
+        figure: what was drawn.
+        path: ends in .png, .pdf, .csv or in nothing known.
+        table: what it was drawn from.
+
+    Returns:
+        The three paths.
+
+    Raises:
+        InputError: for a picture of another kind.
+        RunError: where the folder cannot be written.
     """
     from energylens.plots.style import STYLE
 
@@ -34,9 +45,17 @@ def save_figure(figure: Figure, path: Path, table: pd.DataFrame) -> list[Path]:
 
 
 def write_all(writers: Mapping[str, Callable[[Path], object]], path: Path) -> list[Path]:
-    """Write the path's name with every suffix; returns the paths.
+    """Write the path's name with every suffix; a file is whole or not there.
 
-    Raises RunError where the folder cannot be written; a file is whole or not there.
+    Args:
+        writers: what writes a file of each suffix.
+        path: whose suffix does not matter.
+
+    Returns:
+        The paths.
+
+    Raises:
+        RunError: where the folder cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

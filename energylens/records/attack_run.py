@@ -200,7 +200,14 @@ class AttackRun:
     def record(self, wanted: Sequence[int]) -> AttackRecord:
         """The rows of these samples, in order, with their share of the seconds.
 
-        Raises RunError where some are missing.
+        Args:
+            wanted: indices of the samples in their split.
+
+        Returns:
+            The attack's part of a record.
+
+        Raises:
+            RunError: where some are missing.
         """
         stored = self.store.rows()
         rows = stored[stored["index"].isin(wanted)].sort_values("index", ignore_index=True)

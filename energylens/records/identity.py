@@ -78,7 +78,18 @@ class Answers:
 
     @staticmethod
     def read(told: Mapping[str, Any], path: Path) -> Answers:
-        """What ``told`` wrote. Raises RunError, with the manifest's path, for anything else."""
+        """What ``told`` wrote.
+
+        Args:
+            told: as it stands in the manifest.
+            path: of the manifest, for errors.
+
+        Returns:
+            The answers.
+
+        Raises:
+            RunError: for anything else.
+        """
         try:
             logits, gradients = (
                 torch.tensor([[float(number) for number in text.split()] for text in told[name]])
@@ -314,7 +325,15 @@ def spread(values: Sequence[int], most: int) -> list[int]:
 def own_folder(folder: RunFolder, witness: Witness) -> RunFolder:
     """The folder that was just opened, its manifest with the answers where an earlier version kept none.
 
-    Raises RunError where another process has begun it for another model meanwhile.
+    Args:
+        folder: just opened.
+        witness: of the model.
+
+    Returns:
+        The folder.
+
+    Raises:
+        RunError: where another process has begun it for another model meanwhile.
     """
     if not witness.recognises(folder):
         raise RunError(

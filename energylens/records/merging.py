@@ -37,9 +37,19 @@ class Merged:
 def merge(sources: Sequence[Path], out: Path) -> list[Merged]:
     """Add the rows of every run folder under the sources to the folder of the same identity under ``out``.
 
-    sources: folders that ``--out`` named, or folders in them. Rows that are there already are not written twice;
-    images come along. Raises InputError for a source without runs, RunError for rows that contradict each other and
-    for a manifest that does not belong to its folder or is another version's; what was merged before that stays.
+    Rows that are there already are not written twice; images come along.
+
+    Args:
+        sources: folders that ``--out`` named, or folders in them.
+        out: another folder than those.
+
+    Returns:
+        What was added, one entry a run folder under ``out``.
+
+    Raises:
+        InputError: for a source without runs.
+        RunError: for rows that contradict each other, and for a manifest that does not belong to its folder or is
+            another version's; what was merged before that stays.
     """
     for source in sources:
         if Path(out).resolve() in (Path(source).resolve(), *Path(source).resolve().parents):

@@ -109,9 +109,16 @@ class RunFolder:
         return sum(map(_seconds_of, self.parts()))
 
     def images(self, indices: Sequence[int]) -> Images:
-        """The images kept of these samples, in this order: (n, C, H, W) float32 in [0, 1] each.
+        """The images kept of these samples.
 
-        Raises RunError where one is not there.
+        Args:
+            indices: of the n samples in their split.
+
+        Returns:
+            (n, C, H, W) float32 in [0, 1] each, in this order, by name.
+
+        Raises:
+            RunError: where one is not there.
         """
         wanted, there, blocks = torch.tensor(indices), list[int](), list[Images]()
         for path in (path for path in entries(self.path) if path.match("images-*.safetensors")):
@@ -406,7 +413,17 @@ def _beside(part: Path) -> Path:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """RunError, in one line, where what is inside cannot write to a folder."""
+    """Say in one line that what is inside cannot write to a folder.
+
+    Args:
+        path: the folder.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        RunError: where it cannot.
+    """
     try:
         yield
     except (OSError, SafetensorError) as error:  # the latter is how safetensors tells of a full disk

@@ -44,7 +44,17 @@ class Shard:
 
 
 def parse_shard(text: str) -> Shard:
-    """``"2/8"`` as the second of eight shares. Raises InputError."""
+    """``"2/8"`` as the second of eight shares.
+
+    Args:
+        text: number and count, 1 <= number <= count.
+
+    Returns:
+        The share.
+
+    Raises:
+        InputError: for anything else.
+    """
     found = re.fullmatch(r"\s*(\d+)\s*/\s*(\d+)\s*", text)
     shard = Shard(int(found[1]), int(found[2])) if found else None
     if shard is None or not 1 <= shard.number <= shard.count:
@@ -86,7 +96,14 @@ class Ranks:
     def gather(self, mine: Any) -> list[Any]:
         """What every rank hands in, in order of rank; every rank must call it.
 
-        Raises RunError where one has stopped.
+        Args:
+            mine: what this rank hands in; it can be pickled.
+
+        Returns:
+            One entry a rank.
+
+        Raises:
+            RunError: where one has stopped.
         """
         if self.size == 1:
             return [mine]
@@ -103,7 +120,11 @@ class Ranks:
 def launched_ranks() -> Ranks:
     """This process among those that a launcher has started; alone where none has.
 
-    Raises InputError for an environment that no launcher sets.
+    Returns:
+        Its place among them.
+
+    Raises:
+        InputError: for an environment that no launcher sets.
     """
     values = {name: os.environ.get(name, of_one) for name, of_one in _ENVIRONMENT.items()}
     if strange := next((name for name, value in values.items() if not value.isdecimal()), None):
@@ -130,7 +151,15 @@ def joined_ranks() -> Ranks:
 def meeting(ranks: Ranks) -> Iterator[None]:
     """In one line what keeps the processes from joining each other inside.
 
-    InputError where the environment does not tell them where, RunError where they cannot meet there.
+    Args:
+        ranks: this process among those that a launcher has started.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        InputError: where the environment does not tell them where.
+        RunError: where they cannot meet there.
     """
     if ranks.size == 1:
         yield

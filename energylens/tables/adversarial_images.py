@@ -57,7 +57,7 @@ def amplified(x: Tensor, x_adv: Tensor) -> tuple[Tensor, float]:
 
     Args:
         x: natural images, (..., C, H, W) in [0, 1].
-        x_adv: what became of them.
+        x_adv: what became of them, of the same shape.
 
     Returns:
         ``1/2 + gain (x_adv - x)``, of the same shape, and the gain, with which the largest difference fills [0, 1].

@@ -98,7 +98,20 @@ class TrainingData:
 
 
 def load_training_data(settings: TrainSettings, root: str | Path | None, device: torch.device) -> TrainingData:
-    """The data set's two splits, cut to the classes and numbers asked for. Raises InputError, RunError."""
+    """The data set's two splits, cut to the classes and numbers asked for.
+
+    Args:
+        settings: of the run.
+        root: where data sets lie; None for the usual place.
+        device: that holds the images.
+
+    Returns:
+        What is learnt from, probed, held out and tested.
+
+    Raises:
+        InputError: for data that is not there, or that does not fill one batch.
+        RunError: for a file that cannot be read.
+    """
     train, test = (
         load_data(settings.dataset, classes=settings.classes, split=split, root=root) for split in ("train", "test")
     )

@@ -91,8 +91,8 @@ def probe_energies(network: nn.Module, data: TrainingData, judge: Judge, share: 
     """Energies of the probe under the training attack at its full radius, in eval mode.
 
     Returns:
-        Sums by class, (K, 1 + len(ENERGIES)): samples, then ENERGIES in nats; nan for the adversarial ones of a method
-        without an attack.
+        Sums by class, (K, 1 + E), the samples and then the E of ENERGIES in nats; nan for the adversarial ones of a
+        method without an attack.
     """
     device = data.probe.labels.device
     sums = torch.zeros(len(data.classes), 1 + len(ENERGIES), dtype=widest_float(device), device=device)

@@ -98,7 +98,18 @@ class History:
 
     @staticmethod
     def read(folder: Path, until: int) -> History:
-        """What the folder holds of the epochs 1 .. until. Raises RunError where it lacks one or cannot be read."""
+        """What the folder holds of the epochs 1 .. until.
+
+        Args:
+            folder: of the run.
+            until: the last epoch.
+
+        Returns:
+            Their history.
+
+        Raises:
+            RunError: where it lacks one or cannot be read.
+        """
         epochs, steps, classes = (_read(folder / name, until) for name in (HISTORY, STEPS, CLASSES))
         if len(epochs) < until:
             raise RunError(f"{folder / HISTORY} lacks epochs of {until}: --overwrite starts this run anew")

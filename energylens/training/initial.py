@@ -34,7 +34,15 @@ class Initial:
     digest: str
 
     def into(self, core: nn.Module, arch: str) -> None:
-        """Copy the weights into a network of this architecture. Raises InputError where they do not fit it."""
+        """Copy the weights into a network of this architecture.
+
+        Args:
+            core: the network.
+            arch: the name of its architecture, for errors.
+
+        Raises:
+            InputError: where they do not fit it.
+        """
         try:
             fit(core, self.state, where=f"--init {self.name}", into=arch)
         except InputError as error:

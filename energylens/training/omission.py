@@ -91,12 +91,15 @@ def omission(
 
     Args:
         samples: all training images.
-        learnt: positions of those to learn from, in any order.
+        learnt: positions of those to learn from, (M,) int64, in any order.
         omit: a row of RULES.
         share: how many of those to learn from are left out.
         by: the model that the rule asks, as ``load_model`` takes it.
         seed: of the rule's chance.
         device: where the model looks at the images.
+
+    Returns:
+        Their positions, and how they were found.
 
     Raises:
         InputError: for a model of other classes, and where the rule finds too few.

@@ -309,7 +309,17 @@ class TrainSettings:
 
     @classmethod
     def from_manifest(cls, found: dict[str, Any]) -> Self:
-        """The settings that ``manifest`` wrote. Raises InputError for fields of another version."""
+        """The settings that ``manifest`` wrote.
+
+        Args:
+            found: by name, as the manifest holds them.
+
+        Returns:
+            The settings.
+
+        Raises:
+            InputError: for fields of another version.
+        """
         later = {one.name for one in declared(cls) if one.later}
         if (former := found.get("der_form")) is not None and "der" in found["reg"]:
             raise InputError(f"the run is of a version before --reg der was its author's formula: {advice(former)}")
