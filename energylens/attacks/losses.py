@@ -63,15 +63,37 @@ class Aim:
         return cls(y, +1) if target is None else cls(target, -1)
 
     def take(self, rows: Tensor) -> Aim:
-        """The same for some of the samples."""
+        """The same for some of the samples.
+
+        Args:
+            rows: their positions, (M,) int64, or a mask, (N,).
+
+        Returns:
+            The aim of those.
+        """
         return Aim(self.labels[rows], self.sign)
 
     def away(self, loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor) -> Tensor:
-        """A loss of (logits, labels) that grows as the label loses, turned to where this aim wants it, (N,)."""
+        """A loss that grows as the label loses, turned to where this aim wants it.
+
+        Args:
+            loss: (logits (N, K), labels (N,)) -> (N,).
+            logits: (N, K).
+
+        Returns:
+            What to ascend, (N,).
+        """
         return self.sign * loss(logits, self.labels)
 
     def reached(self, logits: Tensor) -> Tensor:
-        """Mask of the samples for which the attack has succeeded, (N,)."""
+        """Mask of the samples for which the attack has succeeded.
+
+        Args:
+            logits: (N, K).
+
+        Returns:
+            Bool, (N,).
+        """
         hit = logits.argmax(dim=1) == self.labels
         return hit if self.sign < 0 else ~hit
 

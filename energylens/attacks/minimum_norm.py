@@ -159,7 +159,11 @@ class Descent:
         self.w = self.w.detach() - (lr / (1 - beta1**self.t)).to(self.m) * self.m / scale
 
     def take(self, rows: Tensor) -> None:
-        """Go on with these samples alone."""
+        """Go on with these samples alone.
+
+        Args:
+            rows: their positions, (M,) int64, or a mask, (N,).
+        """
         self.x, self.aim = self.x[rows], self.aim.take(rows)
         self.w, self.m, self.v, self.t = self.w[rows], self.m[rows], self.v[rows], self.t[rows]
 

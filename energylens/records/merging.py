@@ -44,7 +44,7 @@ def merge(sources: Sequence[Path], out: Path) -> list[Merged]:
         out: another folder than those.
 
     Returns:
-        What was added, one entry a run folder under ``out``.
+        What was added, one entry a run folder of the sources.
 
     Raises:
         InputError: for a source without runs.

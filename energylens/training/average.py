@@ -26,7 +26,11 @@ class MovingAverage(AveragedModel):
 
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
-        """Take in the network's present weights."""
+        """Take in the network's present weights.
+
+        Args:
+            model: the network that is averaged.
+        """
         own, new = (list(chain(network.parameters(), network.buffers())) for network in (self.module, model))
         self._begun = self._begun or bool(self.n_averaged > 0)  # it may have been loaded
         rate = 1 - self.decay if self._begun else 1.0

@@ -15,8 +15,15 @@ def perturbed_weights(network: nn.Module, loss: Callable[[], Tensor], gamma: flo
 
     Afterwards each is bit for bit what it was, its gradient left as the block made it.
 
-    loss: () -> scalar at the present weights. gamma: .01 for CE, .005 for TRADES in the paper; 0 does nothing.
     Of several processes each goes along the gradient of its own share of the batch.
+
+    Args:
+        network: whose weights are moved.
+        loss: () -> scalar at the present weights.
+        gamma: .01 for CE, .005 for TRADES in the paper; 0 does nothing.
+
+    Yields:
+        Nothing.
     """
     if not gamma:
         yield

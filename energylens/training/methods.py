@@ -50,7 +50,15 @@ def mart(step: Step) -> Tensor:
 
 
 def rival_loss(logits: Tensor, y: Tensor) -> Tensor:
-    """``-log(1 - max_{k != y} p_k)``, (N,), on log-probabilities, so that nothing cancels; logits (N, K), y (N,)."""
+    """``-log(1 - max_{k != y} p_k)``, on log-probabilities, so that nothing cancels.
+
+    Args:
+        logits: (N, K).
+        y: labels, (N,).
+
+    Returns:
+        In nats, (N,).
+    """
     rival = logits.scatter(1, y[:, None], -torch.inf).argmax(dim=1, keepdim=True)
     return marginal_energy(logits.scatter(1, rival, -torch.inf)) - marginal_energy(logits)
 
@@ -67,7 +75,15 @@ def mail_trades(step: Step) -> Tensor:
 
 
 def probability_margin(logits: Tensor, y: Tensor) -> Tensor:
-    """``p_y - max_{k != y} p_k``, (N,) in [-1, 1]; logits (N, K), y (N,)."""
+    """``p_y - max_{k != y} p_k``.
+
+    Args:
+        logits: (N, K).
+        y: labels, (N,).
+
+    Returns:
+        Margins in [-1, 1], (N,).
+    """
     p = torch.softmax(logits, dim=1)
     return (p.gather(1, y[:, None]) - p.scatter(1, y[:, None], -1).amax(dim=1, keepdim=True)).squeeze(1)
 

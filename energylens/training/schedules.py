@@ -123,10 +123,26 @@ class Course:
         return next((end for end in self.extended if epoch < end), self.epochs)
 
     def rate(self, epoch: int, step: int, steps: int) -> Rate:
-        """The rate of this step, from 0, of the ``steps`` in this epoch, from 0."""
+        """The rate of a step.
+
+        Args:
+            epoch: from 0.
+            step: from 0, in this epoch.
+            steps: how many this epoch has.
+
+        Returns:
+            The learning rate, and the momentum where the schedule moves it.
+        """
         length = self.length_at(epoch)
         return SCHEDULES[self.schedule](Position(epoch * steps + step, length * steps, self.peak, self.milestones))
 
     def eps(self, progress: float) -> float:
-        """The radius after so many epochs: all of it, or the part that the ramp has reached."""
+        """The radius in force.
+
+        Args:
+            progress: epochs done, with fractions.
+
+        Returns:
+            All of it, or the part that the ramp has reached, in units of [0, 1].
+        """
         return self.radius * (min(1.0, progress / self.eps_ramp) if self.eps_ramp else 1.0)
