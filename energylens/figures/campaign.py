@@ -5,20 +5,17 @@ Below them stand the share of abnormal examples and how far FGSM accuracy leaves
 
 from __future__ import annotations
 
-import textwrap
 from typing import Any
 
-import matplotlib as mpl
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from energylens.figures.overfitting import ALARM
-from energylens.plots.style import ABNORMAL, ADVERSARIAL, DELTA, ERROR, FAINT, STYLE, legend_above
+from energylens.plots.style import ABNORMAL, ADVERSARIAL, DELTA, ERROR, FAINT, caption_below, in_style, legend_above
 
 ACROSS = 4  # arms side by side
-LETTERS = 125  # of the caption's line
 CURVES: dict[str, dict[str, Any]] = {
     "error": {"color": ERROR, "linewidth": 1.4, "label": "PGD test error"},
     "delta_marginal": {"color": DELTA, "linewidth": 1.4, "label": "$\\Delta E(x)$, training samples"},
@@ -27,6 +24,7 @@ CURVES: dict[str, dict[str, Any]] = {
 }
 
 
+@in_style
 def draw(table: pd.DataFrame) -> Figure:
     """Draw what ``analyses.campaign.curves`` returns."""
     table = table.assign(error=100 - table["test_pgd"])
@@ -34,27 +32,26 @@ def draw(table: pd.DataFrame) -> Figure:
     across, bands = min(len(arms), ACROSS), -(-len(arms) // ACROSS)
     low, high = min(table["delta_marginal"].min(), 0), max(table["delta_marginal"].max(), 0)
     margin = 0.1 * max(high - low, 0.1)
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(2.6 * across + 0.6, 3.2 * bands + 0.9))
-        grid = figure.subplots(2 * bands, across, squeeze=False, height_ratios=[2, 1] * bands)
-        for number in range(bands * across):
-            upper, lower = (grid[2 * (number // across) + down, number % across] for down in (0, 1))
-            if number >= len(arms):
-                upper.set_visible(False)
-                lower.set_visible(False)
-                continue
-            right = _arm(upper, lower, table[table["arm"] == arms[number]])
-            right.set_ylim(low - margin, high + margin)
-            upper.set_title(arms[number])
-            last = number % across == across - 1 or number == len(arms) - 1
-            right.tick_params(labelright=last)
-            if number % across == 0:
-                upper.set_ylabel("PGD test error  [%]", color=ERROR)
-                lower.set_ylabel("[%]")
-            if last:
-                right.set_ylabel("$\\Delta E(x)$  [nats]", color=DELTA)
-        legend_above(figure, ncols=3)
-        figure.supxlabel(textwrap.fill(f"{table.attrs['caption']} A line a seed.", LETTERS), fontsize=6, color=FAINT)
+    figure = Figure(figsize=(2.6 * across + 0.6, 3.2 * bands + 0.9))
+    grid = figure.subplots(2 * bands, across, squeeze=False, height_ratios=[2, 1] * bands)
+    for number in range(bands * across):
+        upper, lower = (grid[2 * (number // across) + down, number % across] for down in (0, 1))
+        if number >= len(arms):
+            upper.set_visible(False)
+            lower.set_visible(False)
+            continue
+        right = _arm(upper, lower, table[table["arm"] == arms[number]])
+        right.set_ylim(low - margin, high + margin)
+        upper.set_title(arms[number])
+        last = number % across == across - 1 or number == len(arms) - 1
+        right.tick_params(labelright=last)
+        if number % across == 0:
+            upper.set_ylabel("PGD test error  [%]", color=ERROR)
+            lower.set_ylabel("[%]")
+        if last:
+            right.set_ylabel("$\\Delta E(x)$  [nats]", color=DELTA)
+    legend_above(figure, ncols=3)
+    caption_below(figure, f"{table.attrs['caption']} A line a seed.", 6)
     return figure
 
 

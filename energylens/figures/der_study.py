@@ -6,9 +6,6 @@ of them failed. Above each map stands training without DER.
 
 from __future__ import annotations
 
-import textwrap
-
-import matplotlib as mpl
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -16,7 +13,7 @@ from matplotlib.figure import Figure
 
 from energylens.figures.run_cache import RunCache
 from energylens.figures.studies import recorded
-from energylens.plots.style import FAINT, STYLE
+from energylens.plots.style import caption_below, in_style
 
 
 def table(cache: RunCache) -> pd.DataFrame:
@@ -31,7 +28,6 @@ def table(cache: RunCache) -> pd.DataFrame:
     return table
 
 
-LETTERS = 130  # of the caption's line
 FAILED = ("co", "ro", "diverged")
 WITHOUT = {"der-co": "FGSM", "der-ro": "PGD"}
 #: what the rest of an arm's name says -> the panel's title
@@ -61,23 +57,23 @@ def cells(table: pd.DataFrame) -> pd.DataFrame:
     ).reset_index()
 
 
+@in_style
 def draw(table: pd.DataFrame) -> Figure:
     """Draw what ``table`` returns."""
     points, plain = cells(table), table.groupby(["study", "arm"])["val_end"].mean()
     there = set(zip(points["study"], points["rest"], strict=True))
     panels = {key: title for key, title in PANELS.items() if key in there}
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(3.1 * len(panels) + 0.8, 3.6))
-        grid = figure.subplots(1, len(panels), squeeze=False)[0]
-        for axes, ((study, rest), title) in zip(grid, panels.items(), strict=True):
-            own = points[(points["study"] == study) & (points["rest"] == rest)]
-            _panel(axes, own, table["val_end"].max())
-            axes.set_title(f"{title}\n{WITHOUT[study]} alone ends at {plain[study, WITHOUT[study]]:.0f} %")
-        grid[0].set_ylabel("$\\gamma$  [nats]")
-        figure.colorbar(
-            grid[0].collections[0], ax=grid, label="PGD validation accuracy, last four epochs  [%]", fraction=0.04
-        )
-        figure.supxlabel(textwrap.fill(table.attrs["caption"], LETTERS), fontsize=6, color=FAINT)
+    figure = Figure(figsize=(3.1 * len(panels) + 0.8, 3.6))
+    grid = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, ((study, rest), title) in zip(grid, panels.items(), strict=True):
+        own = points[(points["study"] == study) & (points["rest"] == rest)]
+        _panel(axes, own, table["val_end"].max())
+        axes.set_title(f"{title}\n{WITHOUT[study]} alone ends at {plain[study, WITHOUT[study]]:.0f} %")
+    grid[0].set_ylabel("$\\gamma$  [nats]")
+    figure.colorbar(
+        grid[0].collections[0], ax=grid, label="PGD validation accuracy, last four epochs  [%]", fraction=0.04
+    )
+    caption_below(figure, table.attrs["caption"], 6)
     return figure
 
 

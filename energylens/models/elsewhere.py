@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from energylens.data.preprocessing import Preprocessing
-from energylens.errors import InputError, RunError
+from energylens.errors import InputError, RunError, first_line
 from energylens.models.card import ModelCard
 from energylens.models.measured import Pixels, UnlikeError, measured
 from energylens.models.robustbench import import_robustbench
@@ -227,7 +227,7 @@ def _reaching(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:  # urllib, requests and huggingface_hub raise kinds of it
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise RunError(f"could not reach {what} ({reason}): check the name and the network, then try again") from error
 
 

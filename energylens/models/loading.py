@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from energylens.data.preprocessing import preprocessing_named
-from energylens.errors import InputError, RunError
+from energylens.errors import InputError, RunError, first_line
 from energylens.models.architectures import normalized
 from energylens.models.architectures.layers import check_range
 from energylens.models.card import ModelCard, with_card
@@ -133,7 +133,7 @@ def load_model(
     try:
         module = module.to(device)
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"cannot put {name} on device {str(device)!r} ({str(error).splitlines()[0]})") from error
+        raise InputError(f"cannot put {name} on device {str(device)!r} ({first_line(error)})") from error
     return with_card(module, card)
 
 

@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from energylens.errors import InputError, some
+from energylens.errors import InputError, RunError, some
 from energylens.models.description import description_beside
 from energylens.models.threat_models import plain
 
@@ -78,10 +78,15 @@ def rows() -> tuple[ZooRow, ...]:
 
     These stand in RobustBench's own order, in which the benchmark that is meant where a name stands in several comes
     first: cifar10, cifar100, imagenet, and of each Linf, L2, corruptions.
+
+    Raises:
+        RunError: the shipped weights are missing from this installation.
     """
     text = files("energylens.models").joinpath("robustbench.csv").read_text(encoding="utf-8")
     table = csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))
-    return *map(_shipped, sorted(WEIGHTS.glob("*.safetensors"))), _EXAMPLE, *map(_of_robustbench, table)
+    if not (own := sorted(WEIGHTS.glob("*.safetensors"))):
+        raise RunError(f"{WEIGHTS} holds no weights of ours: reinstall energylens to get them")
+    return *map(_shipped, own), _EXAMPLE, *map(_of_robustbench, table)
 
 
 def find_models(pattern: str | None = None) -> list[ZooRow]:

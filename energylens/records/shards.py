@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from energylens.errors import InputError, RunError
+from energylens.errors import InputError, RunError, first_line
 
 _ENVIRONMENT = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}  # what launchers set, and the values of one process
 _MEETING = ("RANK", "MASTER_ADDR", "MASTER_PORT")  # what several processes need besides, to find each other
@@ -179,7 +179,7 @@ def meeting(ranks: Ranks) -> Iterator[None]:
         yield
     except distributed.DistError as error:
         where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
-        reason = str(error).splitlines()[0].rpartition("message: ")[2]
+        reason = first_line(error).rpartition("message: ")[2]
         raise RunError(
             f"the {ranks.size} processes cannot meet at {where} ({reason}): if the port is in use, give another one "
             "(torchrun --master-port, or MASTER_PORT)"

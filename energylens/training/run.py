@@ -17,7 +17,7 @@ from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwar
 from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
 
-from energylens.errors import InputError, RunError
+from energylens.errors import InputError, RunError, first_line
 from energylens.files import sweep
 from energylens.isolation import frozen
 from energylens.models.architectures import architecture, normalized
@@ -381,7 +381,7 @@ def _network(
     except RuntimeError as error:
         raise InputError(
             f"{settings.arch} does not take {settings.dataset}'s images of shape {data.image_shape} "
-            f"({str(error).splitlines()[0]}): choose another --arch"
+            f"({first_line(error)}): choose another --arch"
         ) from error
     return network.train()
 

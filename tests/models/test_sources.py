@@ -418,6 +418,15 @@ def test_an_impossible_device_is_refused(own: Path) -> None:
         load_model(str(own), device="abacus")
 
 
+def test_an_error_without_a_message_is_told_by_its_name(monkeypatch) -> None:
+    def to(self, device):
+        raise AssertionError
+
+    monkeypatch.setattr(torch.nn.Module, "to", to)
+    with pytest.raises(InputError, match=r"on device 'cpu' \(AssertionError\)"):
+        load_model("digits-pgd")
+
+
 def test_the_digest_depends_on_the_weights_alone(own: Path, tmp_path: Path) -> None:
     model = load_model(str(own))
     torch.save(model.model.state_dict(), tmp_path / "again.pt")

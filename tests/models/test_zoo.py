@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from energylens.errors import InputError
-from energylens.models import find_models
+from energylens.errors import InputError, RunError
+from energylens.models import find_models, load_model, zoo
 from energylens.models.robustbench import import_robustbench
 from energylens.models.zoo import resolve, rows
 
@@ -131,3 +131,10 @@ def test_listing_imports_nothing_heavy() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip() == "[]"
+
+
+def test_an_installation_without_its_weights_says_what_to_do(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(zoo, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(zoo, "rows", zoo.rows.__wrapped__)
+    with pytest.raises(RunError, match="reinstall energylens"):
+        load_model("digits-pgd")
