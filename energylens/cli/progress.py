@@ -7,13 +7,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-import rich.progress
-from rich.console import Console
 
 from energylens.progress import EVERY, Course, Lines, Listener, Progress
 from energylens.records.shards import launched_ranks
+
+if TYPE_CHECKING:  # help screens import no rich: it takes longer than all else that they need
+    import rich.progress
+    from rich.console import Console
 
 Update = Callable[..., None]
 
@@ -30,6 +33,8 @@ def moving_bar(console: Console, title: str, *columns: rich.progress.ProgressCol
     Yields:
         ``update(completed=..., total=..., course=..., left=...)``, with ``description`` for another title.
     """
+    import rich.progress
+
     texts = [rich.progress.TextColumn(f"{{task.{name}}}") for name in ("description", "fields[course]", "fields[left]")]
     with rich.progress.Progress(texts[0], *columns, *texts[1:], console=console, transient=True) as bar:
         task = bar.add_task(title, total=None, course="", left="")
@@ -43,6 +48,9 @@ def progress(title: str) -> Iterator[Listener]:
     Args:
         title: a model's name or path.
     """
+    import rich.progress
+    from rich.console import Console
+
     title = Path(title).name
     console = Console(file=sys.stderr)
     if not launched_ranks().speaks:  # the first of a launcher's processes speaks for all

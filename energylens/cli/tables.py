@@ -6,13 +6,12 @@ import json
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+
+if TYPE_CHECKING:  # help screens import no rich
+    from rich.table import Table
 
 BETWEEN = 3  # characters between two columns
 PIPED = 120  # characters, where no terminal says how wide a line may be
@@ -71,6 +70,9 @@ def show(
         caption: below it.
         all_of_it: the option that tells what a narrow terminal has no room for.
     """
+    from rich.console import Console
+    from rich.text import Text
+
     console = Console()
     cells = cells_of(columns, rows)
     filled = [i for i in range(len(columns)) if any(row[i] for row in cells)]
@@ -98,6 +100,10 @@ def show(
 
 def _table(columns: Sequence[Column], cells: Sequence[Sequence[str]], widths: Mapping[int, int]) -> Table:
     """The columns of which a width is given, their cells folded to it."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     for i, width in widths.items():
         table.add_column(columns[i].heading, justify="right" if columns[i].right else "left", width=width)

@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn
 
 from energylens.cli.progress import moving_bar
 from energylens.progress import EVERY, NowAndThen, Pace, told
@@ -25,6 +23,9 @@ def training_progress(title: str) -> Iterator[Listener]:
     Args:
         title: the run's name.
     """
+    from rich.console import Console
+    from rich.progress import BarColumn
+
     console = Console(file=sys.stderr)
     if not console.is_terminal:
         yield _lines(title)

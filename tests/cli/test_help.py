@@ -130,7 +130,7 @@ def test_no_help_needs_torch_or_pandas():
         "import sys; from energylens.cli import COMMANDS, root\n"
         "for words in ([], *([name] for name in COMMANDS)):\n"
         "    root.main([*words, '--help'], standalone_mode=False)\n"
-        "heavy = {'torch', 'torchvision', 'robustbench', 'matplotlib', 'seaborn', 'pandas', 'pyarrow'}\n"
+        "heavy = {'torch', 'torchvision', 'robustbench', 'matplotlib', 'seaborn', 'pandas', 'pyarrow', 'rich'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -3,10 +3,10 @@
 import json
 
 import pytest
+import rich.console
 from rich.console import Console
 
 from energylens.attacks.registry import ATTACKS
-from energylens.cli import tables
 from energylens.cli.tables import PIPED, Column, show
 
 
@@ -16,7 +16,7 @@ def terminal(monkeypatch):
 
     def of(width):
         monkeypatch.setattr(
-            tables, "Console", lambda **own: Console(force_terminal=True, no_color=True, **{"width": width} | own)
+            rich.console, "Console", lambda **own: Console(force_terminal=True, no_color=True, **{"width": width} | own)
         )
 
     return of
