@@ -186,10 +186,18 @@ class Shelf(Protocol):
     """Where a block that is not whole yet is put down between two parts."""
 
     def load(self) -> dict[str, Tensor] | None:
-        """What was put down last; None for nothing."""
+        """What was put down last.
+
+        Returns:
+            The tensors by name, as ``save`` took them; None where nothing was put down.
+        """
 
     def save(self, tensors: dict[str, Tensor]) -> None:
-        """Put this down in place of what is there."""
+        """Put this down in place of what is there.
+
+        Args:
+            tensors: by name; the first axis is the block's N samples, but for scalars that count for all of it.
+        """
 
 
 @dataclass

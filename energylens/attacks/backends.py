@@ -41,15 +41,25 @@ COARSE = 0.5  # the same for bfloat16: beyond it the device computes something e
 
 
 def quickest_of(names: Iterable[str]) -> str:
-    """The quickest of these backends."""
+    """The quickest of these backends.
+
+    Args:
+        names: rows of BACKENDS, one at least.
+
+    Returns:
+        The one among them that BACKENDS has last.
+    """
     return max(names, key=list(BACKENDS).index)
 
 
 def check_backend(name: str) -> str:
-    """The name itself.
+    """Refuse what is no backend's name.
 
     Args:
         name: of a row of BACKENDS.
+
+    Returns:
+        The name itself.
 
     Raises:
         InputError: for any other.
@@ -82,6 +92,9 @@ class Networks:
             supported: the quickest that the attack supports.
             asked: the one asked for.
             trace: the energies of the iterates are recorded from the logits that the attack sees: they must be float32.
+
+        Returns:
+            Its name, that of a row of BACKENDS.
         """
         bounds = (asked, self.quickest, supported, FUSED if trace else BF16)
         return min(bounds, key=list(BACKENDS).index)
@@ -97,6 +110,9 @@ def networks_of(model: nn.Module, backend: str, x: Tensor) -> Networks:
         model: in eval mode, no gradients of its parameters asked for (see ``isolation.frozen``).
         backend: a row of BACKENDS.
         x: (N, C, H, W) in [0, 1], a few images on which its logits are compared with those of the copies.
+
+    Returns:
+        The model itself as "plain", and its copies as far as they can be had.
     """
     if backend == PLAIN:
         return Networks({PLAIN: model})
@@ -136,7 +152,14 @@ class Quick(nn.Module):
         self.network, self.rounded = network, rounded
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (N, K) of images (N, C, H, W)."""
+        """The network's logits.
+
+        Args:
+            x: (N, C, H, W) in [0, 1].
+
+        Returns:
+            Logits, (N, K) float32; computed in bfloat16 where ``rounded``.
+        """
         x = x.contiguous(memory_format=torch.channels_last)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.rounded):
             logits: Tensor = self.network(x)

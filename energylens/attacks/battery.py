@@ -67,9 +67,17 @@ class ConfiguredAttack:
         return ", ".join([self.row.label, *(f"{k} {v}" for k, v in self.overrides.items())])
 
     def running_on(self, networks: Networks, asked: str, *, trace: bool = False) -> ConfiguredAttack:
-        """The attack on a backend that there is and that it supports: its own or the one asked for.
+        """The attack on a backend that there is and that it supports.
 
-        One that follows rounded gradients says so in its name. trace: see ``Networks.backend_for``.
+        One that follows rounded gradients says so in its name.
+
+        Args:
+            networks: the model on each backend that it runs on.
+            asked: the backend for an attack that names none itself, a row of BACKENDS.
+            trace: whether the energies of the iterates are to be recorded, see ``Networks.backend_for``.
+
+        Returns:
+            The attack with its backend; itself where that is the plain one and it named none.
         """
         trace = trace and self.settings.traceable
         backend = networks.backend_for(self.settings.quickest, self.backend or asked, trace=trace)
@@ -81,6 +89,9 @@ class ConfiguredAttack:
 
     def check_classes(self, classes: int) -> None:
         """Refuse to attack a model of so few classes, or to aim at one that is not there.
+
+        Args:
+            classes: how many the model has.
 
         Raises:
             InputError: in these cases.
@@ -159,6 +170,9 @@ def configure_battery(specs: AttackSpec | Sequence[AttackSpec], **call: Any) -> 
         specs: names with settings, Attacks and callables, one or several.
         call: ``eps``, ``norm``, ``steps`` and ``target`` of the call, as ``configure`` takes them.
 
+    Returns:
+        The attacks in the order given, one at least.
+
     Raises:
         InputError: for none at all, two of one name, and as ``configure``.
     """
@@ -173,6 +187,9 @@ def configure_battery(specs: AttackSpec | Sequence[AttackSpec], **call: Any) -> 
 
 def check_distinct(battery: Sequence[ConfiguredAttack]) -> None:
     """Refuse two attacks of one name.
+
+    Args:
+        battery: the attacks, whose names tell their settings.
 
     Raises:
         InputError: names the first that is there twice.
@@ -204,6 +221,9 @@ def equip(
         diffusion: the diffusion model of the call, for attacks that name none themselves.
         device: where the attack runs.
 
+    Returns:
+        A copy of the attack; its diffusion model is None where it needs none.
+
     Raises:
         InputError: where no diffusion model is known or fits.
     """
@@ -231,6 +251,9 @@ def configure(
         norm: of the radius.
         steps: iterations.
         target: a rule or a class number to aim at.
+
+    Returns:
+        The attack; its name tells the settings that ``spec`` and ``target`` gave.
 
     Raises:
         InputError: for an attack or a setting that there is not, or that cannot be run.

@@ -121,6 +121,9 @@ class DiffPGD(Settings):
             image_shape: (C, H, W).
             device: where it is to lie.
 
+        Returns:
+            The model, frozen, on that device.
+
         Raises:
             InputError: where none is known or fits.
         """

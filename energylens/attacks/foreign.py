@@ -85,6 +85,12 @@ def attack_at(address: str) -> ForeignAttack:
 def foreign_row(attack: ForeignAttack) -> AttackRow:
     """A callable as a row of its own, under a function's name or an object's class name.
 
+    Args:
+        attack: ``f(model, x, y) -> x_adv``, images (N, C, H, W) in [0, 1] and labels (N,).
+
+    Returns:
+        The row, with default settings; it is not among the table's.
+
     Raises:
         InputError: for anything else.
     """

@@ -13,11 +13,14 @@ from energylens.energy import cross_entropy, kl_divergence, marginal_energy
 
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """``f_y(x) - max_{k != y} f_k(x)``, (N,): positive where the label wins.
+    """``f_y(x) - max_{k != y} f_k(x)``: positive where the label wins.
 
     Args:
         logits: (N, K).
         labels: (N,).
+
+    Returns:
+        The margins, (N,), in logits.
 
     Example:
         >>> margin(torch.tensor([[-1.0, -3.0, -5.0]]), torch.tensor([2]))
@@ -29,13 +32,16 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def logit_ratio(logits: Tensor, labels: Tensor) -> Tensor:
-    """The difference of logits ratio ``DLR = -margin / (f_(1) - f_(3))``, (N,), f sorted from above; arXiv 2003.01690.
+    """The difference of logits ratio ``DLR = -margin / (f_(1) - f_(3))``, f sorted from above; arXiv 2003.01690.
 
     It does not change when the logits are shifted or scaled.
 
     Args:
         logits: (N, K), of three classes or more.
         labels: (N,).
+
+    Returns:
+        The ratios, (N,), negative where the label wins.
 
     Example:
         >>> logit_ratio(torch.tensor([[3.0, 1.0, 0.0]]), torch.tensor([0]))
@@ -59,7 +65,15 @@ class Aim:
 
     @classmethod
     def of(cls, y: Tensor, target: Tensor | None) -> Aim:
-        """Towards the targets, (N,), where there are any, else away from the labels y, (N,)."""
+        """Towards the targets where there are any, else away from the labels.
+
+        Args:
+            y: the labels, (N,).
+            target: the classes to reach, (N,), or None for an attack that is not targeted.
+
+        Returns:
+            The aim of these N samples.
+        """
         return cls(y, +1) if target is None else cls(target, -1)
 
     def take(self, rows: Tensor) -> Aim:

@@ -140,6 +140,9 @@ class Descent:
             distance: perturbations (N, C, H, W) -> (N,).
             c: weight of the lead, (N,).
             kappa: the margin to reach, in logits.
+
+        Returns:
+            What they tell, detached, at the w that the next step starts from.
         """
         w = self.w.requires_grad_(True)
         with torch.enable_grad():
@@ -151,7 +154,14 @@ class Descent:
         return Seen(x_adv.detach(), logits.detach(), lead.detach(), objective.detach(), gradient)
 
     def step(self, gradient: Tensor, lr: float, beta1: float = 0.9, beta2: float = 0.999) -> None:
-        """One step of Adam."""
+        """One step of Adam.
+
+        Args:
+            gradient: of the objective with respect to w, (N, C, H, W).
+            lr: the learning rate, above 0, in units of w.
+            beta1: decay of the mean of the gradients, in [0, 1).
+            beta2: decay of the mean of their squares, in [0, 1).
+        """
         self.t += 1
         self.m = self.m.lerp(gradient, 1 - beta1)
         self.v = self.v * beta2 + gradient.square() * (1 - beta2)
@@ -168,5 +178,9 @@ class Descent:
         self.w, self.m, self.v, self.t = self.w[rows], self.m[rows], self.v[rows], self.t[rows]
 
     def forget(self, rows: Tensor) -> None:
-        """Leave these samples where they are but drop their past gradients: their objective has changed."""
+        """Leave these samples where they are but drop their past gradients: their objective has changed.
+
+        Args:
+            rows: which of them, (N,) bool.
+        """
         self.m[rows], self.v[rows], self.t[rows] = 0, 0, 0

@@ -16,20 +16,26 @@ from energylens.noise import NoiseSource
 
 
 def l2_size(delta: Tensor) -> Tensor:
-    """Euclidean length of each perturbation, (N,).
+    """Euclidean length of each perturbation.
 
     Args:
         delta: (N, ...).
+
+    Returns:
+        The lengths, (N,).
     """
     size: Tensor = torch.linalg.vector_norm(delta.flatten(1), dim=1)
     return size
 
 
 def linf_size(delta: Tensor) -> Tensor:
-    """Largest absolute entry of each perturbation, (N,).
+    """Largest absolute entry of each perturbation.
 
     Args:
         delta: (N, ...).
+
+    Returns:
+        These entries, (N,).
     """
     size: Tensor = torch.linalg.vector_norm(delta.flatten(1), ord=torch.inf, dim=1)
     return size

@@ -17,11 +17,14 @@ NORMS_OF = {name: norm for norm, name in NORM_NAMES.items()}  # RobustBench's th
 
 
 def parse_radius(text: str | float, what: str = "eps") -> float:
-    """A positive length in units of [0, 1].
+    """Read a length in units of [0, 1].
 
     Args:
         text: ``"8/255"``, ``"0.031"`` or a number.
         what: the length's name, for the error.
+
+    Returns:
+        The length, positive and finite.
 
     Raises:
         InputError: where it is no number, or none above 0.
@@ -42,6 +45,10 @@ def parse_radius(text: str | float, what: str = "eps") -> float:
 def check_radius(eps: float, norm: str) -> None:
     """Refuse a radius that every image lies within: a slip of the pen for eps / 255.
 
+    Args:
+        eps: the radius, positive, in units of [0, 1].
+        norm: ``linf``, or another, which is not checked.
+
     Raises:
         InputError: for one above 1 in linf.
     """
@@ -52,8 +59,15 @@ def check_radius(eps: float, norm: str) -> None:
 def write_radius(value: str | float) -> str:
     """The radius as a person would write it; text stays as it came, and above 1 (L2) nobody counts in 1/255.
 
-    >>> write_radius(8 / 255), write_radius(0.2), write_radius("4/255"), write_radius(0.5 / 255), write_radius(2.0)
-    ('8/255', '0.2', '4/255', '0.00196078431372549', '2.0')
+    Args:
+        value: a radius in units of [0, 1], as a number or as the text that a user gave.
+
+    Returns:
+        Text that ``parse_radius`` reads as the same number.
+
+    Example:
+        >>> write_radius(8 / 255), write_radius(0.2), write_radius("4/255"), write_radius(0.5 / 255), write_radius(2.0)
+        ('8/255', '0.2', '4/255', '0.00196078431372549', '2.0')
     """
     if isinstance(value, str):
         return value
@@ -63,12 +77,28 @@ def write_radius(value: str | float) -> str:
 
 
 def usual_norm(card: ModelCard) -> str:
-    """The norm that the model was made for, else Linf."""
+    """The norm that the model was made for.
+
+    Args:
+        card: of the model; its threat model is read.
+
+    Returns:
+        A name in NORM_NAMES; ``linf`` where the card does not tell.
+    """
     return NORMS_OF.get(card.threat_model or "", "linf")
 
 
 def usual_radius(card: ModelCard, dataset: str | None, norm: str) -> float | None:
-    """The radius the model was made for, else the usual one of the data set of this name, else None."""
+    """The radius the model was made for, else the usual one of the data set.
+
+    Args:
+        card: of the model; its radius counts only in its own norm.
+        dataset: the name of the data, None where it has none.
+        norm: in which the radius is, a name in NORM_NAMES.
+
+    Returns:
+        The radius in units of [0, 1], None where neither has one in this norm.
+    """
     if card.eps is not None and NORMS_OF.get(card.threat_model or "") == norm:
         return card.eps
     row = DATA_SETS.get(dataset or "")
@@ -83,10 +113,17 @@ def show_radius(value: str | float) -> str:
 
     To show, not to run again with: ``write_radius`` loses nothing.
 
-    >>> show_radius("0.00784313725490196"), show_radius(1.25 * (8 / 255)), show_radius("8/255"), show_radius(0.2)
-    ('2/255', '10/255', '8/255', '0.2')
-    >>> show_radius(320 / 255)
-    '1.2549'
+    Args:
+        value: a radius in units of [0, 1]; text with a slash is left as it is.
+
+    Returns:
+        At most six significant digits, or n/255.
+
+    Example:
+        >>> show_radius("0.00784313725490196"), show_radius(1.25 * (8 / 255)), show_radius("8/255"), show_radius(0.2)
+        ('2/255', '10/255', '8/255', '0.2')
+        >>> show_radius(320 / 255)
+        '1.2549'
     """
     if isinstance(value, str) and "/" in value:
         return value
@@ -98,7 +135,15 @@ def show_radius(value: str | float) -> str:
 
 
 def shown_setting(name: str, value: Any) -> str:
-    """A setting's value as a person reads it: radii as ``show_radius``, lists with +."""
+    """A setting's value as a person reads it: radii as ``show_radius``, lists with +.
+
+    Args:
+        name: of the setting, by which radii are known.
+        value: of the setting; a list or tuple is shown entry by entry.
+
+    Returns:
+        Text of one line; "none" for an empty list.
+    """
     if name in RADII and isinstance(value, str | float):
         return show_radius(value)
     if isinstance(value, list | tuple):

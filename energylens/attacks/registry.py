@@ -170,6 +170,12 @@ def register(row: AttackRow) -> AttackRow:
 def find_row(name: str) -> AttackRow:
     """The row of this name or alias, in capitals or not.
 
+    Args:
+        name: or alias of an attack, such as ``pgd``.
+
+    Returns:
+        The row of ATTACKS.
+
     Raises:
         InputError: for a name that there is not; it lists the attacks.
     """
@@ -188,8 +194,16 @@ def _by_name() -> dict[str, AttackRow]:
 def ascent_of(name: str, **own: Any) -> Ascent:
     """The settings of this row, one that ``ascend`` runs, with one's own in their place; eps is nan until it is given.
 
-    >>> ascent_of("rs-fgsm", eps=0.1).step
-    0.125
+    Args:
+        name: or alias of a row whose settings are an Ascent.
+        own: settings by name, in place of the row's.
+
+    Returns:
+        The settings, as ``ascend`` takes them.
+
+    Example:
+        >>> ascent_of("rs-fgsm", eps=0.1).step
+        0.125
     """
     defaults = find_row(name).defaults
     assert isinstance(defaults, Ascent)

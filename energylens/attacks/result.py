@@ -72,11 +72,14 @@ class AttackedBatch:
 
 
 def counts(value: int, like: Tensor) -> Tensor:
-    """The same count for every sample, (N,) int64.
+    """The same count for every sample.
 
     Args:
         value: the count.
         like: a batch (N, ...), on the device of the result.
+
+    Returns:
+        The counts, (N,) int64.
     """
     return torch.full((len(like),), value, dtype=torch.int64, device=like.device)
 
@@ -106,7 +109,14 @@ class PassCounter:
         self._handle.remove()
 
     def per_sample(self, samples: int) -> tuple[int, int]:
-        """Mean passes a sample, rounded: (forwards, backwards)."""
+        """Mean passes a sample, rounded.
+
+        Args:
+            samples: over how many the passes are shared out, 1 or more.
+
+        Returns:
+            Forwards and backwards.
+        """
         return round(self._forwards / samples), round(self._backwards / samples)
 
     def _seen(self, module: nn.Module, inputs: tuple[Tensor, ...], logits: Tensor) -> None:

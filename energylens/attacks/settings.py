@@ -37,12 +37,23 @@ TargetRule = Annotated[str, TARGET]
 
 
 def radius() -> Any:
-    """The field ``eps: Length`` of an attack in a ball. It has no default: the call that runs the attack gives it."""
+    """The field ``eps: Length`` of an attack in a ball. It has no default: the call that runs the attack gives it.
+
+    Returns:
+        A dataclass field that takes numbers above 0, in units of [0, 1].
+    """
     return setting(MISSING, "radius, 8/255 or '8/255': else the model's own, else the data set's usual one", above=0)
 
 
 def norm_of(names: Iterable[str]) -> Any:
-    """The field ``norm: NormName`` of an attack in a ball; the first of the names is the default."""
+    """The field ``norm: NormName`` of an attack in a ball; the first of the names is the default.
+
+    Args:
+        names: of the norms that the attack supports, one at least.
+
+    Returns:
+        A dataclass field that takes these names and no others.
+    """
     known = tuple(names)
     return setting(known[0], "norm of the ball", choices=known)
 
@@ -150,13 +161,16 @@ class Settings:
     def diffuser(
         self, asked: str | None, dataset: str | None, image_shape: Sequence[int], device: torch.device
     ) -> Diffuser | None:
-        """The diffusion model that it needs: its ``run`` takes ``diffuser``. None where it needs none.
+        """The diffusion model that it needs: its ``run`` takes ``diffuser``.
 
         Args:
             asked: the name in the call, None for none.
             dataset: the name of the data, None where it has none.
             image_shape: (C, H, W).
             device: where it is to lie.
+
+        Returns:
+            The model, on that device; None where it needs none.
 
         Raises:
             InputError: where none is known or fits.

@@ -39,12 +39,27 @@ FORMERLY = {"kernels": "backend"}  # earlier spellings, still accepted
 
 
 def declared_by(row: AttackRow) -> dict[str, Setting]:
-    """All that the row's settings and ``Beside`` declare, by name."""
+    """All that the row's settings and ``Beside`` declare.
+
+    Args:
+        row: of an attack.
+
+    Returns:
+        The declared settings by name, the row's own first.
+    """
     return {one.name: one for one in (*declared(type(row.defaults)), *declared(Beside))}
 
 
 def kind_of(name: str, row: AttackRow) -> Kind:
-    """The kind of a row's setting, by the type of its field."""
+    """The kind of a row's setting, by the type of its field.
+
+    Args:
+        name: of a setting that the row or ``Beside`` declares.
+        row: of an attack.
+
+    Returns:
+        The kind, which reads and checks the setting's text.
+    """
     return declared_by(row)[name].kind
 
 
@@ -192,6 +207,13 @@ def check_runnable(row: AttackRow, settings: Settings, target: str | None) -> No
 
 def with_version(specs: Sequence[str], version: str) -> list[str]:
     """The attacks of a battery, in this version where they have versions.
+
+    Args:
+        specs: attacks with their settings, as a user writes them.
+        version: the one to take.
+
+    Returns:
+        The attacks in their order, ``version=`` added where they have versions.
 
     Raises:
         InputError: where none has.

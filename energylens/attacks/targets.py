@@ -45,13 +45,16 @@ def check_target(target: str, classes: int | None = None) -> None:
 
 
 def choose_targets(target: str, clean_logits: Tensor, y: Tensor, noise: Noise) -> Tensor:
-    """The target classes, (N,) int64, never the label itself.
+    """The classes that the samples are to be taken for, never the label itself.
 
     Args:
         target: a row of RULES or a class number; a sample that is of that class already aims at the next one.
         clean_logits: (N, K).
         y: (N,) labels.
         noise: of these samples, for a random choice.
+
+    Returns:
+        The target classes, (N,) int64.
 
     Raises:
         InputError: for another target.

@@ -37,19 +37,28 @@ class Diffuser:
         return (config.in_channels, height, width)
 
     def timesteps(self, ddim_steps: int) -> range:
-        """The T timesteps respaced to ddim_steps: 0, T // ddim_steps, ... (arXiv 2010.02502).
+        """The T timesteps respaced (arXiv 2010.02502).
 
         "ddim50" of 1000 is every twentieth.
+
+        Args:
+            ddim_steps: how many to keep, 1 to T.
+
+        Returns:
+            0, T // ddim_steps, 2 (T // ddim_steps), ..., ddim_steps of them.
         """
         stride = len(self.alphas_bar) // ddim_steps
         return range(0, stride * ddim_steps, stride)
 
     def predict_noise(self, x_t: Tensor, timestep: int) -> Tensor:
-        """The noise in noisy images, eps(x_t, timestep), (N, C, H, W).
+        """The noise in noisy images, eps(x_t, timestep).
 
         Args:
             x_t: (N, C, H, W), as they are at this timestep.
             timestep: 0 to T - 1.
+
+        Returns:
+            The noise, (N, C, H, W).
         """
         noise: Tensor = self.network(x_t, timestep).sample
         return noise
@@ -71,6 +80,9 @@ class Diffuser:
 
     def check_schedule(self, ddim_steps: int) -> None:
         """Refuse a respacing that the schedule does not have.
+
+        Args:
+            ddim_steps: how many timesteps are asked for.
 
         Raises:
             InputError: for fewer than 1 or more than T timesteps.

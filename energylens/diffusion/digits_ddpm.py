@@ -68,7 +68,15 @@ RECIPES: dict[str, Recipe] = {
 
 
 def build(recipe: Recipe, image_shape: Sequence[int]) -> Any:
-    """The U-Net: self-attention on its last level alone."""
+    """The U-Net: self-attention on its last level alone.
+
+    Args:
+        recipe: gives the channels of the levels and the blocks a level.
+        image_shape: (C, H, W) of square images.
+
+    Returns:
+        A diffusers ``UNet2DModel``, untrained.
+    """
     plain = len(recipe.channels) - 1
     return UNet2DModel(
         sample_size=image_shape[-1],
@@ -84,10 +92,18 @@ def build(recipe: Recipe, image_shape: Sequence[int]) -> Any:
 
 
 def train(recipe: Recipe, samples: Samples, minutes: float = math.inf) -> tuple[Any, int]:
-    """A trained U-Net in eval mode, the moving average of the weights, and the steps it had.
+    """Train a U-Net and keep the moving average of its weights.
 
-    Those steps are the recipe's, or what fits into the minutes. The loss is the mean squared error of the noise (arXiv
-    2006.11239); AdamW after a warm-up.
+    It takes the recipe's steps, or as many as fit into the minutes. The loss is the mean squared error of the noise
+    (arXiv 2006.11239); AdamW after a warm-up.
+
+    Args:
+        recipe: how it is built and trained.
+        samples: the training images, in [0, 1].
+        minutes: after which it stops early, infinity for never.
+
+    Returns:
+        The U-Net in eval mode, and the steps it had.
     """
     torch.manual_seed(SEED)
     network = build(recipe, samples.image_shape)
@@ -168,7 +184,15 @@ def judged(x: Tensor, judge: str) -> dict[str, Any]:
 
 @torch.no_grad()
 def drawn(diffuser: Diffuser, count: int) -> Tensor:
-    """Samples under SEED, (count, C, H, W) in [0, 1]."""
+    """Images drawn from the model under SEED.
+
+    Args:
+        diffuser: the model, on the CPU.
+        count: how many.
+
+    Returns:
+        Images, (N, C, H, W) in [0, 1], with N = count.
+    """
     noise = torch.randn(count, *diffuser.image_shape, generator=torch.Generator().manual_seed(SEED))
     return sample(diffuser, noise, ddim_steps=DDIM_STEPS)
 
@@ -180,6 +204,9 @@ def measured(diffuser: Diffuser, recipe: Recipe, x: Tensor) -> dict[str, Any]:
         diffuser: the model.
         recipe: how it was trained.
         x: (N, C, H, W) in [0, 1], test images.
+
+    Returns:
+        What ``denoising`` finds and, where the recipe has a judge, what that makes of images drawn and of ``x``.
     """
     found: dict[str, Any] = {"psnr": denoising(diffuser, x)}
     if recipe.judge:
@@ -189,7 +216,14 @@ def measured(diffuser: Diffuser, recipe: Recipe, x: Tensor) -> dict[str, Any]:
 
 
 def main(dest: Path, dataset: str, recipe: Recipe, minutes: float) -> None:
-    """Train, save, load what was saved, measure that."""
+    """Train, save, load what was saved, measure that.
+
+    Args:
+        dest: the folder that ``<dataset>-ddpm`` is written in.
+        dataset: a name in RECIPES.
+        recipe: how the model is built and trained.
+        minutes: after which training stops early, infinity for never.
+    """
     network, steps = train(recipe, load_data(dataset, split="train"), minutes)
     folder = dest / f"{dataset}-ddpm"
     network.half().save_pretrained(folder)

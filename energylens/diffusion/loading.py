@@ -37,6 +37,9 @@ def default_diffuser(dataset: str | None) -> str:
     Args:
         dataset: the data set's name, None for images without one.
 
+    Returns:
+        A name that ``load_diffuser`` takes.
+
     Raises:
         InputError: where the table has none.
     """
@@ -54,6 +57,9 @@ def load_diffuser(name: str, device: str | torch.device = "cpu") -> Diffuser:
         name: `digits-ddpm` (shipped), a diffusers folder or a hub id, `owner/name`. A folder holds a `UNet2DModel`
             and a scheduler, side by side or below `unet` and `scheduler`; weights are safetensors.
         device: where it is to lie.
+
+    Returns:
+        The model, in float32 and eval mode, on that device.
 
     Raises:
         InputError: where diffusers is missing or the model is none of ours.

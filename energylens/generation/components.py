@@ -33,10 +33,13 @@ class Components:
     scaled: Tensor
 
     def draw(self, alpha: Tensor) -> Tensor:
-        """Images (N, D), not clamped. One Gaussian makes them all; of several, the i-th makes the i-th.
+        """Images of the Gaussian. One makes them all; of several, the i-th makes the i-th.
 
         Args:
             alpha: coefficients in standard deviations, (N, r).
+
+        Returns:
+            Images, flattened, (N, D), not clamped.
         """
         if self.mean.ndim == 1:
             return self.mean + alpha @ self.scaled
@@ -50,6 +53,9 @@ def whole_gaussian(images: Tensor) -> Components:
 
     Args:
         images: (..., n, D).
+
+    Returns:
+        Its mean, (..., D), and n directions, (..., n, D).
     """
     mean = images.mean(dim=-2)
     return Components(mean, (images - mean[..., None, :]) / max(images.shape[-2] - 1, 1) ** 0.5)
@@ -65,6 +71,9 @@ def principal_components(images: Tensor, retained: float | int) -> Components:
     Args:
         images: (n, D).
         retained: a share of the variance in (0, 1], or, as an int, so many components.
+
+    Returns:
+        The mean, (D,), and the directions kept, (r, D), the largest variance first.
     """
     gaussian = whole_gaussian(_double(images))
     total = gaussian.scaled.square().sum()

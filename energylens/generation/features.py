@@ -88,6 +88,9 @@ def extractor(
         device: where the network is to lie.
         reading: what ``load_model`` takes beside the classifier's name.
 
+    Returns:
+        The feature space, its network on that device.
+
     Raises:
         InputError: where neither can be had, or what is asked for does not go together.
     """

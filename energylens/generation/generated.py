@@ -47,6 +47,9 @@ def measure(indices: Iterable[int], y: Tensor, chain: Chain, nearest: tuple[Tens
         y: (N,) the classes they were made for.
         chain: where they come from.
         nearest: of each the index of the nearest training image and its L2 distance, (N,) each.
+
+    Returns:
+        One row an image; the paths are arrays of steps + 1 energies, in nats.
     """
     columns = {
         "index": torch.tensor(list(indices)),
@@ -102,7 +105,11 @@ class Generated:
         return torch.tensor(self.rows["label"].to_numpy())
 
     def summary(self) -> pd.DataFrame:
-        """What ``as_numbers`` tells, as a table; NaN for a reference that nobody asked for."""
+        """What ``as_numbers`` tells, as a table.
+
+        Returns:
+            A row a class, then one of all; NaN for a reference that nobody asked for.
+        """
         return pd.DataFrame(self.as_numbers()).astype({"reference": "float64"})
 
     def __str__(self) -> str:
@@ -115,10 +122,11 @@ class Generated:
         return f"{len(self)} images of {self.dataset} out of {self.model}, seed {self.seed}, {self.seconds:.1f} s"
 
     def as_numbers(self) -> list[dict[str, Any]]:
-        """As JSON holds it: a row a class, then one of all.
+        """Means and medians of the images, as JSON holds them.
 
-        The keys are class, n, as_class (share of images that the model takes for it), steps, marginal, joint (means,
-        nats), reference (None where nobody asked), nearest_l2 (median).
+        Returns:
+            A row a class, then one of all. The keys are class, n, as_class (share of images that the model takes for
+            it), steps, marginal, joint (means, nats), reference (None where nobody asked), nearest_l2 (median).
         """
         groups = [(self.classes[int(str(label))], rows) for label, rows in self.rows.groupby("label")]
         return [self._summed(name, rows) for name, rows in [*groups, ("all", self.rows)]]
@@ -170,16 +178,34 @@ def as_picture(image: Tensor) -> Image.Image:
 
     Args:
         image: (C, H, W) in [0, 1], C 1 or 3.
+
+    Returns:
+        Grey for one channel, RGB for three.
     """
     pixels = to_bytes(image).permute(1, 2, 0).numpy()
     return Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
 
 
 def to_bytes(images: Tensor) -> Tensor:
-    """Images in [0, 1], of any shape, rounded to 8 bits, uint8 on the CPU."""
+    """Images rounded to 8 bits.
+
+    Args:
+        images: of any shape, in [0, 1].
+
+    Returns:
+        uint8 in the same shape, on the CPU.
+    """
     return (images.cpu() * 255).round().to(torch.uint8)
 
 
 def byte_batches(samples: Samples, size: int) -> Iterator[Tensor]:
-    """The samples' images, (B, C, H, W) uint8, so many at a time."""
+    """The samples' images in 8 bits, so many at a time.
+
+    Args:
+        samples: N images in [0, 1].
+        size: images in a batch, 1 or more.
+
+    Returns:
+        The batches in order, (B, C, H, W) uint8 on the CPU; the last may be smaller.
+    """
     return (to_bytes(samples.batch(at, at + size)[0]) for at in range(0, len(samples), size))

@@ -12,11 +12,14 @@ from energylens.errors import InputError
 
 @torch.no_grad()
 def penultimate(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Features (N, D) and logits (N, K), float32.
+    """What goes into a network's last linear layer, and its logits.
 
     Args:
         model: from images in [0, 1] to logits, a linear layer last.
         x: (N, C, H, W) in [0, 1].
+
+    Returns:
+        Features, (N, D), and logits, (N, K), float32.
 
     Raises:
         InputError: for a model whose logits no linear layer gives.

@@ -45,7 +45,15 @@ class Pictures:
         return len(self.paths)
 
     def batch(self, start: int, stop: int, channels: int) -> Tensor:
-        """Pictures start:stop as (B, channels, H, W) uint8.
+        """Some of the pictures, decoded.
+
+        Args:
+            start: position of the first.
+            stop: position behind the last; one beyond the end is cut to it.
+            channels: 1 for grey, 3 for RGB; pictures are converted.
+
+        Returns:
+            The pictures, (B, channels, H, W) uint8.
 
         Raises:
             RunError: for one that does not decode.
@@ -60,6 +68,12 @@ def read_pictures(folder: Path) -> Pictures:
     or, without it, all in the folder itself; or, where it has none, all in the folders below it, such as one a class.
 
     Hidden files and folders are passed over with a Note.
+
+    Args:
+        folder: made by `energylens generate` or by any other program.
+
+    Returns:
+        Where the pictures are and their size; ``batch`` decodes them.
 
     Raises:
         InputError: for a folder that is not there or empty, or holds pictures of several sizes.

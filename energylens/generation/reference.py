@@ -63,6 +63,9 @@ def reference(
         out: where they are kept, ``out/reference/<data>-<split>-<features>-<hash>.safetensors``; None for nowhere.
         told: passes the batches on, and says that they pass.
 
+    Returns:
+        The statistics, read from the file where it has those of these features.
+
     Raises:
         RunError: where the file is damaged or cannot be written.
     """

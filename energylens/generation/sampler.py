@@ -27,11 +27,14 @@ LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def squared_distance(values: Tensor, reference: Tensor) -> Tensor:
-    """``(L(x, y) - mean training L(., y))^2``, (N,) nats^2 (a prototype in the code of arXiv 2407.06315).
+    """``(L(x, y) - mean training L(., y))^2`` (a prototype in the code of arXiv 2407.06315).
 
     Args:
         values: L(x, y), (N,) nats.
         reference: the mean loss of the class's training images, (N,) nats.
+
+    Returns:
+        The squared distances, (N,) nats^2.
     """
     return (values - reference).square()
 
@@ -97,6 +100,9 @@ def sample(
         guidance: a row of GUIDANCES.
         stop: a row of STOPS.
         tolerance: of the stop, in nats squared.
+
+    Returns:
+        Where the chains came to, in the order of ``start``.
 
     Raises:
         RunError: names the sample whose chain runs into NaN.

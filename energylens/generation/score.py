@@ -99,7 +99,11 @@ class Scores:
         return f"Against {self.n} images of {self.dataset} ({self.split}), in the features of {self.features}"
 
     def summary(self) -> pd.DataFrame:
-        """A row each of the rows: images (what they are), n, seeds (how many), then every score."""
+        """The scores as a table.
+
+        Returns:
+            A row each of the rows: images (what they are), n, seeds (how many), then every score.
+        """
         told = [{"images": row.name, "n": row.n, "seeds": len(row.seeds)} for row in self.rows]
         values = [{name: value.value for name, value in row.values.items()} for row in self.rows]
         return pd.concat([pd.DataFrame(told), pd.DataFrame(values)], axis=1)
@@ -109,7 +113,11 @@ class Scores:
         return "\n".join([self.title, self.summary().to_string(index=False, float_format="%.3g"), *self.notes])
 
     def as_numbers(self) -> dict[str, Any]:
-        """All of it as JSON holds it."""
+        """All of it as JSON holds it.
+
+        Returns:
+            The attributes by name, the rows as nested dicts.
+        """
         return asdict(self)
 
 
@@ -179,6 +187,9 @@ def open_scorer(
         out: where the statistics of the split are kept.
         listener: called after every batch of the split, where its statistics are not there yet.
         space: as ``features.extractor`` takes it.
+
+    Returns:
+        The scorer, its feature space loaded and the split's statistics computed or read.
 
     Raises:
         InputError: for data or a feature space that cannot be had.
@@ -314,7 +325,16 @@ def _read(pictures: Pictures, size: int, channels: int) -> Iterator[Tensor]:
 
 
 def uniform_noise(n: int, size: int, shape: tuple[int, ...]) -> Iterator[Tensor]:
-    """``n`` images (C, H, W) of independent uniform bytes, ``size`` at a time."""
+    """Images of independent uniform bytes, the same ones at every call.
+
+    Args:
+        n: images in all.
+        size: images in a batch, 1 or more.
+        shape: of one image, (C, H, W).
+
+    Yields:
+        Batches, (B, C, H, W) uint8 on the CPU; the last may be smaller.
+    """
     generator = torch.Generator().manual_seed(ANCHOR_SEED)
     for at in range(0, n, size):
         yield torch.randint(256, (min(size, n - at), *shape), generator=generator, dtype=torch.uint8)
@@ -356,7 +376,14 @@ def _label(own: Mapping[str, Any], every: Sequence[Mapping[str, Any]]) -> str:
 
 
 def over_seeds(each: Sequence[Mapping[str, Value]]) -> dict[str, Value]:
-    """Means over seeds with the 95 % interval of the mean (Student's t); one alone as it is."""
+    """Means over seeds with the 95 % interval of the mean (Student's t).
+
+    Args:
+        each: of every seed, one at least, the same scores by name.
+
+    Returns:
+        The means by name; with a single seed its scores as they are.
+    """
     if len(each) == 1:
         return dict(each[0])
     over = {name: mean_interval([one[name].value for one in each]) for name in each[0]}

@@ -19,10 +19,13 @@ NORMAL = 1.96  # standard errors to either side of a 95 % interval
 
 
 def class_score(logits: Tensor) -> float:
-    """``exp mean_x KL(p(y|x) || p(y))``, the formula of the Inception Score, in [1, K]; all images in one split.
+    """``exp mean_x KL(p(y|x) || p(y))``, the formula of the Inception Score; all images in one split.
 
     Args:
         logits: (N, K).
+
+    Returns:
+        The score, in [1, K].
 
     Example:
         >>> round(class_score(1e4 * torch.eye(7)), 6)
@@ -47,7 +50,14 @@ class Gaussian:
 
     @classmethod
     def of(cls, features: Tensor) -> Gaussian:
-        """The Gaussian of features (N, D), N > 1, with the unbiased covariance."""
+        """The Gaussian of some features, with the unbiased covariance.
+
+        Args:
+            features: (N, D), N > 1.
+
+        Returns:
+            The Gaussian; its root has at most D rows.
+        """
         features = features.double()
         mean = features.mean(dim=0)
         root = (features - mean) / (len(features) - 1) ** 0.5
@@ -55,7 +65,15 @@ class Gaussian:
 
     @classmethod
     def from_covariance(cls, mean: Tensor, covariance: Tensor) -> Gaussian:
-        """The Gaussian of this mean (D,) and covariance (D, D)."""
+        """The Gaussian of a mean and a covariance.
+
+        Args:
+            mean: (D,).
+            covariance: (D, D), symmetric; eigenvalues below 0 count as 0.
+
+        Returns:
+            The Gaussian, with a root of (D, D).
+        """
         variances, directions = torch.linalg.eigh(covariance.double())
         return cls(mean.double(), variances.clamp(min=0).sqrt()[:, None] * directions.T)
 
@@ -64,6 +82,13 @@ def frechet_distance(one: Gaussian, other: Gaussian) -> float:
     """``|m_1 - m_2|^2 + tr(C_1 + C_2 - 2 (C_1 C_2)^(1/2))``; FID where the features are Inception's.
 
     The trace of the root is the nuclear norm of ``R_1 R_2^T``, ``R^T R = C``: no root of a product is taken.
+
+    Args:
+        one: of D features.
+        other: of the same D features.
+
+    Returns:
+        The distance; rounding can leave it a little below 0.
 
     Example:
         >>> frechet_distance(Gaussian.of(torch.tensor([[-1.0], [1.0]])), Gaussian.of(torch.tensor([[2.0], [4.0]])))
@@ -101,6 +126,9 @@ def kernel_distance(features: Tensor, reference: Tensor) -> float:
     Args:
         features: (N, D), N > 1.
         reference: (M, D), of real images, M > 1.
+
+    Returns:
+        The estimate; chance can put it below 0.
     """
     within = [_kernel_sum(one, one) - _cubed((one * one).sum(dim=1), one) for one in (features, reference)]
     sizes = (len(features), len(reference))
@@ -117,10 +145,13 @@ def _cubed(products: Tensor, features: Tensor) -> float:
 
 
 def radii(features: Tensor) -> Tensor:
-    """The distance of each feature to its NEAREST-th nearest other one, (N,).
+    """The distance of each feature to its NEAREST-th nearest other one.
 
     Args:
         features: (N, D), N > NEAREST.
+
+    Returns:
+        The distances, (N,).
     """
     return torch.cat([_distances(rows, features).kthvalue(NEAREST + 1).values for rows in torch.split(features, ROWS)])
 

@@ -71,7 +71,11 @@ class GenerationSettings:
         return (self.guidance, self.stop) != ("none", "none")
 
     def told(self) -> dict[str, Any]:
-        """The settings that count for these starts and rules, by name."""
+        """The settings that count for these starts and rules.
+
+        Returns:
+            Their values by name.
+        """
         from energylens.generation.starts import STARTS
 
         row = STARTS[self.start]

@@ -63,18 +63,28 @@ class Material:
         return self.train.images.flatten(1).to(device_of(self.model))
 
     def images(self, label: int) -> Tensor:
-        """The class's training images, flattened, (n, D), on the model's device."""
+        """The class's training images, flattened.
+
+        Args:
+            label: the class.
+
+        Returns:
+            Images, (n, D) in [0, 1], on the model's device.
+        """
         members = (self.train.labels == label).nonzero().flatten()
         if self.resident is not None:
             return self.resident[members.to(self.resident.device)]
         return self.train.subset(members).images.flatten(1).to(device_of(self.model))
 
     def near_in(self, label: int, images: Tensor) -> Tensor:
-        """What a class's images are compared by: pixels or penultimate features, (n, F).
+        """What a class's images are compared by: pixels or penultimate features.
 
         Args:
             label: the class.
             images: all of it, flattened, (n, D) in [0, 1].
+
+        Returns:
+            One row an image, (n, F); the images themselves for pixels.
         """
         if self.features == "pixels":
             return images
@@ -88,7 +98,14 @@ class Material:
         return features
 
     def class_components(self, label: int) -> Components:
-        """The principal components of a class, once a process."""
+        """The principal components of a class, computed once a process.
+
+        Args:
+            label: the class.
+
+        Returns:
+            As many components as ``retained`` asks for.
+        """
         key = (self.contents, str(self.train.kept), str(label), str(self.retained), str(device_of(self.model)))
         if key not in _KEPT:
             _KEPT[key] = principal_components(self.images(label), self.retained)
@@ -114,18 +131,48 @@ class Start:
 
 
 def uniform(material: Material, label: int, noise: Noise, size: int) -> Tensor:
-    """Pixels from U(0, 1)."""
+    """Pixels from U(0, 1).
+
+    Args:
+        material: tells the device.
+        label: the class, which does not matter here.
+        noise: of the N samples.
+        size: pixels times channels of an image, D.
+
+    Returns:
+        Starts, flattened, (N, D) in [0, 1].
+    """
     like = torch.empty(len(noise.indices), size, device=device_of(material.model))
     return (noise.uniform("start", like) + 1) / 2
 
 
 def gaussian(material: Material, label: int, noise: Noise, size: int) -> Tensor:
-    """From the Gaussian of the class, with its whole covariance (arXiv 1906.09453)."""
+    """From the Gaussian of the class, with its whole covariance (arXiv 1906.09453).
+
+    Args:
+        material: has the class's images and the spread.
+        label: the class.
+        noise: of the N samples.
+        size: D, which the class's images tell here.
+
+    Returns:
+        Starts, flattened, (N, D), not clamped.
+    """
     return _drawn(whole_gaussian(material.images(label)), noise, material.spread)
 
 
 def pca(material: Material, label: int, noise: Noise, size: int) -> Tensor:
-    """From the class's leading principal components (arXiv 2407.06315, section 4)."""
+    """From the class's leading principal components (arXiv 2407.06315, section 4).
+
+    Args:
+        material: has the class's components and the spread.
+        label: the class.
+        noise: of the N samples.
+        size: D, which the class's images tell here.
+
+    Returns:
+        Starts, flattened, (N, D), not clamped.
+    """
     return _drawn(material.class_components(label), noise, material.spread)
 
 
@@ -133,6 +180,15 @@ def local_pca(material: Material, label: int, noise: Noise, size: int) -> Tensor
     """From the principal components of a random training image of the class and its nearest ones of that class.
 
     Our reconstruction of the local class-wise PCA of arXiv 2505.22486.
+
+    Args:
+        material: has the class's images, how many neighbours count, what they are near in, and the spread.
+        label: the class.
+        noise: of the N samples; it draws the training image too.
+        size: pixels times channels of an image, D.
+
+    Returns:
+        Starts, flattened, (N, D), not clamped.
     """
     images = material.images(label)
     compared = material.near_in(label, images)
@@ -148,15 +204,18 @@ def local_pca(material: Material, label: int, noise: Noise, size: int) -> Tensor
 
 
 def nearest_of(compared: Tensor, anchor: int, count: int) -> Tensor:
-    """The positions, ascending, of the images nearest to one of them, which is among them.
+    """The positions of the images nearest to one of them, which is among them.
 
     Distances are summed in float64 and the earlier of two equal ones counts as nearer, so that every device finds the
-        same.
+    same.
 
     Args:
         compared: (n, F), what they are compared by.
         anchor: the position of the one.
         count: how many.
+
+    Returns:
+        Positions in ``compared``, (K,) int64 with K = count, ascending; fewer where it has fewer rows.
     """
     away = compared - compared[anchor]
     distances: Tensor = torch.linalg.vector_norm(away, dim=1, dtype=widest_float(away.device))
@@ -177,13 +236,16 @@ STARTS: dict[str, Start] = {
 
 
 def draw_starts(start: str, material: Material, y: Tensor, noise: Noise) -> Tensor:
-    """Starts (N, C, H, W), on the model's device, not clamped to [0, 1].
+    """Where chains begin, each in its own class.
 
     Args:
         start: a row of STARTS.
         material: what they are made of.
         y: (N,) labels.
         noise: of these N samples.
+
+    Returns:
+        Starts, (N, C, H, W), on the model's device, not clamped to [0, 1].
     """
     shape, labels = material.train.image_shape, y.cpu()
     starts = torch.empty(len(y), *shape, device=device_of(material.model))

@@ -16,7 +16,7 @@ _KNOWN: dict[tuple[str, ...], float] = {}  # of this process: (model, data, loss
 def reference_energies(
     model: nn.Module, train: Samples, loss: str, labels: Tensor, known_as: tuple[str, ...] | None = None
 ) -> Tensor:
-    """The mean loss of each class's training images, (K,) nats; NaN for the classes that nobody asked for.
+    """The mean loss of each class's training images.
 
     Args:
         model: from images in [0, 1] to logits (N, K).
@@ -24,6 +24,9 @@ def reference_energies(
         loss: a row of ``sampler.LOSSES``.
         labels: the classes asked for, (M,), integers in [0, K).
         known_as: what they are remembered by in this process (``Witness.known_as``), None for not at all.
+
+    Returns:
+        Means, (K,) nats; NaN for the classes that nobody asked for.
     """
     means = torch.full((len(train.classes),), torch.nan)
     for label in sorted(set(labels.tolist())):
