@@ -61,7 +61,14 @@ class Campaign:
     autoattack: int = 200
 
     def runs(self, **own: Any) -> list[Arm]:
-        """Every arm and seed; own: settings over all of them."""
+        """Every arm and seed.
+
+        Args:
+            own: settings over those of all arms, by name.
+
+        Returns:
+            The runs, first seeds of all arms before further ones.
+        """
         found = []
         for name, arm in self.arms.items():
             settings = {key: value for key, value in arm.items() if key not in ("recipe", "seeds")}
@@ -140,7 +147,14 @@ class Desk:
     root: Path | None = None
 
     def settle(self, arms: Sequence[Arm]) -> None:
-        """Write the plan, or see that the one that is there is this. Raises InputError for another."""
+        """Write the plan, or see that the one that is there is this.
+
+        Args:
+            arms: all runs of the campaign.
+
+        Raises:
+            InputError: where ``out`` holds another plan.
+        """
         plan = {arm.slug: arm.settings.manifest() | {"judged": [arm.strong, arm.autoattack]} for arm in arms}
         path = self.out / PLAN
         if not path.exists():
@@ -152,7 +166,14 @@ class Desk:
             raise InputError(f"{self.out} holds a campaign of other settings ({told}): give another --out")
 
     def done(self, arm: Arm) -> bool:
-        """Whether the arm is written down, with these settings."""
+        """Whether the arm is written down, with these settings.
+
+        Args:
+            arm: the run to look for in ``results``.
+
+        Returns:
+            False also where it is there with other settings.
+        """
         path = self.results / arm.slug / FINAL
         return path.is_file() and json.loads(path.read_text())["settings"] == arm.settings.manifest()
 

@@ -199,7 +199,14 @@ class Shown:
     models: bool = False
 
     def command(self, name: str) -> str:
-        """What measures it again."""
+        """What measures it again.
+
+        Args:
+            name: of its row in SHOWN.
+
+        Returns:
+            A shell command; DATA and CHECKPOINTS stand for folders of the reader's.
+        """
         return (
             f"python -m analyses.shown {name}{' --data-root DATA' * self.cifar}{' --models CHECKPOINTS' * self.models}"
         )
