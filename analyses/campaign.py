@@ -235,7 +235,12 @@ def _in_process(arm: Arm, desk: Desk, place: int) -> None:
 
 
 def perform(arm: Arm, desk: Desk) -> None:
-    """Train and judge an arm, going on where it was interrupted, and write it down."""
+    """Train and judge an arm, going on where it was interrupted, and write it down.
+
+    Args:
+        arm: the run.
+        desk: where its files go.
+    """
     from energylens.training.loop import DivergenceError, train
     from energylens.training.watch import EnergyWatch
 
@@ -249,7 +254,16 @@ def perform(arm: Arm, desk: Desk) -> None:
 
 
 def judge(arm: Arm, folder: Path, desk: Desk) -> dict[str, float | int]:
-    """Accuracies of best and last weights in %: clean, PGD-50-10 (step eps/4), AutoAttack, with how many images."""
+    """Accuracies of best and last weights in %: clean, PGD-50-10 (step eps/4), AutoAttack, with how many images.
+
+    Args:
+        arm: the run.
+        folder: where its weights lie.
+        desk: where the data and records lie.
+
+    Returns:
+        By weights and judge; and the number of images of each judge.
+    """
     images = {"pgd_50_10": arm.strong, "autoattack": arm.autoattack}
     found: dict[str, float | int] = {f"{name}_images": n for name, n in images.items() if n}
     for which in ("best", "last"):
@@ -341,6 +355,12 @@ def finished(results: Path = RESULTS / "cifar10") -> pd.DataFrame:
     """How every finished arm of a campaign ended, a row each, in the order of the arms.
 
     It is what ``record`` wrote, without the settings, and the arm's folder.
+
+    Args:
+        results: the campaign's folder in RESULTS.
+
+    Returns:
+        No row where no arm is finished.
     """
     found = [json.loads(path.read_text()) | {"folder": path.parent.name} for path in results.glob(f"*/{FINAL}")]
     order = [arm for campaign in CAMPAIGNS.values() for arm in campaign.arms]

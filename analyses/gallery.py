@@ -59,7 +59,14 @@ def main(drawn: Path, checkout: Path) -> None:
 
 
 def former(page: Path) -> dict[str, str]:
-    """The parts of a page that is there, by figure."""
+    """The parts of a page that is there, by figure.
+
+    Args:
+        page: a Markdown file, which need not exist.
+
+    Returns:
+        Figure -> its part; empty where there is no page.
+    """
     text = page.read_text() if page.is_file() else ""
     parts = re.split(r"^(?=## )", text, flags=re.MULTILINE)[1:]
     return {part.splitlines()[0].removeprefix("## "): part.rstrip("\n") + "\n" for part in parts}
@@ -81,7 +88,16 @@ def keep(name: str, drawn: Path, checkout: Path) -> str:
 
 
 def entry(name: str, drawn: Path, checkout: Path) -> str:
-    """A figure's part of the page, in Markdown; its picture goes to PICTURES, a table stands in the page."""
+    """A figure's part of the page, in Markdown; its picture goes to PICTURES, a table stands in the page.
+
+    Args:
+        name: the figure's.
+        drawn: the folder that ``energylens figures`` filled.
+        checkout: the root of the repository.
+
+    Returns:
+        The part, from its heading on.
+    """
     about = json.loads((drawn / f"{name}.json").read_text())
     if (drawn / f"{name}.png").is_file():
         shrink(drawn / f"{name}.png", checkout / PICTURES / f"{name}.png")
@@ -95,7 +111,12 @@ def entry(name: str, drawn: Path, checkout: Path) -> str:
 
 
 def shrink(picture: Path, to: Path) -> None:
-    """Write a PNG of at most WIDEST pixels across and COLOURS colours."""
+    """Write a PNG of at most WIDEST pixels across and COLOURS colours.
+
+    Args:
+        picture: the PNG to read.
+        to: the file to write.
+    """
     with Image.open(picture) as image:
         image.thumbnail((WIDEST, image.height), Image.Resampling.BOX)  # adds no ringing, so that it packs well
         with whole_file(to) as temporary:

@@ -65,7 +65,14 @@ class Desk:
 
 
 def summary(record: el.Record) -> pd.DataFrame:
-    """The means of a record, a row an attack, shares in %."""
+    """The means of a record, a row an attack, shares in %.
+
+    Args:
+        record: of ``energylens.profile``.
+
+    Returns:
+        One row an attack, shares in %.
+    """
     table = record.summary()
     for name, factor in SIZES.items():
         if name in table:
@@ -74,19 +81,42 @@ def summary(record: el.Record) -> pd.DataFrame:
 
 
 def printed(attacks: tuple[str, ...], n: int, desk: Desk) -> pd.DataFrame:
-    """digits-standard under some attacks."""
+    """digits-standard under some attacks.
+
+    Args:
+        attacks: their names, with settings.
+        n: how many test images, the first ones.
+        desk: the run cache, and the public checkpoints where asked for.
+
+    Returns:
+        One row an attack, shares in %.
+    """
     return summary(desk.cache.profile("digits-standard", attacks=attacks, n=n))
 
 
 def cw_rounding(desk: Desk) -> pd.DataFrame:
-    """How many of 100 adversarial images of C&W are classified rightly again once they are rounded to 8 bits."""
+    """How many of 100 adversarial images of C&W are classified rightly again once they are rounded to 8 bits.
+
+    Args:
+        desk: the run cache, and the public checkpoints where asked for.
+
+    Returns:
+        One row: ``lost``, how many are, of ``n``.
+    """
     rows = desk.cache.profile("digits-standard", attacks="cw", n=100, save_images=True)["cw"].rows
     fooled = rows["pred_adv"] != rows["label"]
     return pd.DataFrame([{"lost": int((fooled & (rows["pred_uint8"] == rows["label"])).sum()), "n": len(rows)}])
 
 
 def diff_pgd(desk: Desk) -> pd.DataFrame:
-    """Accuracy of x_adv and of R(x_adv), %, under PGD and Diff-PGD's two forms; eps and step are our choice [R]."""
+    """Accuracy of x_adv and of R(x_adv), %, under PGD and Diff-PGD's two forms; eps and step are our choice [R].
+
+    Args:
+        desk: the run cache, and the public checkpoints where asked for.
+
+    Returns:
+        One row a model.
+    """
     from energylens.diffusion.loading import load_diffuser
     from energylens.diffusion.purifier import purify
 
@@ -121,6 +151,12 @@ def digits_ddpm(desk: Desk) -> pd.DataFrame:
 
     The table says how many samples of digits-ddpm and how many test images digits-standard is sure of, %, and what
     denoising gains, dB. It is read out of the JSON beside the weights.
+
+    Args:
+        desk: not asked for anything.
+
+    Returns:
+        One row a set of images or level of noise.
     """
     from energylens.diffusion.loading import WEIGHTS
 
@@ -130,7 +166,15 @@ def digits_ddpm(desk: Desk) -> pd.DataFrame:
 
 
 def eight_attacks(n: int, desk: Desk) -> pd.DataFrame:
-    """A natural ResNet-20 on CIFAR-10 under the paper's attacks: mean energies, accuracy, AUROC, the paper's modes."""
+    """A natural ResNet-20 on CIFAR-10 under the paper's attacks: mean energies, accuracy, AUROC, the paper's modes.
+
+    Args:
+        n: how many test images, the first ones.
+        desk: the run cache, and the public checkpoints where asked for.
+
+    Returns:
+        One row an attack, energies in nats, accuracy in %.
+    """
     record = cifar(EIGHT, n, desk)
     table = summary(record)[["attack", "marginal_mean", "joint_mean", "accuracy", "auroc"]]
     for column, name in enumerate(("paper: E(x)", "paper: E(x, y)")):
@@ -139,25 +183,56 @@ def eight_attacks(n: int, desk: Desk) -> pd.DataFrame:
 
 
 def cifar(attacks: tuple[str, ...], n: int, desk: Desk) -> el.Record:
-    """The natural ResNet-20 on CIFAR-10's first test images."""
+    """The natural ResNet-20 on CIFAR-10's first test images.
+
+    Args:
+        attacks: their names, with settings.
+        n: how many test images, the first ones.
+        desk: the run cache, and the public checkpoints where asked for.
+
+    Returns:
+        The record, at eps 8/255.
+    """
     settings = {**CIFAR, **NATURAL, "model": desk.checkpoint(RESNET20)}
     return desk.cache.profile(attacks=attacks, n=n, **settings)
 
 
 def traces(n: int, desk: Desk) -> pd.DataFrame:
-    """AUROC and detector of PGD and of HE-PGD at several gammas, on CIFAR-10."""
+    """AUROC and detector of PGD and of HE-PGD at several gammas, on CIFAR-10.
+
+    Args:
+        n: how many test images, the first ones.
+        desk: the run cache, and the public checkpoints where asked for.
+
+    Returns:
+        One row an attack, shares in %.
+    """
     return summary(cifar(("pgd", "he-pgd", "he-pgd,gamma=1", "he-pgd,gamma=0.85"), n, desk))
 
 
 def doctor(desk: Desk) -> pd.DataFrame:
-    """The doctor's findings about a CIFAR-10 checkpoint whose normalisation was forgotten."""
+    """The doctor's findings about a CIFAR-10 checkpoint whose normalisation was forgotten.
+
+    Args:
+        desk: the run cache, and the public checkpoints where asked for.
+
+    Returns:
+        One row a check: its verdict and what it measured.
+    """
     settings: dict[str, Any] = {"arch": "resnet4b", "dataset": "cifar10"}
     found = el.examine(desk.checkpoint(RESNET4B), data_root=desk.cache.root, **settings).findings
     return pd.DataFrame([{"check": one.check, "verdict": one.verdict, "measured": one.measured} for one in found])
 
 
 def bfloat16(desk: Desk) -> pd.DataFrame:
-    """PGD accuracy in float32 and bfloat16, %."""
+    """PGD accuracy in float32 and bfloat16, %.
+
+    Args:
+        desk: the run cache, and the public checkpoints where asked for.
+
+    Returns:
+        One row a seed, a column a backend.
+    """
     rows = []
     for seed in (0, 1, 2):
         row: dict[str, Any] = {"model": "digits-pgd", "n": 500, "eps": "0.2", "seed": seed}
@@ -173,6 +248,12 @@ def generated_digits(desk: Desk) -> pd.DataFrame:
 
     The table holds their median L2 distance to the nearest training image, and the Frechet distance of the starts
     themselves.
+
+    Args:
+        desk: the run cache, and the public checkpoints where asked for.
+
+    Returns:
+        One row a kind of start.
     """
     scorer, rows = scorer_of(desk.cache, classifier="digits-standard"), []
     for start in ("local-pca", "pca", "gaussian"):
