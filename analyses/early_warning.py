@@ -49,7 +49,15 @@ class Rule:
 
 
 def abnormal_rise(run: TrainingRun, rise: float) -> Heard:
-    """The watch on the energies of the training samples. rise: of the AAE share over its median, in [0, 1]."""
+    """The watch on the energies of the training samples.
+
+    Args:
+        run: one that was trained and watched.
+        rise: of the AAE share over its median, in [0, 1].
+
+    Returns:
+        Kind and epoch of the first alarm, None for none.
+    """
     steps = run.steps()
     length = _epoch_length(steps)
     heard = steps[steps["step"] >= run.settings["eps_ramp"] * length]  # while eps grows the trainer hears nothing
@@ -59,7 +67,15 @@ def abnormal_rise(run: TrainingRun, rise: float) -> Heard:
 
 
 def gap_rise(run: TrainingRun, gap: float) -> Heard:
-    """The watch on FGSM minus PGD accuracy of training images, at epochs' ends. gap: over its median, in [0, 1]."""
+    """The watch on FGSM minus PGD accuracy of training images, at epochs' ends.
+
+    Args:
+        run: one that was trained and watched.
+        gap: over its median, in [0, 1].
+
+    Returns:
+        Kind and epoch of the first alarm, None for none.
+    """
     return _collapse(gap_alarm(run.history, int(run.settings["eval_samples"]), replace(WatchSettings(), gap=gap)))
 
 
@@ -69,13 +85,29 @@ def _collapse(epoch: int) -> Heard:
 
 
 def both(run: TrainingRun, rise: float) -> Heard:
-    """Whichever of the two comes first, as the trainer hears them; the gap's threshold is the trainer's."""
+    """Whichever of the two comes first, as the trainer hears them; the gap's threshold is the trainer's.
+
+    Args:
+        run: one that was trained and watched.
+        rise: of the AAE share over its median, in [0, 1].
+
+    Returns:
+        Kind and epoch of the first alarm, None for none.
+    """
     heard = [abnormal_rise(run, rise), gap_rise(run, WatchSettings().gap)]
     return min((one for one in heard if one), key=lambda one: one[1], default=None)
 
 
 def drop_rule(run: TrainingRun, drop: float) -> Heard:
-    """fast_adversarial's rule (arXiv 2001.03994, its code). drop: of PGD accuracy on training images, in [0, 1]."""
+    """fast_adversarial's rule (arXiv 2001.03994, its code).
+
+    Args:
+        run: one that was trained and watched.
+        drop: of PGD accuracy on training images, in [0, 1].
+
+    Returns:
+        Kind and epoch of the first alarm, None for none.
+    """
     return _collapse(pgd_drop(run.history, drop))
 
 
@@ -223,7 +255,17 @@ def _epoch_length(steps: pd.DataFrame) -> float:
 
 
 def recorded(name: str) -> pd.DataFrame:
-    """The alarms that ``record NAME`` wrote down. Raises InputError where it never did."""
+    """The alarms that ``record NAME`` wrote down.
+
+    Args:
+        name: of the set of runs, as in held-out.
+
+    Returns:
+        The table of ``alarms``.
+
+    Raises:
+        InputError: where nothing was written under this name.
+    """
     path = RESULTS / f"early-warning-{name}.csv"
     if not path.is_file():
         command = f"python -m analyses.early_warning record {name} RUN..."

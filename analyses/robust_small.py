@@ -34,7 +34,14 @@ AGREE = 0.01  # nats, between energies before and after
 
 
 def halved(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same weights in half precision; statistics of batch norm and counts stay as they are."""
+    """The same weights in half precision; statistics of batch norm and counts stay as they are.
+
+    Args:
+        state: tensors by name, of a weights file.
+
+    Returns:
+        The tensors under the same names.
+    """
     return {
         name: value.half() if value.is_floating_point() and not name.endswith(KEPT) else value
         for name, value in state.items()
@@ -42,7 +49,16 @@ def halved(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def energies_apart(one: Path, other: Path, x: Tensor) -> float:
-    """The largest difference, in nats, of any E(x, y) of two weights files on images x (N, C, H, W)."""
+    """The largest difference of any E(x, y) of two weights files.
+
+    Args:
+        one: a weights file.
+        other: the file to compare it with.
+        x: images, (N, C, H, W) in [0, 1].
+
+    Returns:
+        The difference, in nats, 0 or more.
+    """
     with torch.inference_mode():
         logits = [load_model(path)(x) for path in (one, other)]
     classes = torch.arange(logits[0].shape[1])
