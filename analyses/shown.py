@@ -153,7 +153,7 @@ def digits_ddpm(desk: Desk) -> pd.DataFrame:
     denoising gains, dB. It is read out of the JSON beside the weights.
 
     Args:
-        desk: not asked for anything.
+        desk: unused; every measure takes one.
 
     Returns:
         One row a set of images or level of noise.
