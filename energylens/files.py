@@ -23,6 +23,12 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     The file has the permissions that any new file has here (the umask's), whatever its writer gave it: safetensors
     gives 0600.
+
+    Args:
+        path: the file, in a folder that is there; one of this name is replaced.
+
+    Yields:
+        The temporary name, of an empty file in the same folder.
     """
     writer = f"{socket.gethostname()}-{os.getpid()}"  # processes of several machines may share the folder
     temporary = path.with_name(f".{path.name}.{writer}.tmp")
@@ -38,9 +44,14 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def sweep(folder: Path, *names: str) -> None:
-    """Remove what writers that were killed have left half-written of files of these names (wildcards).
+    """Remove what writers that were killed have left half-written.
 
     Only for who holds the folder against all that write such files there.
+
+    Args:
+        folder: where they wrote; folders below it are left alone.
+        *names: of the files, each with a wildcard for the writer that ``whole_file`` adds, as ``images-*``. What
+            safetensors itself left always goes.
     """
     for pattern in (SAFETENSORS_OWN, *(f".{name}.tmp" for name in names)):
         for left in folder.glob(pattern):
@@ -48,7 +59,14 @@ def sweep(folder: Path, *names: str) -> None:
 
 
 def shown(path: Path) -> Path:
-    """The path as a reader would type it: from the working directory where it lies below that."""
+    """The path as a reader would type it.
+
+    Args:
+        path: an absolute path; a relative one stays as it is.
+
+    Returns:
+        The path from the working directory where it lies below that, else as it came.
+    """
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
 
@@ -65,6 +83,9 @@ def reading(path: Path, mend: str, damage: tuple[type[Exception], ...] = (ValueE
         mend: what to do about a damaged file.
         damage: what the block's reader raises for one, beside an OSError without a number, as pyarrow raises for a
             wrong checksum.
+
+    Yields:
+        Nothing.
 
     Raises:
         RunError: where the file cannot be read.
@@ -90,19 +111,46 @@ def _within_reach(path: Path) -> Iterator[None]:
 
 
 def check_readable(path: Path) -> None:
-    """RunError that names the reason where a file cannot be opened: some readers say that it is not there."""
+    """Open a file and close it again: some readers say of a file that they may not open that it is not there.
+
+    Args:
+        path: the file.
+
+    Raises:
+        RunError: where it cannot be opened; it names the reason.
+    """
     with _within_reach(path):
         path.open("rb").close()
 
 
 def is_there(path: Path) -> bool:
-    """Whether the path exists; RunError where a folder above it does not let that be seen."""
+    """Whether a path exists.
+
+    Args:
+        path: of a file or a folder.
+
+    Returns:
+        Whether there is something; a link to nothing does not count.
+
+    Raises:
+        RunError: where a folder above it does not let that be seen.
+    """
     with _within_reach(path):
         return path.exists()
 
 
 def entries(folder: Path) -> list[Path]:
-    """What lies in a folder, by name; RunError where it may not be listed, of which ``Path.glob`` says nothing."""
+    """What lies in a folder.
+
+    Args:
+        folder: one that is there.
+
+    Returns:
+        The paths of its files and folders, hidden ones too, sorted.
+
+    Raises:
+        RunError: where it may not be listed, of which ``Path.glob`` says nothing.
+    """
     with _within_reach(folder):
         return sorted(folder.iterdir())
 
@@ -110,7 +158,15 @@ def entries(folder: Path) -> list[Path]:
 def find(folder: Path, name: str) -> Iterator[Path]:
     """Every file of this name in a folder, at any depth, through links to folders too, each folder once.
 
-    None where there is no folder. Raises RunError where one may not be listed.
+    Args:
+        folder: where to begin; it need not be there.
+        name: of the files, without wildcards.
+
+    Yields:
+        The files' paths, below ``folder`` as it was given; none where there is no folder.
+
+    Raises:
+        RunError: where a folder may not be listed.
     """
     seen, waiting = set[Path](), [folder] if is_there(folder) and folder.is_dir() else []
     while waiting:

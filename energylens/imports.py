@@ -41,7 +41,11 @@ def object_at(address: str, expected: str) -> Any:
 
 @contextlib.contextmanager
 def current_directory_importable() -> Iterator[None]:
-    """The current directory goes first on the import path inside."""
+    """The current directory goes first on the import path inside.
+
+    Yields:
+        Nothing.
+    """
     here = str(Path.cwd())
     sys.path.insert(0, here)
     try:

@@ -80,6 +80,9 @@ def subject_of(
         device: ``auto`` or a torch device.
         options: of ``load_model``.
 
+    Returns:
+        The module with its card, the chosen samples and the seed.
+
     Raises:
         InputError: for a model or data that cannot be had.
     """
@@ -137,6 +140,9 @@ def the_samples(data: Data, card: ModelCard, model: nn.Module, choice: Choice) -
         model: any module.
         choice: which samples; n None is DEFAULT_SAMPLES of a data set by name, and all of a user's own.
 
+    Returns:
+        The chosen samples; by default all of a split that has fewer than DEFAULT_SAMPLES.
+
     Raises:
         InputError: for data that cannot be had, or n with samples that are chosen already.
     """
@@ -167,6 +173,9 @@ def whole_split(
         split: ``train`` or ``test``, of a data set by name.
         root: where data sets lie.
         limit: the first so many items of a user's Dataset or DataLoader.
+
+    Returns:
+        All of them, in the order of the data; Samples as they came.
 
     Raises:
         InputError: for data that cannot be had.

@@ -38,6 +38,9 @@ def frozen(model: nn.Module, seed: int = 0) -> Iterator[None]:
     Args:
         model: any module.
         seed: where the random states start.
+
+    Yields:
+        Nothing.
     """
     with ExitStack() as stack:
         stack.enter_context(_ONE_THREAD)  # before another thread's frozen model is looked at
@@ -64,9 +67,15 @@ def frozen(model: nn.Module, seed: int = 0) -> Iterator[None]:
 
 @contextmanager
 def random_state(seed: int) -> Iterator[None]:
-    """Global random states that start from ``seed`` inside and are the caller's again afterwards.
+    """Global random states of torch, numpy and Python that are the caller's again afterwards.
 
     A second thread waits until the first is out.
+
+    Args:
+        seed: where they start inside, 0 or more; numpy takes it modulo 2^32.
+
+    Yields:
+        Nothing.
     """
     with _ONE_THREAD:
         python, numpy = random.getstate(), np.random.get_state()
@@ -89,7 +98,14 @@ HIGHEST = "highest"  # of the older API's matrix products
 
 
 def widest_float(device: torch.device) -> torch.dtype:
-    """The type for sums: float64, or float32 on Apple's GPUs, which have no other."""
+    """The type for sums.
+
+    Args:
+        device: where the sum is made.
+
+    Returns:
+        float64, or float32 on Apple's GPUs, which have no other.
+    """
     return torch.float32 if device.type == "mps" else torch.float64
 
 
@@ -101,6 +117,9 @@ def full_precision() -> Iterator[None]:
     torch has it, the newer (``torch.backends.*.fp32_precision``): torch refuses to read the older flags while the two
     contradict each other, and compilers do read them. All other flags (cuDNN's ``enabled``, ``benchmark`` and
     ``deterministic``) are left as they are. The flags are the whole process's: one thread at a time.
+
+    Yields:
+        Nothing.
     """
     with _unwarned():
         own = _take_precisions()

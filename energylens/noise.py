@@ -34,13 +34,36 @@ class NoiseSource(Protocol):
     """What an attack draws from: ``Noise``, a sample's own, or ``BatchNoise``, as fast as training wants it."""
 
     def uniform(self, purpose: str, like: Tensor) -> Tensor:
-        """U(-1, 1), of the shape, type and device of ``like`` (N, ...)."""
+        """Draw from the uniform distribution U(-1, 1).
+
+        Args:
+            purpose: what the noise is for, such as the start of a restart.
+            like: whose shape, type and device the noise has, (N, ...), a row a sample of the batch.
+
+        Returns:
+            The noise, (N, ...).
+        """
 
     def normal(self, purpose: str, like: Tensor) -> Tensor:
-        """N(0, 1), of the shape, type and device of ``like`` (N, ...)."""
+        """Draw from the normal distribution N(0, 1).
+
+        Args:
+            purpose: what the noise is for.
+            like: whose shape, type and device the noise has, (N, ...), a row a sample of the batch.
+
+        Returns:
+            The noise, (N, ...).
+        """
 
     def take(self, rows: Tensor) -> NoiseSource:
-        """The noise of the samples at these positions (M,) of the batch."""
+        """The noise of some samples of the batch.
+
+        Args:
+            rows: their positions in the batch, (M,) integers.
+
+        Returns:
+            A source for batches of these M samples.
+        """
 
 
 @dataclass(frozen=True)
@@ -55,19 +78,51 @@ class Noise:
     indices: tuple[int, ...]
 
     def uniform(self, purpose: str, like: Tensor) -> Tensor:
-        """U(-1, 1), of the shape, type and device of ``like`` (N, ...)."""
+        """Draw from the uniform distribution U(-1, 1).
+
+        Args:
+            purpose: what the noise is for; the same purpose gives the same noise again.
+            like: whose shape, type and device the noise has, (N, ...), a row an index.
+
+        Returns:
+            The noise, (N, ...).
+        """
         return self._draw(purpose, like, lambda shape, g: torch.rand(shape, generator=g) * 2 - 1)
 
     def normal(self, purpose: str, like: Tensor) -> Tensor:
-        """N(0, 1), of the shape, type and device of ``like`` (N, ...)."""
+        """Draw from the normal distribution N(0, 1).
+
+        Args:
+            purpose: what the noise is for; the same purpose gives the same noise again.
+            like: whose shape, type and device the noise has, (N, ...), a row an index.
+
+        Returns:
+            The noise, (N, ...).
+        """
         return self._draw(purpose, like, lambda shape, g: torch.randn(shape, generator=g))
 
     def integers(self, purpose: str, high: int, like: Tensor) -> Tensor:
-        """Whole numbers from 0 to ``high`` - 1, of the shape, type and device of ``like`` (N,)."""
+        """Draw whole numbers, all of them as likely.
+
+        Args:
+            purpose: what the noise is for; the same purpose gives the same noise again.
+            high: one more than the largest number; the smallest is 0.
+            like: whose shape, type and device the noise has, (N,).
+
+        Returns:
+            The numbers, (N,), in [0, high).
+        """
         return self._draw(purpose, like, lambda shape, g: torch.randint(high, shape, generator=g))
 
     def take(self, rows: Tensor) -> Noise:
-        """The noise of the samples at these positions (M,) of the batch."""
+        """The noise of some samples of the batch.
+
+        Args:
+            rows: their positions in the batch, (M,) integers.
+
+        Returns:
+            A source of the same seed with the indices of these M samples.
+        """
         return Noise(self.seed, tuple(self.indices[i] for i in rows.tolist()))
 
     def _draw(self, purpose: str, like: Tensor, draw: Callable[[Sequence[int], torch.Generator], Tensor]) -> Tensor:
@@ -86,13 +141,36 @@ class BatchNoise:
     generator: torch.Generator | None = None
 
     def uniform(self, purpose: str, like: Tensor) -> Tensor:
-        """U(-1, 1), of the shape, type and device of ``like`` (N, ...)."""
+        """Draw from the uniform distribution U(-1, 1).
+
+        Args:
+            purpose: ignored, as every draw is fresh.
+            like: whose shape, type and device the noise has, (N, ...).
+
+        Returns:
+            The noise, (N, ...).
+        """
         return torch.empty_like(like).uniform_(-1, 1, generator=self.generator)
 
     def normal(self, purpose: str, like: Tensor) -> Tensor:
-        """N(0, 1), of the shape, type and device of ``like`` (N, ...)."""
+        """Draw from the normal distribution N(0, 1).
+
+        Args:
+            purpose: ignored, as every draw is fresh.
+            like: whose shape, type and device the noise has, (N, ...).
+
+        Returns:
+            The noise, (N, ...).
+        """
         return torch.empty_like(like).normal_(generator=self.generator)
 
     def take(self, rows: Tensor) -> BatchNoise:
-        """Itself, whichever positions (M,) come: the next draw is fresh."""
+        """The noise of some samples of the batch: the next draw is fresh whichever they are.
+
+        Args:
+            rows: their positions in the batch, (M,) integers; ignored.
+
+        Returns:
+            Itself.
+        """
         return self

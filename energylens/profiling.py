@@ -296,7 +296,14 @@ def _share(request: Request, battery: Sequence[ConfiguredAttack], n: int) -> Sha
 
 
 def plan(job: Job) -> Plan:
-    """What is there already, and what the attacks run on. The model is held as ``frozen`` holds it."""
+    """What is there already, and what the attacks run on.
+
+    Args:
+        job: its model is held as ``frozen`` holds it.
+
+    Returns:
+        The job with its networks and its runs; the witness is None where nothing is kept on disk.
+    """
     subject, keeping, backend = job.subject, job.request.keeping, job.request.backend
     asked = quickest_of(attack.backend or check_backend(backend) for attack in job.battery)
     networks = networks_of(subject.model, asked, subject.samples.batch(0, PROBED)[0].to(subject.device))
@@ -308,7 +315,11 @@ def plan(job: Job) -> Plan:
 
 
 def compute(plan: Plan) -> None:
-    """Every missing row of this process's samples, while no other process does the same."""
+    """Every missing row of this process's samples, while no other process does the same.
+
+    Args:
+        plan: its runs take the rows; its model is held as ``frozen`` holds it.
+    """
     job = plan.job
     with ExitStack() as claims:
         for run in plan.runs:
@@ -319,7 +330,14 @@ def compute(plan: Plan) -> None:
 
 
 def collect(plan: Plan) -> Record:
-    """The rows of all samples, or of the share that this process does alone, as a record."""
+    """The rows of all samples, or of the share that this process does alone, as a record.
+
+    Args:
+        plan: computed; where several processes share the work, this waits for the rows of all.
+
+    Returns:
+        The record with its notes, without checks.
+    """
     job, subject, out = plan.job, plan.job.subject, plan.job.request.keeping.out
     job.share.ranks.wait()  # until everybody's rows are there
     for run in plan.runs:
@@ -348,7 +366,15 @@ def _half_note(runs: Sequence[AttackRun]) -> str | None:
 
 
 def checked(record: Record, job: Job) -> Record:
-    """The record with its consistency checks, and what the doctor remarks."""
+    """The record with its consistency checks, and what the doctor remarks.
+
+    Args:
+        record: as ``collect`` returns it.
+        job: whose model is asked, and in batches of what size.
+
+    Returns:
+        A copy with the checks, and with the remarks after its notes.
+    """
     model = job.subject.model
     with frozen(model, record.seed):
         record = replace(record, checks=check_consistency(record, model, job.batch_size))

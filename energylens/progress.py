@@ -18,7 +18,15 @@ class Pace:
     _before: float = 0.0
 
     def left(self, done: float, total: float) -> float | None:
-        """Seconds until ``done`` reaches ``total`` at the speed so far; None before there is any."""
+        """How long the rest takes at the speed so far.
+
+        Args:
+            done: work that is finished by now, 0 to ``total``.
+            total: all of it, in the same unit.
+
+        Returns:
+            Seconds; None before there is any speed, as at the first call.
+        """
         now = time.monotonic()
         if self._began is None:
             self._began, self._before = now, done
@@ -38,7 +46,11 @@ class NowAndThen:
         self._next = time.monotonic() + min(self.first, self.every)
 
     def due(self) -> bool:
-        """True once for every line."""
+        """Whether a line is due now; asking sets the time of the next.
+
+        Returns:
+            True once for every line.
+        """
         now = time.monotonic()
         if now < self._next:
             return False
@@ -47,10 +59,17 @@ class NowAndThen:
 
 
 def told(seconds: float | None) -> str:
-    """How long, as one says it; "" for what is not known.
+    """How long, as one says it.
 
-    >>> told(7.4), told(600), told(7265), told(None)
-    ('ETA 7 s', 'ETA 10 min', 'ETA 2 h 1 min', '')
+    Args:
+        seconds: until the end, None for what is not known.
+
+    Returns:
+        In seconds below two minutes, else in hours and minutes; "" for None.
+
+    Example:
+        >>> told(7.4), told(600), told(7265), told(None)
+        ('ETA 7 s', 'ETA 10 min', 'ETA 2 h 1 min', '')
     """
     if seconds is None:
         return ""
@@ -126,7 +145,13 @@ class Tally:
         self._spoke = time.monotonic()
 
     def over(self, attack: str, rows: int, seconds: float) -> None:
-        """A batch of this attack is finished: so many rows, in so many seconds."""
+        """A batch of this attack is finished.
+
+        Args:
+            attack: its name.
+            rows: of the batch.
+            seconds: that the batch took.
+        """
         self._done += rows * self._passes[attack]
         cost = self._costs[attack]
         self._costs[attack] = _Cost(cost.rows - rows, cost.done + rows, cost.seconds + seconds)
@@ -165,9 +190,14 @@ class Course:
     _pace: Pace = field(default_factory=Pace)
 
     def of(self, step: Progress) -> tuple[str, str]:
-        """``4,000 passes/s`` and ``ETA 3 min``; "" for what is not known.
+        """Rate and time left, in words, after this step.
 
-        The second is ``ETA 3 min, then autoattack`` where nobody knows of that.
+        Args:
+            step: the newest; every one should come here, so that the pace is known.
+
+        Returns:
+            ``4,000 passes/s`` and ``ETA 3 min``, or ``ETA 3 min, then autoattack`` where nobody knows of that; "" for
+            what is not known.
         """
         if step.total != self._total:
             self._total, self._began, self._pace = step.total, time.monotonic(), Pace()

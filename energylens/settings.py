@@ -53,7 +53,15 @@ class Kind:
 def write_number(value: Any, write: Callable[[float], str] = repr) -> str:
     """In six digits where these are all that the number has, as a person would write it: ``10`` for 10.0.
 
-    Raises TypeError for what is no number.
+    Args:
+        value: a real number, numpy's too.
+        write: writes a number that has more digits; by default all of them.
+
+    Returns:
+        Its text.
+
+    Raises:
+        TypeError: for what is no number.
     """
     if not isinstance(value, Real):
         raise TypeError
@@ -143,11 +151,22 @@ class Setting:
         return () if any(":" in choice for choice in self.choices) else self.choices
 
     def words(self, table: Callable[[str], Iterable[str]]) -> list[str]:
-        """The choices, those of each table as ``table`` reads them."""
+        """The choices as words, in the order they are declared.
+
+        Args:
+            table: gives the names in a table, ``package.module:NAME``: read from its source (``names_in``) or imported.
+
+        Returns:
+            The words, with the names of each table in its place; none where anything may be given.
+        """
         return [word for choice in self.choices for word in (table(choice) if ":" in choice else [choice])]
 
     def text(self) -> str:
-        """The help with the names of the choices, read without importing their tables."""
+        """The help with the names of the choices, read without importing their tables.
+
+        Returns:
+            The text, without range and default.
+        """
         return self.help.format(names=one_of(self.words(names_in)))
 
     @property
@@ -160,7 +179,14 @@ class Setting:
         return f"{self.least:g} or more" if self.most >= 1e6 else f"{self.least:g} to {self.most:g}"
 
     def written(self, value: Any) -> str:
-        """A value as help and docs show it, ``yes`` for True; "" for None and for no parts."""
+        """A value as help and docs show it.
+
+        Args:
+            value: one of this setting, such as its default.
+
+        Returns:
+            Its text, ``yes`` or ``no`` for a bool, parts with commas between them; "" for None and for no parts.
+        """
         if value in (None, ()):
             return ""
         if self.base is bool:
@@ -168,7 +194,14 @@ class Setting:
         return ",".join(map(str, value)) if self.many else str(value)
 
     def shown(self, settings: Any) -> str:
-        """Its value as text; for None, what is then taken."""
+        """The setting's value as a listing shows it.
+
+        Args:
+            settings: of the dataclass that declares it.
+
+        Returns:
+            The value as text; for None, what is then taken.
+        """
         value = getattr(settings, self.name)
         return self.standard.format(**vars(settings)) if value is None else str(value)
 
@@ -199,7 +232,14 @@ def setting(default: Any, help: str, *, choices: str | Iterable[str] = (), **mor
 
 
 def declared(kind: type) -> tuple[Setting, ...]:
-    """The settings of a dataclass, in the order of its fields."""
+    """The settings of a dataclass; read once and kept.
+
+    Args:
+        kind: the dataclass; fields that ``setting`` did not make are left out.
+
+    Returns:
+        A setting a field, in the order of the fields.
+    """
     return _declared(kind)  # type: ignore[arg-type]  # mypy takes a class for unhashable
 
 
@@ -225,25 +265,56 @@ def _of_field(one: Field[Any], hint: Any, group: str) -> Setting:
 
 
 def option_of(name: str) -> str:
-    """The command-line option of a setting: ``--step-size`` of ``step_size``."""
+    """The command-line option of a setting.
+
+    Args:
+        name: of its field, as ``step_size``.
+
+    Returns:
+        The long option, as ``--step-size``.
+    """
     return f"--{name.replace('_', '-')}"
 
 
 def one_of(words: Iterable[str]) -> str:
-    """``a, b or c``."""
+    """Words as a list in a sentence.
+
+    Args:
+        words: any number of them, in their order.
+
+    Returns:
+        ``a, b or c``; "" for none.
+    """
     *most, last = list(words) or [""]
     return f"{', '.join(most)} or {last}" if most else last
 
 
 def check_names(kind: type, given: Collection[str]) -> None:
-    """Raise InputError for a name that is no setting."""
+    """Refuse a name that is no setting.
+
+    Args:
+        kind: the dataclass that declares the settings.
+        given: names of fields, as the user gave them.
+
+    Raises:
+        InputError: for the first such name in alphabetical order; it lists the settings.
+    """
     known = sorted(one.name for one in declared(kind))
     if strange := sorted(set(given) - set(known)):
         raise unknown("setting", strange[0], known)
 
 
 def check_word(name: str, word: str, known: Collection[str]) -> None:
-    """Raise InputError for a word that is not among those known. name: of what it is for."""
+    """Refuse a word that is not among those known.
+
+    Args:
+        name: of what it is for.
+        word: as the user gave it.
+        known: the words that there are.
+
+    Raises:
+        InputError: for another word; it lists the known ones.
+    """
     if word not in known:
         raise unknown(name, word, known)
 
@@ -314,13 +385,28 @@ def check_ranges(settings: Any, spelled: Callable[[str], str] | None = None) -> 
 
 
 def manifest_of(settings: Any) -> dict[str, Any]:
-    """The settings as JSON holds them; of those that came ``later`` only what is set."""
+    """The settings as JSON holds them; of those that came ``later`` only what is set.
+
+    Args:
+        settings: a dataclass whose fields ``setting`` made.
+
+    Returns:
+        The values by the names of their fields, tuples as lists.
+    """
     values = {one.name: getattr(settings, one.name) for one in declared(type(settings)) if _told(one, settings)}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def options_of(settings: Any, *, without: Collection[str] = ()) -> str:
-    """The settings as a command line takes them, in full, but for what is None and those named in ``without``."""
+    """The settings as a command line takes them, in full, but for what is None.
+
+    Args:
+        settings: a dataclass whose fields ``setting`` made.
+        without: names of fields to leave out.
+
+    Returns:
+        The options with spaces between them, as ``--lr 0.1``, ``--no-NAME`` for False; not quoted for a shell.
+    """
     words: list[str] = []
     for one in declared(type(settings)):
         value = getattr(settings, one.name)
@@ -339,7 +425,14 @@ def _told(one: Setting, settings: Any) -> bool:
 
 
 def as_markdown(kind: type) -> str:
-    """The settings as a table for the docs."""
+    """The settings as a table for the docs.
+
+    Args:
+        kind: the dataclass that declares them.
+
+    Returns:
+        Markdown, a line a setting below two of heading.
+    """
     lines = ["| option | default | values | what it sets |", "|---|---|---|---|"]
     for one in declared(kind):
         allowed = ", ".join(one.plain) or one.allowed or "-"
@@ -355,9 +448,15 @@ def _table(address: str) -> Iterable[str]:
 
 
 def names_in(address: str) -> Iterable[str]:
-    """The names of the rows of a table, ``package.module:NAME``.
+    """The names of the rows of a table.
 
     They are read from the source where the module is not imported yet, so that help need not wait for torch.
+
+    Args:
+        address: of a dict or a tuple, ``package.module:NAME``.
+
+    Returns:
+        The dict's keys, or the tuple's words, in their order.
     """
     module, _, name = address.partition(":")
     spec = None if module in sys.modules else find_spec(module)

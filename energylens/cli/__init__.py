@@ -29,11 +29,26 @@ class Commands(click.Group):
     """The commands, each imported when it is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names of all commands, in the order of the help."""
+        """The names of all commands.
+
+        Args:
+            ctx: click's context, which changes nothing.
+
+        Returns:
+            The names in the order of the help.
+        """
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of this name, imported now; None where there is none."""
+        """The command of this name, imported now.
+
+        Args:
+            ctx: click's context, which changes nothing.
+            cmd_name: as it was typed.
+
+        Returns:
+            The command; None where there is none of this name.
+        """
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = import_module(f"energylens.cli.{cmd_name}").command
@@ -42,14 +57,30 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that the arguments name; an unknown one is refused with the closest name."""
+        """The command that the arguments name.
+
+        Args:
+            ctx: click's context, for the usage line of the error.
+            args: what was typed behind ``energylens`` and its own options.
+
+        Returns:
+            The command's name, the command and its own arguments.
+
+        Raises:
+            click.UsageError: for an unknown command; it names the closest one.
+        """
         if args and args[0] not in COMMANDS:
             hint = did_you_mean(args[0], COMMANDS)
             ctx.fail(f"unknown command {args[0]!r}: {hint}the commands are {', '.join(COMMANDS)}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The commands, a section a group, each with the first sentence of its help."""
+        """Write the commands, a section a group, each with the first sentence of its help.
+
+        Args:
+            ctx: click's context, which changes nothing.
+            formatter: takes the lines of the help screen.
+        """
         width = max(map(len, COMMANDS))
         for heading, names in GROUPS.items():
             commands = [command for name in names if (command := self.get_command(ctx, name))]

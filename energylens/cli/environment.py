@@ -12,7 +12,14 @@ DEVELOPERS = ("test", "docs")  # extras that no command needs
 
 
 def version(distribution: str) -> str:
-    """The installed version of a distribution, ``missing`` where there is none."""
+    """The installed version of a distribution.
+
+    Args:
+        distribution: its name, as pip knows it.
+
+    Returns:
+        The version as text; ``missing`` where it is not installed.
+    """
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:

@@ -41,19 +41,35 @@ class Option(click.Option):
         self._usual = usual or ("" if default is None or self.is_flag else str(default))
 
     def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
-        """Let the parser know the earlier spelling too."""
+        """Let the parser know the earlier spelling too.
+
+        Args:
+            parser: click's, of the command.
+            ctx: click's context.
+        """
         shown = self.opts
         self.opts = [*shown, *filter(None, [self._formerly])]
         super().add_to_parser(parser, ctx)
         self.opts = shown
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
-        """The option as it is written, and what it sets with its range and default; None for a hidden one."""
+        """The option's row of the help screen.
+
+        Args:
+            ctx: click's context.
+
+        Returns:
+            The option as it is written, and what it sets with its range and default; None for a hidden one.
+        """
         self.help = self.described()
         return super().get_help_record(ctx)
 
     def described(self) -> str:
-        """What it sets, its range and its default."""
+        """What it sets, its range and its default.
+
+        Returns:
+            A sentence with range and default in brackets at its end.
+        """
         text = self._told if isinstance(self._told, str) else self._told()
         facts = "; ".join(filter(None, [self._allowed, self._usual and f"default: {self._usual}"]))
         if not facts:
@@ -80,14 +96,24 @@ class Command(click.Command):
         self.first, self.examples = first, examples.strip().splitlines()
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The text, then the examples."""
+        """Write the text, then the examples.
+
+        Args:
+            ctx: click's context.
+            formatter: takes the lines of the help screen.
+        """
         super().format_help_text(ctx, formatter)
         if self.examples:
             with formatter.section("Examples" if len(self.examples) > 1 else "Example"):
                 formatter.write("".join(f"  {line}\n" for line in self.examples))
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The options, a section a group."""
+        """Write the options, a section a group.
+
+        Args:
+            ctx: click's context.
+            formatter: takes the lines of the help screen.
+        """
         if not self.first:
             super().format_options(ctx, formatter)
             return
@@ -96,7 +122,14 @@ class Command(click.Command):
                 formatter.write_dl([record for one in options if (record := one.get_help_record(ctx))])
 
     def grouped(self, ctx: click.Context) -> dict[str, list[click.Parameter]]:
-        """The options that the help shows, by the heading that they stand under, in the order of ``GROUPS``."""
+        """The options that the help shows, by group.
+
+        Args:
+            ctx: click's context, which says whether there is a ``--help``.
+
+        Returns:
+            The options by the heading that they stand under, in the order of ``GROUPS``; no group is empty.
+        """
         shown = [one for one in self.get_params(ctx) if isinstance(one, click.Option) and not one.hidden]
         most_used = [next(one for one in shown if one.name == name) for name in self.first]
         groups: dict[str, list[click.Parameter]] = {heading: [] for heading in GROUPS} | {MOST_USED: [*most_used]}

@@ -19,9 +19,16 @@ Decorator = Callable[[Function], Function]
 
 
 def listed(kind: type, example: str) -> Callable[..., tuple[float, ...] | None]:
-    """A callback that reads an option like the example, ``0.5,0.75``, as numbers of this kind.
+    """A callback of an option that is a list of numbers.
 
     It raises click.BadParameter for other text.
+
+    Args:
+        kind: int or float, of each number.
+        example: such a list as it is typed, ``0.5,0.75``, for the error.
+
+    Returns:
+        The callback, which gives the numbers, and None where the option is not given.
     """
 
     def read(ctx: click.Context, option: click.Parameter, text: str | None) -> tuple[float, ...] | None:
@@ -36,7 +43,15 @@ def listed(kind: type, example: str) -> Callable[..., tuple[float, ...] | None]:
 
 
 def arguments(ctx: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> dict[str, Any] | None:
-    """``width=32``, given as often as you like, as arguments by name; None where it is not given.
+    """A callback that reads ``width=32``, given as often as you like, as arguments by name.
+
+    Args:
+        ctx: click's context, which changes nothing.
+        option: whose callback this is.
+        texts: as they were typed, each ``NAME=VALUE``.
+
+    Returns:
+        The values by name, the last of a name; None where the option is not given.
 
     Raises:
         InputError: for what is no such text, as ``parse_argument`` says.
@@ -51,6 +66,14 @@ def arguments(ctx: click.Context, option: click.Parameter, texts: tuple[str, ...
 def positive(ctx: click.Context, option: click.Parameter, value: int | None) -> int | None:
     """A callback that lets whole numbers above zero through, and None.
 
+    Args:
+        ctx: click's context, which changes nothing.
+        option: whose callback this is.
+        value: as click read it; None where the option is not given.
+
+    Returns:
+        The value, unchanged.
+
     Raises:
         click.BadParameter: for zero and below.
     """
@@ -60,7 +83,14 @@ def positive(ctx: click.Context, option: click.Parameter, value: int | None) -> 
 
 
 def giving(*options: Decorator) -> Decorator:
-    """A decorator that gives a command these options, in this order."""
+    """A decorator that gives a command several options.
+
+    Args:
+        *options: decorators that give one or more options each, in the order of the help.
+
+    Returns:
+        One decorator for all of them.
+    """
 
     def give(command: Function) -> Function:
         for one in reversed(options):
@@ -78,6 +108,9 @@ def settings_options(kind: type, preset: Mapping[str, Any] | None = None) -> Dec
     Args:
         kind: a dataclass whose fields are made by ``energylens.settings.setting``.
         preset: defaults that the help shows instead of those of the fields.
+
+    Returns:
+        The decorator.
     """
     return giving(*(_setting(one, (preset or {}).get(one.name, one.default)) for one in declared(kind)))
 
@@ -177,13 +210,26 @@ recording = giving(*_RECORD, *_WHERE, *_WEIGHTS, *_SAMPLES)  # all that says wha
 
 
 def given_options(options: dict[str, Any]) -> dict[str, Any]:
-    """The options as the Python functions take them: what was not given is left to their defaults."""
+    """The options as the Python functions take them.
+
+    Args:
+        options: the command's, by their Python names.
+
+    Returns:
+        Those that were given, ``dataset`` under the name ``data``; the others are left to the functions' defaults.
+    """
     renamed = {"dataset": "data"}
     return {renamed.get(name, name): value for name, value in options.items() if value not in (None, ())}
 
 
 def record_options(options: dict[str, Any]) -> dict[str, Any]:
     """The options as ``energylens.profile`` takes them; under a launcher, each of its processes takes a share.
+
+    Args:
+        options: the command's, by their Python names.
+
+    Returns:
+        Those that were given, a version of AutoAttack as a setting of the attack.
 
     Raises:
         InputError: for a version of AutoAttack where no attack has versions.

@@ -25,12 +25,15 @@ KEPT = "Where to draw; PNG, PDF, CSV and JSON share the name."
 
 
 def recorded(models: Sequence[str], options: dict[str, Any], **settings: Any) -> Record | None:
-    """The record of the one model that a picture is of; None in a process of a launcher that prints nothing.
+    """The record of the one model that a picture is of.
 
     Args:
         models: what ``--model`` named.
         options: the command's others.
-        settings: overrides what the options say to ``energylens.profile``.
+        **settings: overrides what the options say to ``energylens.profile``.
+
+    Returns:
+        The record; None in a process of a launcher that prints nothing.
 
     Raises:
         InputError: for several models.
@@ -41,12 +44,15 @@ def recorded(models: Sequence[str], options: dict[str, Any], **settings: Any) ->
 
 
 def recorded_all(models: Sequence[str], options: dict[str, Any], **settings: Any) -> list[Record]:
-    """The record of each model; none in a process of a launcher that prints nothing.
+    """The record of each model, without consistency checks.
 
     Args:
-        models: what ``--model`` named.
+        models: what ``--model`` named; one that is named twice counts once.
         options: the command's others.
-        settings: overrides what the options say to ``energylens.profile``.
+        **settings: overrides what the options say to ``energylens.profile``.
+
+    Returns:
+        The records in the order of the models; none in a process of a launcher that prints nothing.
     """
     from energylens.profiling import profile
 
@@ -58,7 +64,14 @@ def recorded_all(models: Sequence[str], options: dict[str, Any], **settings: Any
 
 
 def keep(record: Record, table: pd.DataFrame, draw: Callable[[pd.DataFrame], Figure], figure: Path) -> None:
-    """Draw the table, keep picture, table and their origin under the figure's name, and print where."""
+    """Draw the table, keep picture, table and their origin under the figure's name, and print where.
+
+    Args:
+        record: whose seed the origin tells.
+        table: what is drawn, with its caption in ``attrs``.
+        draw: makes the picture of the table.
+        figure: where the picture goes; the other files differ in their suffix.
+    """
     from energylens.plots.save import save_figure
     from energylens.tables.origin import origin, typed_command, write_origin
 
@@ -69,7 +82,17 @@ def keep(record: Record, table: pd.DataFrame, draw: Callable[[pd.DataFrame], Fig
 
 
 def beside(record: Record, out: Path, kind: str, attacks: Sequence[str]) -> Path:
-    """Where a picture goes by default: ``OUT/MODEL/KIND-ATTACKS.png``."""
+    """Where a picture goes by default.
+
+    Args:
+        record: whose folder it goes to.
+        out: the folder for a record that has none.
+        kind: what the picture is, such as ``landscape``.
+        attacks: what else its name tells, in this order.
+
+    Returns:
+        ``OUT/MODEL/KIND-ATTACKS.png``, with what no file name may hold replaced.
+    """
     from energylens.records.run_folder import safe_name
 
     return (record.folder or out) / f"{kind}-{safe_name('-'.join(attacks))}.png"

@@ -78,6 +78,9 @@ def as_numbers(record: Record, options: dict[str, Any]) -> dict[str, Any]:
     Args:
         record: what ``energylens.profile`` returned.
         options: the command's.
+
+    Returns:
+        What JSON can hold, with a row an attack under ``rows``, the natural samples first.
     """
     from energylens.attacks.radius import parse_radius
     from energylens.tables.published import beside_published

@@ -15,6 +15,9 @@ INTERRUPTED = "interrupted. What is finished is kept: the same command goes on (
 def run_program(command: click.Command) -> None:
     """Run the command on this process's arguments; leaves with status 0 only by returning.
 
+    Args:
+        command: a group or one command.
+
     Raises:
         SystemExit: 2 for a wrong request, 1 for work that could not be done, 130 for an interruption, 141 for a reader
             that has gone; a message is on standard error.

@@ -47,6 +47,10 @@ def progress(title: str) -> Iterator[Listener]:
 
     Args:
         title: a model's name or path.
+
+    Yields:
+        The listener: it moves a bar on a terminal, prints lines elsewhere, and is silent in all but a launcher's first
+        process.
     """
     import rich.progress
     from rich.console import Console

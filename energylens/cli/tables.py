@@ -37,16 +37,32 @@ class Column:
 
 
 def percent(share: float | None, digits: int = 1) -> str:
-    """``98.4 %`` of 0.984; "" for None.
+    """A share in percent.
 
-    >>> percent(0.984), percent(0.984, digits=0), percent(None)
-    ('98.4 %', '98 %', '')
+    Args:
+        share: in [0, 1], or None.
+        digits: behind the point.
+
+    Returns:
+        ``98.4 %`` of 0.984; "" for None.
+
+    Example:
+        >>> percent(0.984), percent(0.984, digits=0), percent(None)
+        ('98.4 %', '98 %', '')
     """
     return "" if share is None else f"{100 * share:.{digits}f} %"
 
 
 def cells_of(columns: Sequence[Column], rows: Sequence[Any]) -> list[list[str]]:
-    """The texts of a table's cells, "" for None."""
+    """The texts of a table's cells.
+
+    Args:
+        columns: from left to right.
+        rows: what the columns make their cells of, or sequences of cells.
+
+    Returns:
+        A list a row, a text a column; "" for None.
+    """
     cells = [[one.cell(row) if one.cell else row[at] for at, one in enumerate(columns)] for row in rows]
     return [["" if cell is None else str(cell) for cell in row] for row in cells]
 
@@ -118,5 +134,9 @@ def _folded(text: str, width: int) -> str:
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON on standard output."""
+    """Print a value as JSON on standard output.
+
+    Args:
+        value: anything that JSON can hold.
+    """
     click.echo(json.dumps(value, indent=2))

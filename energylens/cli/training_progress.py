@@ -22,6 +22,9 @@ def training_progress(title: str) -> Iterator[Listener]:
 
     Args:
         title: the run's name.
+
+    Yields:
+        The listener: it moves a bar on a terminal and prints lines elsewhere.
     """
     from rich.console import Console
     from rich.progress import BarColumn
