@@ -45,14 +45,26 @@ class Attacker:
         raise NotImplementedError
 
     def after_backward(self, eps: float) -> None:
-        """Called when the step's gradients are there."""
+        """Called when the step's gradients are there.
+
+        Args:
+            eps: the step's radius in units of [0, 1].
+        """
 
     def state_dict(self) -> dict[str, Any]:
-        """What the next epoch needs of this one."""
+        """What the next epoch needs of this one.
+
+        Returns:
+            The state by name; empty where nothing is carried.
+        """
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up what ``state_dict`` left."""
+        """Take up what ``state_dict`` left.
+
+        Args:
+            state: as ``state_dict`` gave it.
+        """
 
 
 class _Watched(nn.Module):
@@ -129,16 +141,28 @@ class FreeAttacker(Attacker):
         return Adversarial(x, self._x_adv, None)
 
     def after_backward(self, eps: float) -> None:
-        """Move the perturbation along the gradient that the weights' backward has left."""
+        """Move the perturbation along the gradient that the weights' backward has left.
+
+        Args:
+            eps: length of the move and the radius kept to, in units of [0, 1].
+        """
         assert self._delta is not None and self._x_adv is not None and self._x_adv.grad is not None
         self._delta = self._norm.project(self._delta + eps * self._norm.steepest(self._x_adv.grad), eps)
 
     def state_dict(self) -> dict[str, Any]:
-        """The carried perturbation; empty before the first batch."""
+        """The carried perturbation.
+
+        Returns:
+            ``delta``, of the shape of a batch, (N, C, H, W); empty before the first batch.
+        """
         return {} if self._delta is None else {"delta": self._delta}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Carry on from a perturbation that ``state_dict`` gave."""
+        """Carry on from a perturbation that ``state_dict`` gave.
+
+        Args:
+            state: as ``state_dict`` gave it; without ``delta`` the next batch begins at zero.
+        """
         delta = state.get("delta")
         self._delta = None if delta is None else delta.to(next(self.network.parameters()).device)
 

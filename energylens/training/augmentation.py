@@ -52,5 +52,12 @@ _USUAL = {"digits": "shift", "mnist": "none", "svhn": "none"}  # digits have no 
 
 
 def usual_augmentation(dataset: str) -> str:
-    """The augmentation that a data set is usually trained with."""
+    """The augmentation that a data set is usually trained with.
+
+    Args:
+        dataset: its name; one that is not known here is taken to be like CIFAR.
+
+    Returns:
+        A name in AUGMENTATIONS.
+    """
     return _USUAL.get(dataset, "crop-flip")

@@ -51,7 +51,14 @@ class Share:
     ranks: int = 1
 
     def batches(self, images: Images) -> Iterator[tuple[Tensor, Tensor, tuple[int, ...]]]:
-        """x, y and each sample's position, BATCH at a time."""
+        """This process's part, BATCH samples at a time.
+
+        Args:
+            images: all of them, in the order that every process has.
+
+        Yields:
+            x: (B, C, H, W) float32 in [0, 1], y: (B,), and each sample's position among the images.
+        """
         positions = range(self.rank, len(images), self.ranks)
         for start in range(0, len(positions), BATCH):
             rows = positions[start : start + BATCH]
@@ -87,7 +94,11 @@ class TrainingData:
         return tuple(self.train.pixels.shape[1:])
 
     def statistics(self) -> tuple[list[float], list[float]]:
-        """Mean and standard deviation of each channel of the training images, in units of [0, 1]."""
+        """How bright the training images are, channel by channel.
+
+        Returns:
+            Mean and standard deviation of each channel, in units of [0, 1].
+        """
         # from histograms: whole numbers, so that every device and thread count gives the same bits
         counts = torch.stack([torch.bincount(c.flatten().long(), minlength=256) for c in self.train.pixels.unbind(1)])
         share = counts.cpu().double() / counts.sum(1, keepdim=True).cpu()
@@ -198,6 +209,11 @@ class Batches:
 
     def of(self, epoch: int, generator: Generator, share: Share | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """The batch of each step of an epoch, from 0, or a process's share of it.
+
+        Args:
+            epoch: from 0; it and the seed give the order.
+            generator: what augmentation draws from, on the device of the images.
+            share: the process's part of every batch; None for all of it.
 
         Yields:
             x: (B, C, H, W) float32 in [0, 1], augmented by draws from the generator, and y: (B,).

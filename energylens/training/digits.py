@@ -35,7 +35,16 @@ MODELS: dict[str, dict[str, Any]] = {
 
 
 def save(trained: Trained, name: str, folder: Path) -> dict[str, Any]:
-    """Write the last weights and the JSON beside them; returns what the JSON says."""
+    """Write the last weights and the JSON beside them.
+
+    Args:
+        trained: a finished run that was judged at its end.
+        name: of both files, without a suffix.
+        folder: where they go; it must be there.
+
+    Returns:
+        What the JSON says.
+    """
     settings, ends = trained.settings, trained.ends
     assert ends is not None, "SHARED asks for a judgement at the end"
     robust = settings.row.adversarial
@@ -58,7 +67,11 @@ def save(trained: Trained, name: str, folder: Path) -> dict[str, Any]:
 
 
 def main(folder: Path) -> None:
-    """Train and save both models."""
+    """Train and save both models.
+
+    Args:
+        folder: where their files go; it must be there.
+    """
     with TemporaryDirectory() as runs:
         for name, own in MODELS.items():
             trained = train(settings_of("digits", **SHARED, **own), out=Path(runs), device="cpu")

@@ -55,7 +55,16 @@ class Judge:
         }
 
     def splits(self, data: TrainingData, epoch: int, *, last: bool) -> dict[str, Images]:
-        """The images that judge this epoch, from 1: all at the last, none in epochs between two judgements."""
+        """The images that judge this epoch.
+
+        Args:
+            data: of the run.
+            epoch: from 1.
+            last: whether it is the run's last, which is judged on all of them.
+
+        Returns:
+            The images by the names val, test and train, which is the probe; empty in epochs between two judgements.
+        """
         if epoch % self.eval_every and not last:
             return {}
         splits = {"val": data.val, "test": data.test, "train": data.probe}
@@ -67,6 +76,12 @@ class Judge:
 @torch.no_grad()
 def count_correct(network: nn.Module, images: Images, judge: Judge, share: Share) -> Tensor:
     """Correctly classified samples of this share under each of the judge's attacks, float32 forwards in eval mode.
+
+    Args:
+        network: what is judged, images (N, C, H, W) -> logits (N, K).
+        images: those of all processes together.
+        judge: whose attacks, seed and precision these are.
+        share: this process's part of the images.
 
     Returns:
         (3,) int64. A sample that is misclassified as it is counts as fallen under the attacks too.
@@ -89,6 +104,12 @@ def count_correct(network: nn.Module, images: Images, judge: Judge, share: Share
 @torch.no_grad()
 def probe_energies(network: nn.Module, data: TrainingData, judge: Judge, share: Share) -> Tensor:
     """Energies of the probe under the training attack at its full radius, in eval mode.
+
+    Args:
+        network: what is judged, images (N, C, H, W) -> logits (N, K).
+        data: of the run, with the probe and the names of the K classes.
+        judge: whose attack and seed these are.
+        share: this process's part of the probe.
 
     Returns:
         Sums by class, (K, 1 + E), the samples and then the E of ENERGIES in nats; nan for the adversarial ones of a
@@ -113,7 +134,16 @@ def probe_energies(network: nn.Module, data: TrainingData, judge: Judge, share: 
 
 
 def class_rows(sums: Tensor, classes: tuple[str, ...], epoch: int) -> list[dict[str, Any]]:
-    """Mean energies of every class on the probe, a row each."""
+    """Mean energies of every class on the probe.
+
+    Args:
+        sums: those of ``probe_energies`` over all processes, (K, 1 + E).
+        classes: names of the K classes, in the order of the labels.
+        epoch: from 1, for the rows to tell.
+
+    Returns:
+        A row a class: epoch, class, n (its samples) and the ENERGIES in nats.
+    """
     means = (sums[:, 1:] / sums[:, :1]).cpu().tolist()
     counts = sums[:, 0].cpu().tolist()
     return [
@@ -123,7 +153,14 @@ def class_rows(sums: Tensor, classes: tuple[str, ...], epoch: int) -> list[dict[
 
 
 def probe_columns(sums: Tensor) -> dict[str, float]:
-    """The probe's columns of the history."""
+    """The probe's columns of the history.
+
+    Args:
+        sums: those of ``probe_energies`` over all processes, (K, 1 + E).
+
+    Returns:
+        Means over the probe by column: natural minus adversarial energies in nats, and the abnormal share in [0, 1].
+    """
     total = sums.sum(dim=0)
     marginal_clean, marginal_adv, joint_clean, joint_adv, share = (total[1:] / total[0]).cpu().tolist()
     return {

@@ -54,7 +54,14 @@ class Ends:
 
 
 def final_attack(settings: TrainSettings) -> str:
-    """``pgd,steps=50,restarts=10``; its step is eps/4 unless the settings name one."""
+    """The attack of the judgement at the end.
+
+    Args:
+        settings: of the run, which say how many steps and restarts; the step is eps/4 unless they name one.
+
+    Returns:
+        The attack as ``energylens profile`` takes it, such as ``pgd,steps=50,restarts=10``.
+    """
     step = f",step_size={settings.eval_step}" if settings.eval_step else ""
     return f"pgd,steps={settings.final_steps},restarts={settings.final_restarts}{step}"
 
@@ -70,8 +77,21 @@ def judge_ends(
     """Judge the weights in a finished run's folder, or read what was judged before.
 
     Samples are recorded one by one in ``JUDGED``, so that an interrupted judgement goes on where it was. Under a
-    launcher each process does a share, and every process must call this. listener: hears "best" or "last" and how far
-    that is. Raises InputError, RunError.
+    launcher each process does a share, and every process must call this.
+
+    Args:
+        folder: of the run.
+        settings: of the run.
+        root: where data sets lie; None for the usual place.
+        device: "auto" or "cpu".
+        listener: hears "best" or "last" and how far that is; None for nobody.
+
+    Returns:
+        The accuracies of both ends; an end of the other's epoch is not judged twice.
+
+    Raises:
+        InputError: for a judgement that cannot be made, such as data that is not there or records of other settings.
+        RunError: where disk, network or model fail.
     """
     attack = final_attack(settings)
     epochs = {name: _epoch_of(folder / name) for name in (BEST, LAST)}
@@ -104,7 +124,17 @@ def judge_ends(
 
 
 def read_ends(folder: Path) -> Ends | None:
-    """What ``judge_ends`` left in this folder; None where it did not come to its end. Raises RunError."""
+    """What ``judge_ends`` left in this folder.
+
+    Args:
+        folder: of the run.
+
+    Returns:
+        The accuracies of both ends; None where no judgement came to its end.
+
+    Raises:
+        RunError: for a file that cannot be read.
+    """
     path = folder / FINAL
     if not is_there(path):
         return None

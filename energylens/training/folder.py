@@ -65,6 +65,9 @@ def settings_in(folder: Path, recipe: str | None = None, **own: Any) -> TrainSet
         recipe: a preset that was asked for beside.
         own: settings that were asked for beside.
 
+    Returns:
+        The run's own settings, or the longer ones that it goes on with.
+
     Raises:
         InputError: that names the first difference where the run has other settings, and where a run is to be extended
             that is not finished or is longer already.
@@ -88,6 +91,10 @@ def settings_in(folder: Path, recipe: str | None = None, **own: Any) -> TrainSet
 
 def extension(folder: Path, settings: TrainSettings) -> str:
     """What becomes of the run in this folder when it is trained with settings of ``settings_in``, in a sentence.
+
+    Args:
+        folder: of the run.
+        settings: those that ``settings_in`` gave for it.
 
     Returns:
         The sentence, "" where the run is not extended.
@@ -118,6 +125,9 @@ def claim(plan: Plan, data: Iterable[dict[str, Any]], init: str | None, *, write
         data: digests of its data, the ones that earlier versions gave before today's.
         init: digest of the weights that it starts from, None where it starts from chance.
         writes: whether this process, of several, is the one that writes.
+
+    Returns:
+        The run's folder, as an absolute path.
 
     Raises:
         InputError: where the run was made longer already.

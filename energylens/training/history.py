@@ -43,7 +43,18 @@ MEASURES = ("loss", "reg", *COLUMNS[5:11], "abnormal_share", "trades_conditional
 
 @torch.no_grad()
 def measures(step: Step, loss: Tensor, reg: Tensor, clean: Tensor | None, adversarial: bool) -> Tensor:
-    """The step in MEASURES, a vector on its device; nan for what it has not seen. clean: logits of x, if known."""
+    """The step in MEASURES.
+
+    Args:
+        step: after its loss, with the forwards that the loss asked for.
+        loss: of the method, without the regularisers, a scalar.
+        reg: sum of weight * regulariser, a scalar.
+        clean: logits of x, (N, K); None where nobody made them.
+        adversarial: whether the method has an attack, so that x_adv is measured too.
+
+    Returns:
+        A vector on the step's device, (M,) float32, M the number of MEASURES; nan for what the step has not seen.
+    """
     found = {"loss": loss, "reg": reg}
     if clean is not None:
         found |= {
@@ -72,7 +83,16 @@ def _accuracy(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def as_steps(vectors: Tensor, epoch: int, first: int) -> pd.DataFrame:
-    """Vectors of MEASURES, (steps, M), as a table; epoch from 1, first: the number of the first step, from 1."""
+    """Vectors of MEASURES as a table.
+
+    Args:
+        vectors: of S steps that follow one another, (S, M).
+        epoch: theirs, from 1.
+        first: number of the first step in the whole run, from 1.
+
+    Returns:
+        A row a step: the MEASURES, its number and epoch, and natural minus adversarial energies in nats.
+    """
     table = pd.DataFrame(vectors.cpu().double().numpy(), columns=list(MEASURES))
     return table.assign(
         step=range(first, first + len(table)),
@@ -83,7 +103,14 @@ def as_steps(vectors: Tensor, epoch: int, first: int) -> pd.DataFrame:
 
 
 def epoch_means(steps: pd.DataFrame) -> dict[str, float]:
-    """The means of an epoch over its measured steps, in float64; nan where none was measured."""
+    """The means of an epoch over its measured steps.
+
+    Args:
+        steps: rows of ``as_steps``.
+
+    Returns:
+        The means by column, in float64; nan where no step was measured.
+    """
     names = [*MEASURES, "delta_marginal", "delta_joint"]
     return {str(name): float(value) for name, value in steps[names].mean().items()}
 
@@ -116,18 +143,32 @@ class History:
         return History(_records(epochs), [steps], _records(classes))
 
     def frame(self) -> pd.DataFrame:
-        """One row an epoch, in COLUMNS."""
+        """The epochs as a table.
+
+        Returns:
+            One row an epoch, in COLUMNS.
+        """
         return pd.DataFrame(self.epochs, columns=list(COLUMNS))
 
     def add(self, steps: pd.DataFrame, row: Mapping[str, Any], classes: list[dict[str, Any]]) -> None:
-        """An epoch: its measured steps, its row (nan for what it lacks) and the rows of its classes."""
+        """Take up an epoch.
+
+        Args:
+            steps: its rows of ``as_steps`` with their alarms; those that saw no clean images are dropped.
+            row: its values by COLUMNS; nan stands for what it lacks.
+            classes: its rows of ``class_rows``, maybe none.
+        """
         seen = steps[steps["train_accuracy"].notna()]
         self.steps.append(seen[list(STEP_COLUMNS)])
         self.epochs.append({name: row.get(name, torch.nan) for name in COLUMNS})
         self.classes.extend(classes)
 
     def write(self, folder: Path) -> None:
-        """The files, each whole or not at all."""
+        """The files, each whole or not at all.
+
+        Args:
+            folder: of the run; that of the classes is written only where there are rows of them.
+        """
         _write(self.frame(), folder / HISTORY)
         _write(pd.concat(self.steps, ignore_index=True), folder / STEPS)
         if self.classes:
