@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -22,14 +22,32 @@ from torch import Tensor
 from energylens.attacks.backends import BF16, FUSED
 from energylens.attacks.losses import LOSSES, Aim
 from energylens.attacks.norms import NORMS
-from energylens.attacks.result import AttackResult, counts
-from energylens.attacks.settings import Length, NormName, Settings, norm_of, radius
+from energylens.attacks.result import AttackResult, Told, counts
+from energylens.attacks.settings import BROKEN, Length, NormName, Settings, norm_of, radius, until
+from energylens.attacks.shortcuts import Fate, Shortcuts
 from energylens.energy import joint_energy, marginal_energy
 from energylens.errors import InputError
 from energylens.noise import NoiseSource
 from energylens.settings import setting
 
 Model = Callable[[Tensor], Tensor]  # from images (N, C, H, W) in [0, 1] to logits (N, K)
+
+
+@runtime_checkable
+class Narrowing(Protocol):
+    """A model that knows which samples it is given, as one does that draws noise of their own."""
+
+    def take(self, rows: Tensor) -> Model:
+        """The model for some of the samples.
+
+        Args:
+            rows: their positions in the batch, (M,) int64.
+
+        Returns:
+            From images (M, C, H, W) to logits (M, K).
+        """
+
+
 CROSSING = 2  # radii: where all steps together do not cross the ball, one step as long as the radius may do better
 
 
@@ -50,6 +68,7 @@ class Ascent(Settings):
         restarts: runs from fresh noise.
         gamma: weight of the energy in the loss ``high-energy``; 1.5 is arXiv 2304.04033's on CIFAR-10; on other data
             it was not tuned [R].
+        until: the ``end`` of its steps, or the first iterate that reaches the goal, ``broken``.
     """
 
     eps: Length = radius()
@@ -65,8 +84,10 @@ class Ascent(Settings):
         1, "runs from fresh noise: a broken sample rests, the others keep their highest loss", above=0, amount=True
     )
     gamma: float = setting(1.5, "weight of the energy in the high-energy loss")
+    until: str = until()
 
     traceable: ClassVar[bool] = True
+    reports_progress: ClassVar[bool] = True
 
     @property
     def step(self) -> float:
@@ -111,6 +132,7 @@ class Ascent(Settings):
             "loss": one_step or not self.seeks_error,
             "restarts": not STARTS[self.start].random,
             "gamma": not LOSSES[self.loss].weighted,
+            "until": one_step,
         }
         return frozenset(name for name, is_idle in idle.items() if is_idle)
 
@@ -171,14 +193,45 @@ class _Problem:
     trace: bool
     judge: Model
     boxed: bool
+    cycles: bool
 
     def take(self, rows: Tensor) -> _Problem:
         reference = None if self.reference is None else self.reference[rows]
         x, y, aim, noise = self.x[rows], self.y[rows], self.aim.take(rows), self.noise.take(rows)
-        return replace(self, x=x, y=y, aim=aim, reference=reference, noise=noise)
+        model = self.model.take(rows) if isinstance(self.model, Narrowing) else self.model
+        judge = model if self.judge is self.model else self.judge
+        return replace(self, model=model, judge=judge, x=x, y=y, aim=aim, reference=reference, noise=noise)
 
     def objective(self, logits: Tensor) -> Tensor:
         return LOSSES[self.settings.loss].of(logits.float(), self.aim, self.reference, self.settings.gamma)
+
+    def step(self, x_adv: Tensor, seen: Callable[[Tensor], None]) -> Tensor:
+        """The next iterates; ``seen`` hears the logits of these."""
+
+        def objective(logits: Tensor) -> Tensor:
+            seen(logits.detach().float())
+            return self.objective(logits)
+
+        norm = NORMS[self.settings.norm]
+        gradient = input_gradient(self.model, x_adv, objective)
+        delta = x_adv + self.settings.step * norm.steepest(gradient) - self.x
+        if self.settings.clip:
+            delta = norm.project(delta, self.settings.eps)
+        return self.in_box(self.x + delta)
+
+    def in_box(self, images: Tensor) -> Tensor:
+        return images.clamp(0, 1) if self.boxed else images
+
+    def reached(self, x_adv: Tensor, logits: Tensor) -> Tensor:
+        """Who has reached the goal, by the judge where the model's logits are rounded ones."""
+        reached = self.aim.reached(logits)
+        if self.judge is not self.model and (rows := reached.nonzero().squeeze(1)).numel():
+            reached[rows] = self.aim.take(rows).reached(self.judge(self.in_box(x_adv[rows])).float())
+        return reached
+
+    def repeats(self, image: Tensor) -> bool:
+        """Whether the model gives the same answer twice."""
+        return torch.equal(self.model(image.clone()), self.model(image.clone()))
 
 
 @torch.no_grad()
@@ -194,6 +247,8 @@ def ascend(
     trace: bool = False,
     judge: Model | None = None,
     boxed: bool = True,
+    cycles: bool = True,
+    told: Told | None = None,
 ) -> AttackResult:
     """Run the loop on a batch.
 
@@ -206,8 +261,11 @@ def ascend(
         target: (N,) labels to move towards, or None.
         clean_logits: (N, K) logits of x where they are known (saves a forward to the losses that compare with them).
         trace: keep the energies of every iterate, from logits that are there anyway.
-        judge: whose logits tell between restarts, where the model is a rounded stand-in for it.
+        judge: whose logits tell who has reached the goal, where the model is a rounded stand-in for it.
         boxed: keep to [0, 1] at every step, not at the end alone.
+        cycles: a sample whose iterate comes back leaves the batch, its last iterate read off the cycle
+            (``shortcuts.py``); to be off where a step depends on more than the iterate, as on who else is in the batch.
+        told: hears which share of the passes is made or known to be needless.
 
     Returns:
         The last iterates, in [0, 1]; with restarts, of each sample those of the first run that broke it, else of the
@@ -219,67 +277,105 @@ def ascend(
     asks = LOSSES[settings.loss].needs_reference and clean_logits is None
     reference = model(x).float() if asks else clean_logits
     judge = model if judge is None else judge
-    problem = _Problem(model, x, y, Aim.of(y, target), reference, noise, settings, trace, judge, boxed)
+    problem = _Problem(model, x, y, Aim.of(y, target), reference, noise, settings, trace, judge, boxed, cycles)
+    heard = _Heard(told, len(x), settings)
     if settings.restarts > 1:
-        result = _with_restarts(problem)
+        result = _with_restarts(problem, heard)
     else:
-        passes = counts(settings.steps, x)
-        x_adv, trajectory = _run(problem, "start/0")
-        result = AttackResult(x_adv, steps=passes, forwards=passes, backwards=passes, trajectory=trajectory)
+        fate, paths = _run(problem, "start/0", heard)
+        cycled = _told_cycles(problem, fate.cycled)
+        result = AttackResult(fate.x_adv, fate.steps, fate.passes, fate.passes, trajectory=paths, cycled=cycled)
     return replace(result, forwards=result.forwards + int(asks))
 
 
-def _run(problem: _Problem, purpose: str) -> tuple[Tensor, Tensor | None]:
-    """One run of the loop from one start: its last iterate and, where traced, the energies of those before it."""
+class _Heard:
+    """Tells which share of the passes of all runs is made or known to be needless."""
+
+    def __init__(self, told: Told | None, samples: int, settings: Ascent) -> None:
+        self._told, self._whole = told, max(samples * settings.passes, 1)
+        self.later = 0  # passes of the runs to come
+
+    def __call__(self, waiting: int) -> None:
+        """So many passes of this run are still to be made, at most."""
+        if self._told:
+            self._told(1 - (waiting + self.later) / self._whole, True)
+
+
+def _told_cycles(problem: _Problem, cycled: Tensor) -> Tensor | None:
+    """The steps at which samples cycled, where several steps were looked at."""
+    return cycled if problem.cycles and problem.settings.steps > 1 else None
+
+
+def _run(problem: _Problem, purpose: str, heard: _Heard) -> tuple[Fate, Tensor | None]:
+    """One run of the loop from one start: what became of each sample and, where traced, the energies on its way."""
     settings, x = problem.settings, problem.x
-    energies: list[Tensor] = []
+    x_adv = problem.in_box(x + STARTS[settings.start].draw(problem.noise, purpose, x, settings))
+    until_broken = settings.until == BROKEN
+    shortcuts = None
+    if settings.steps > 1 and (problem.cycles or until_broken):
+        shortcuts = Shortcuts(x_adv, settings.steps, problem.repeats if problem.cycles else None)
+    paths = x.new_full((len(x), settings.steps, 2), torch.nan, dtype=torch.float32) if problem.trace else None
+    logits: list[Tensor] = []
+    for step in range(settings.steps):
+        logits.clear()
+        moved = problem.step(x_adv, logits.append)
+        if paths is not None:
+            seen = torch.stack([marginal_energy(logits[0]), joint_energy(logits[0], problem.y)], dim=1)
+            paths[slice(None) if shortcuts is None else shortcuts.rows, step] = seen
+        if shortcuts is None:
+            x_adv = moved
+        else:
+            if until_broken:
+                shortcuts.stop(problem.reached(x_adv, logits[0]), step)
+            x_adv = shortcuts.move(x_adv, moved, step + 1)
+            stay = shortcuts.staying(x_adv, step + 1)
+            if stay is not None:
+                x_adv, problem = x_adv[stay], problem.take(stay)
+        heard(len(x_adv) * (settings.steps - step - 1))
+        if not len(x_adv):
+            break
+    if shortcuts is None:
+        return Fate.of_full_run(x_adv.clamp(0, 1), settings.steps), paths
+    fate = shortcuts.finish(x_adv)
+    fate.x_adv.clamp_(0, 1)
+    return fate, None if paths is None else fate.completed(paths)
 
-    def objective(logits: Tensor) -> Tensor:
-        if problem.trace:
-            seen = logits.detach().float()
-            energies.append(torch.stack([marginal_energy(seen), joint_energy(seen, problem.y)], dim=1))
-        return problem.objective(logits)
 
-    def boxed(images: Tensor) -> Tensor:
-        return images.clamp(0, 1) if problem.boxed else images
-
-    norm = NORMS[settings.norm]
-    x_adv = boxed(x + STARTS[settings.start].draw(problem.noise, purpose, x, settings))
-    for _ in range(settings.steps):
-        gradient = input_gradient(problem.model, x_adv, objective)
-        delta = x_adv + settings.step * norm.steepest(gradient) - x
-        if settings.clip:
-            delta = norm.project(delta, settings.eps)
-        x_adv = boxed(x + delta)
-    return x_adv.clamp(0, 1), torch.stack(energies, dim=1) if energies else None
-
-
-def _with_restarts(problem: _Problem) -> AttackResult:
+def _with_restarts(problem: _Problem, heard: _Heard) -> AttackResult:
     """Runs from fresh starts.
 
     A broken sample rests with the images that broke it, the others keep those of their highest loss.
     """
-    best, best_energies = _run(problem, "start/0")
-    best_logits = problem.judge(best).float()
+    settings = problem.settings
+    heard.later = len(problem.x) * (settings.restarts - 1) * settings.steps
+    best, best_paths = _run(problem, "start/0", heard)
+    best_logits = problem.judge(best.x_adv).float()
     best_loss = problem.objective(best_logits)
-    runs = counts(1, best)
+    steps, passes, runs = best.steps.clone(), best.passes.clone(), counts(1, problem.x)
     rows = (~problem.aim.reached(best_logits)).nonzero().squeeze(1)
-    for restart in range(1, problem.settings.restarts):
+    for restart in range(1, settings.restarts):
+        heard.later = len(rows) * (settings.restarts - restart - 1) * settings.steps
         if not len(rows):
+            heard(0)
             break
         robust = problem.take(rows)
-        x_adv, energies = _run(robust, f"start/{restart}")
-        logits = problem.judge(x_adv).float()
+        found, paths = _run(robust, f"start/{restart}", heard)
+        logits = problem.judge(found.x_adv).float()
         broken, loss = robust.aim.reached(logits), robust.objective(logits)
         better = broken | (loss > best_loss[rows])
         kept = rows[better]
-        best[kept], best_logits[kept], best_loss[kept] = x_adv[better], logits[better], loss[better]
-        if best_energies is not None and energies is not None:
-            best_energies[kept] = energies[better]
+        best.x_adv[kept], best.cycled[kept] = found.x_adv[better], found.cycled[better]
+        best_logits[kept], best_loss[kept] = logits[better], loss[better]
+        if best_paths is not None and paths is not None:
+            best_paths[kept] = paths[better]
+        steps[rows] += found.steps
+        passes[rows] += found.passes
         runs[rows] += 1
         rows = rows[~broken]
-    steps = runs * problem.settings.steps
-    return AttackResult(best, steps, steps + runs, backwards=steps, logits=best_logits, trajectory=best_energies)
+    return AttackResult(
+        best.x_adv, steps, passes + runs, passes,
+        logits=best_logits, trajectory=best_paths, cycled=_told_cycles(problem, best.cycled),
+    )  # fmt: skip
 
 
 def input_gradient(model: Model, x: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:

@@ -152,7 +152,7 @@ class ConfiguredAttack:
 
     def _counted(self, network: nn.Module, samples: int, told: Told | None) -> AbstractContextManager[object]:
         """Inside, told hears of the passes through the network, where every sample of a batch makes as many."""
-        if told is None or self.settings.block is not None:
+        if told is None or self.settings.reports_progress:
             return nullcontext()
         whole = samples * self.settings.passes
         return PassCounter(network, lambda work: told(min(1.0, work / whole), True))

@@ -41,7 +41,7 @@ from energylens.attacks.losses import Aim
 from energylens.attacks.minimum_norm import Descent, Smallest, smallest_perturbation
 from energylens.attacks.norms import l2_size, linf_size
 from energylens.attacks.result import counts
-from energylens.attacks.settings import Settings
+from energylens.attacks.settings import BROKEN, Settings, until
 from energylens.errors import InputError
 from energylens.settings import setting
 
@@ -62,6 +62,7 @@ class CarliniWagner(Settings):
         search_steps: runs, each with another c; 0 for one run with c as it is.
         stop_ratio: a sample stops when its objective exceeds this share of what it was a tenth of the run ago.
         norm: always l2.
+        until: the ``end``, or the first perturbation that succeeds, ``broken``.
     """
 
     c: float = setting(1.0, "weight of the margin, the first one tried where c is searched", above=0)
@@ -73,6 +74,7 @@ class CarliniWagner(Settings):
         1.0, "a sample stops when its objective exceeds this share of what it was a tenth of the run ago", above=0
     )
     norm: str = "l2"
+    until: str = until()
 
     targetable = True
 
@@ -96,7 +98,8 @@ def _search(model: nn.Module, x: Tensor, aim: Aim, smallest: Smallest, settings:
     c = torch.full((len(x),), settings.c, device=x.device)
     lower, upper = torch.zeros_like(c), torch.full_like(c, torch.inf)
     for _ in range(max(settings.search_steps, 1)):
-        succeeded, used = _minimise(model, x, aim, c, smallest, settings)
+        rows = smallest.waiting if settings.until == BROKEN else torch.arange(len(x), device=x.device)
+        succeeded, used = _minimise(model, x, aim, c, smallest, settings, rows)
         steps += used
         upper = torch.where(succeeded, c, upper)
         lower = torch.where(succeeded, lower, c)
@@ -109,24 +112,30 @@ carlini_wagner = partial(smallest_perturbation, _search)
 
 
 def _minimise(
-    model: nn.Module, x: Tensor, aim: Aim, c: Tensor, smallest: Smallest, settings: CarliniWagner
+    model: nn.Module, x: Tensor, aim: Aim, c: Tensor, smallest: Smallest, settings: CarliniWagner, rows: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Adam on w for one c a sample; improves ``smallest``. Returns who succeeded and the steps each used, both (N,)."""
-    descent, rows = Descent(x, aim), torch.arange(len(x), device=x.device)
-    last = torch.full((len(x),), torch.inf, device=x.device)
+    """Adam on the w of these rows for one c a sample; improves ``smallest``.
+
+    Returns who succeeded and the steps each used, both (N,).
+    """
+    descent, c = Descent(x[rows], aim.take(rows)), c[rows]
+    last = torch.full((len(rows),), torch.inf, device=x.device)
     succeeded = torch.zeros(len(x), dtype=torch.bool, device=x.device)
     steps = counts(0, x)
-    for step in range(settings.steps):
+    for step in range(settings.steps if len(rows) else 0):
         seen = descent.look(model, _squared, c, settings.kappa)
         steps[rows] += 1
         success = seen.lead < -settings.kappa
         succeeded[rows] |= success
         smallest.keep(rows, seen.x_adv, l2_size(seen.x_adv - descent.x), seen.logits, success)
         descent.step(seen.gradient, settings.lr)
+        stays = ~success if settings.until == BROKEN else torch.ones_like(success)
         if step % max(settings.steps // CHECKS, 1) == 0:
-            falls = seen.objective <= last * settings.stop_ratio
-            rows, last, c = rows[falls], seen.objective[falls], c[falls]
-            descent.take(falls)
+            stays &= seen.objective <= last * settings.stop_ratio
+            last = seen.objective
+        if not stays.all():
+            rows, last, c = rows[stays], last[stays], c[stays]
+            descent.take(stays)
             if not len(rows):
                 break
     return succeeded, steps
@@ -148,6 +157,7 @@ class CarliniWagnerLinf(Settings):
         patience: steps without a smaller success after which c grows tenfold.
         shrink: tau after a success as a share of its size, below 1.
         norm: always linf.
+        until: the ``end``, or the first perturbation that succeeds, ``broken``.
     """
 
     c: float = setting(1.0, "weight of the margin, the first one tried", above=0)
@@ -157,6 +167,7 @@ class CarliniWagnerLinf(Settings):
     patience: int = setting(50, "iterations without a smaller success after which c grows", above=0)
     shrink: float = setting(0.9, "tau after a success as a share of its size, below 1", above=0)
     norm: str = "linf"
+    until: str = until()
 
     targetable = True
 
@@ -196,6 +207,8 @@ def _shrink(model: nn.Module, x: Tensor, aim: Aim, smallest: Smallest, settings:
         descent.forget(smaller | stuck)
         descent.step(seen.gradient, settings.lr)
         stays = c <= LARGEST_C
+        if settings.until == BROKEN:
+            stays &= ~success
         if not stays.all():
             rows, tau, c, waited = rows[stays], tau[stays], c[stays], waited[stays]
             descent.take(stays)

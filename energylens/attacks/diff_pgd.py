@@ -14,7 +14,7 @@ our reconstruction: the same with the data set's usual eps and a quarter of it a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 
@@ -24,7 +24,7 @@ from torch import Tensor
 from energylens.attacks.ascent import Ascent, Model, ascend
 from energylens.attacks.norms import NORMS
 from energylens.attacks.result import AttackResult
-from energylens.attacks.settings import Length, NormName, Settings, norm_of, radius
+from energylens.attacks.settings import Length, NormName, Settings, norm_of, radius, until
 from energylens.diffusion.diffuser import Diffuser
 from energylens.diffusion.loading import default_diffuser, load_diffuser
 from energylens.diffusion.purifier import purify
@@ -72,6 +72,7 @@ class DiffPGD(Settings):
         ddim_steps: timesteps after respacing.
         labels: the class to flee, the ``predicted`` one, as the authors do, or the ``true`` one.
         diffusion: what ``load_diffuser`` knows, None for the data set's own.
+        until: the ``end`` of its steps, or the first iterate whose R(x') reaches the goal, ``broken``.
     """
 
     eps: Length = radius()
@@ -84,6 +85,7 @@ class DiffPGD(Settings):
     ddim_steps: int = setting(50, "timesteps after respacing", above=0)
     labels: str = setting("predicted", "the class to flee", choices=("predicted", "true"))
     diffusion: str | None = setting(None, "name, folder or hub id of a diffusion model; the standard is the data set's")
+    until: str = until()
 
     targetable = True
     seeks_error = False
@@ -91,7 +93,8 @@ class DiffPGD(Settings):
     @property
     def loop(self) -> Ascent:
         """The ascent it runs."""
-        return Ascent(self.eps, self.norm, self.steps, self.relative_step, self.step_size, FORMS[self.form].start)
+        start = FORMS[self.form].start
+        return Ascent(self.eps, self.norm, self.steps, self.relative_step, self.step_size, start, until=self.until)
 
     @property
     def passes(self) -> int:
@@ -164,21 +167,33 @@ def diff_pgd(
     asks = settings.labels == "predicted" and target is None
     if asks:
         y = (model(x) if clean_logits is None else clean_logits).argmax(dim=1)
-    calls = count()
-
-    def purified(x: Tensor) -> Tensor:
-        """R(x) under noise that belongs to the sample and the call."""
-        drawn = noise.normal(f"purify/{next(calls)}", x)
-        return purify(diffuser, x, drawn, t=settings.t, ddim_steps=settings.ddim_steps)
-
-    def seen(x: Tensor) -> Tensor:
-        """f(R(x)), with the gradient as the form has it."""
-        if not form.straight:
-            return model(purified(x))
-        with torch.no_grad():
-            fixed = purified(x)
-        return model(fixed + (x - x.detach()))  # adds zeros, whose gradient is the identity
-
-    result = ascend(seen, x, y, noise=noise, settings=settings.loop, target=target, boxed=form.boxed)
+    seen = _Purified(model, diffuser, noise, settings, count())
+    result = ascend(seen, x, y, noise=noise, settings=settings.loop, target=target, boxed=form.boxed, cycles=False)
     forwards = result.forwards + int(asks and clean_logits is None)
-    return replace(result, forwards=forwards, purified=purified(result.x_adv))
+    return replace(result, forwards=forwards, purified=seen.purified(result.x_adv))
+
+
+@dataclass(frozen=True)
+class _Purified:
+    """f(R(x)) of a batch, under fresh noise at every call, with the gradient as the form has it."""
+
+    model: Model
+    diffuser: Diffuser
+    noise: NoiseSource
+    settings: DiffPGD
+    calls: Iterator[int]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if not FORMS[self.settings.form].straight:
+            return self.model(self.purified(x))
+        with torch.no_grad():
+            fixed = self.purified(x)
+        return self.model(fixed + (x - x.detach()))  # adds zeros, whose gradient is the identity
+
+    def take(self, rows: Tensor) -> _Purified:
+        return replace(self, noise=self.noise.take(rows))
+
+    def purified(self, x: Tensor) -> Tensor:
+        """R(x) under noise that belongs to the sample and the call."""
+        drawn = self.noise.normal(f"purify/{next(self.calls)}", x)
+        return purify(self.diffuser, x, drawn, t=self.settings.t, ddim_steps=self.settings.ddim_steps)

@@ -78,6 +78,11 @@ class Smallest:
     size: Tensor
     logits: Tensor
 
+    @property
+    def waiting(self) -> Tensor:
+        """(M,) int64, the samples on which none has succeeded yet."""
+        return self.size.isinf().nonzero().squeeze(1)
+
     def keep(self, rows: Tensor, x_adv: Tensor, size: Tensor, logits: Tensor, success: Tensor) -> Tensor:
         """Take those that succeeded and are smaller than what is there.
 

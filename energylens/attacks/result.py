@@ -22,7 +22,10 @@ class AttackResult:
             runs that forward again; otherwise None.
         broken_by: of an ensemble, the part that broke each sample.
         purified: of Diff-PGD, R(x_adv), (N, C, H, W) in [0, 1].
-        trajectory: (N, steps, 2), E(x') and E(x', y) in nats of every iterate before its step, where it was asked for.
+        trajectory: (N, steps, 2), E(x') and E(x', y) in nats of every iterate before its step, where it was asked for;
+            NaN after a sample had stopped.
+        cycled: of the ascent loop, (N,) int64, the step at which the sample's iterate had been there before, so that
+            the others were read off the cycle; 0 where none had. None where nobody looked.
     """
 
     x_adv: Tensor
@@ -33,6 +36,7 @@ class AttackResult:
     broken_by: tuple[str, ...] | None = None
     purified: Tensor | None = None
     trajectory: Tensor | None = None
+    cycled: Tensor | None = None
 
 
 @dataclass(frozen=True)

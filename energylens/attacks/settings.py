@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from energylens.diffusion.diffuser import Diffuser
 
 BALL = ("eps", "norm")  # taken from the call that runs an attack, where the user does not set them
+END, BROKEN = "end", "broken"  # when a sample stops
 BLOCK = "block"  # how an attack is run, not what it is
 LENGTH = Kind(
     "a length such as 8/255",
@@ -56,6 +57,16 @@ def norm_of(names: Iterable[str]) -> Any:
     """
     known = tuple(names)
     return setting(known[0], "norm of the ball", choices=known)
+
+
+def until() -> Any:
+    """The field ``until: str`` of an attack that can stop a sample early.
+
+    Returns:
+        A dataclass field of the words END, the default, and BROKEN.
+    """
+    words = "when a sample stops: at the end, or broken, as soon as it has reached its goal"
+    return setting(END, words, choices=(END, BROKEN), later=True)
 
 
 def check_declared(settings: Any) -> None:

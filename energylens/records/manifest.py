@@ -14,11 +14,13 @@ import torch
 from torch import nn
 
 from energylens.attacks.battery import ConfiguredAttack
+from energylens.attacks.settings import Settings
 from energylens.data import Samples
 from energylens.models import ModelCard, module_digest
 from energylens.models.usable import device_of
 from energylens.records.record import SCHEMA_VERSION
 from energylens.records.shards import Shard
+from energylens.settings import declared
 
 PACKAGES = ("energylens", "torch", "torchvision", "pyautoattack", "diffusers")  # whose versions are told
 
@@ -71,7 +73,7 @@ def manifest_of(
         share: for rows that are never reused, the share that this process does alone: they must not replace those of
             another share.
     """
-    settings = asdict(attack.settings)
+    settings = told_settings(attack.settings)
     if attack.diffuser:  # its weights, not where they lie
         settings["diffusion"] = attack.diffuser.digest
     own = {"name": attack.row.name, "revision": attack.row.revision, "settings": settings, "target": attack.target}
@@ -91,6 +93,23 @@ def manifest_of(
         "diffusion": attack.diffuser and attack.diffuser.name,
         **software(),
     }
+
+
+def told_settings(settings: Settings) -> dict[str, Any]:
+    """An attack's settings as a manifest tells them.
+
+    Args:
+        settings: of the attack.
+
+    Returns:
+        Their values by name, those of later releases where they differ from their defaults alone: so the rows of an
+        earlier one stay the rows of the same attack.
+    """
+    told = asdict(settings)
+    for one in declared(type(settings)):
+        if one.later and told[one.name] == one.default:
+            del told[one.name]
+    return told
 
 
 def software() -> dict[str, Any]:

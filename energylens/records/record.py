@@ -53,9 +53,25 @@ PURIFIED_COLUMNS: dict[str, str] = {  # of Diff-PGD's: what the model makes of R
     "success_purified": "bool",
 }
 BROKEN_BY_COLUMN = "broken_by"  # text, of AutoAttack's: the part that broke the sample, "natural", or "" if none did
-_OPTIONAL = (TARGET_COLUMN, ROUNDED_COLUMN, *PURIFIED_COLUMNS, *PATH_COLUMNS, BROKEN_BY_COLUMN)
+CYCLED_COLUMN = "cycled"  # int64, of the ascent loop's: the step at which the iterate had been there before, 0 for none
+_OPTIONAL = (TARGET_COLUMN, ROUNDED_COLUMN, *PURIFIED_COLUMNS, *PATH_COLUMNS, BROKEN_BY_COLUMN, CYCLED_COLUMN)
 #: their types in a table of attacks of which some have no such column
-_NULLABLE = {TARGET_COLUMN: "Int64", ROUNDED_COLUMN: "Int64", "pred_purified": "Int64", "success_purified": "boolean"}
+_NULLABLE = {
+    **dict.fromkeys((TARGET_COLUMN, ROUNDED_COLUMN, CYCLED_COLUMN, "pred_purified"), "Int64"),
+    "success_purified": "boolean",
+}
+
+
+def with_gaps(table: pd.DataFrame) -> pd.DataFrame:
+    """A table that was put together of several, its whole numbers whole where some of them lacked a column.
+
+    Args:
+        table: with columns of the record.
+
+    Returns:
+        The same, the optional columns in types that know of missing values.
+    """
+    return table.astype({name: kind for name, kind in _NULLABLE.items() if name in table})
 
 
 #: what ``print(record)`` shows: heading, column of the summary, form
@@ -120,6 +136,8 @@ def measure(
         "backwards": result.backwards,
     }
     columns = {name: columns[name] for name in COLUMNS}  # in the order of the schema
+    if result.cycled is not None:
+        columns[CYCLED_COLUMN] = result.cycled
     if target is not None:
         columns[TARGET_COLUMN] = target
     if rounded_logits is not None:
@@ -149,10 +167,12 @@ def _success(logits: Tensor, y: Tensor, target: Tensor | None) -> Tensor:
 
 
 def _paths(trajectory: Tensor, table: pd.DataFrame) -> pd.DataFrame:
-    """PATH_COLUMNS: the energies (N, steps, 2) of the iterates, and after them those of the adversarial image."""
+    """PATH_COLUMNS: the energies (N, steps, 2) of the iterates, NaN after a sample's last, then those of x_adv."""
     ends = table[["marginal_adv", "joint_adv"]].to_numpy("float32")
-    paths = np.concatenate([trajectory.cpu().numpy(), ends[:, None]], axis=1)
-    return pd.DataFrame({name: list(paths[:, :, energy]) for energy, name in enumerate(PATH_COLUMNS)})
+    walks = trajectory.cpu().numpy()
+    made = trajectory.shape[1] - np.isnan(walks[:, ::-1, 0]).cumprod(axis=1).sum(axis=1)  # before the NaN at the end
+    paths = [np.concatenate([walk[:n], end[None]]) for walk, n, end in zip(walks, made, ends, strict=True)]
+    return pd.DataFrame({name: [path[:, energy] for path in paths] for energy, name in enumerate(PATH_COLUMNS)})
 
 
 @dataclass(frozen=True)
@@ -291,7 +311,7 @@ class Record:
         tables = [attack.rows.assign(attack=attack.name) for attack in self.attacks]
         table = pd.concat(tables, ignore_index=True)
         extra = [name for name in _OPTIONAL if name in table]
-        table = table.astype({name: _NULLABLE[name] for name in extra if name in _NULLABLE})
+        table = with_gaps(table)
         return table[["attack", *COLUMNS, *extra]].assign(
             delta_marginal=table["marginal_clean"] - table["marginal_adv"],
             delta_joint=table["joint_clean"] - table["joint_adv"],

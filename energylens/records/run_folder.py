@@ -34,7 +34,7 @@ from torch import Tensor
 
 from energylens.errors import InputError, RunError
 from energylens.files import entries, reading, shown, sweep, whole_file
-from energylens.records.record import CLEAN, empty_rows
+from energylens.records.record import CLEAN, empty_rows, with_gaps
 from energylens.records.store import Images, in_order
 
 MANIFEST = "manifest.json"
@@ -86,7 +86,10 @@ class RunFolder:
         """Every finished row, one a sample, in order of index; of all columns, or of these, "index" among them."""
         tables = [_read_part(part, columns).to_pandas() for part in self.parts()]
         empty = empty_rows().reindex(columns=columns)
+        # parts of an earlier version lack what it did not tell
+        alike = len({tuple(one.columns) for one in tables}) < 2
         table: pd.DataFrame = pd.concat(tables, ignore_index=True) if tables else empty
+        table = table if alike else with_gaps(table)
         return table.drop_duplicates("index").sort_values("index", ignore_index=True)
 
     def clean_energies(self) -> pd.DataFrame:

@@ -114,7 +114,7 @@ class AscentAttacker(Attacker):
         ascent = replace(full, eps=eps, step_size=full.step * (eps / full.eps))
         watched = _Watched(self.network, self.amp != "no" and LOSSES[full.loss].needs_reference)
         with _mode(self.network, self.attack_mode == "train"), _weights_held(self.network, self.compile):
-            x_adv = ascend(watched, x, y, noise=self.noise, settings=ascent).x_adv
+            x_adv = ascend(watched, x, y, noise=self.noise, settings=ascent, cycles=False).x_adv
         assert watched.first is not None
         start, logits = (x, watched.first[1]) if full.begins_at_x else watched.first
         return Adversarial(start, x_adv, logits)
