@@ -23,6 +23,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from benchmarks.long_pgd import Work
 from benchmarks.setting import Setting
 from energylens.plots.tables import markdown
 
@@ -51,6 +52,12 @@ NATURAL, ROBUST = "autoattack-resnet18", "digits-pgd"
 BENCHMARKS: dict[str, Benchmark] = {
     "pgd": Benchmark("pgd", Setting(NATURAL, 64, 2), f"{NATURAL}, 64 CIFAR-10 images, eps 8/255"),
     "pgd-robust": Benchmark("pgd", Setting(ROBUST, 500, 5), f"{ROBUST}, 500 digits, eps 0.2", {"eps": "0.2"}),
+    "long-pgd": Benchmark(
+        "long_pgd",
+        Setting(ROBUST, 200, 3),
+        f"{ROBUST}, 200 digits, eps 0.2, float32",
+        {"eps": "0.2", "works": (Work(200), Work(1000), Work(50, 10))},
+    ),
     "task": Benchmark("profile_task", Setting(NATURAL, 16, 2), f"{NATURAL}, 16 CIFAR-10 images, eps 8/255"),
     "autoattack": Benchmark("autoattack", Setting(ROBUST, 100, 3), f"{ROBUST}, 100 digits in one block, eps 0.2"),
     "training": Benchmark("training", Setting(turns=5), "PreActResNet-18 of width 32, batch 64, CIFAR-10, eps 8/255"),

@@ -51,6 +51,43 @@ def logit_ratio(logits: Tensor, labels: Tensor) -> Tensor:
     return -margin(logits, labels) / (first - third + 1e-12)
 
 
+def targeted_logit_ratio(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    """The targeted DLR, ``-(f_y - f_t) / (f_(1) - (f_(3) + f_(4)) / 2)``, f sorted from above; arXiv 2003.01690.
+
+    Args:
+        logits: (N, K), of four classes or more.
+        labels: (N,).
+        targets: (N,), other classes.
+
+    Returns:
+        The ratios, (N,), positive where the target leads the label.
+
+    Example:
+        >>> targeted_logit_ratio(torch.tensor([[3.0, 1.0, 0.0, -2.0]]), torch.tensor([0]), torch.tensor([1]))
+        tensor([-0.5000])
+    """
+    own, aimed = (logits.gather(1, classes[:, None]).squeeze(1) for classes in (labels, targets))
+    first, _, third, fourth = logits.topk(4, dim=1).values.unbind(dim=1)
+    return -(own - aimed) / (first - (third + fourth) / 2 + 1e-12)
+
+
+def probability_margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """``max_{k != y} p_k(x) - p_y(x)``, p the softmax: positive where the label loses; arXiv 2411.15210.
+
+    Args:
+        logits: (N, K).
+        labels: (N,).
+
+    Returns:
+        The margins, (N,), in [-1, 1].
+
+    Example:
+        >>> probability_margin(torch.tensor([[0.0, 0.0, 0.0, 0.0]]), torch.tensor([0]))
+        tensor([0.])
+    """
+    return -margin(logits.softmax(dim=1), labels)
+
+
 @dataclass(frozen=True)
 class Aim:
     """Where the labelled part of a loss pulls.
@@ -141,6 +178,7 @@ LOSSES: dict[str, Loss] = {
     "ce": Loss(lambda logits, aim, reference, gamma: aim.away(cross_entropy, logits)),
     "margin": Loss(lambda logits, aim, reference, gamma: -aim.away(margin, logits)),  # arXiv 1608.04644
     "dlr": Loss(lambda logits, aim, reference, gamma: aim.away(logit_ratio, logits), min_classes=3),
+    "pma": Loss(lambda logits, aim, reference, gamma: aim.away(probability_margin, logits)),  # arXiv 2411.15210
     # KL(p(.|x) || p(.|x')), arXiv 1901.08573
     "kl": Loss(_kl, targeted=False, needs_reference=True, seeks_error=False),
     "high-energy": Loss(  # CE + gamma E(x'), arXiv 2304.04033

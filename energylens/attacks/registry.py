@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from energylens.attacks.ascent import Ascent, ascend
+from energylens.attacks.auto_pgd import AutoPGD, auto_pgd
 from energylens.attacks.autoattack import AutoAttackSettings, run_autoattack
 from energylens.attacks.carlini_wagner import CarliniWagner, CarliniWagnerLinf, carlini_wagner, carlini_wagner_linf
 from energylens.attacks.diff_pgd import DiffPGD, diff_pgd
@@ -94,6 +95,13 @@ ATTACKS: list[AttackRow] = [
     AttackRow("he-pgd", "HE-PGD", ascend,
         Ascent(_ANY, start="uniform", steps=20, relative_step=0.25, loss="high-energy"),
         "PGD on cross-entropy + gamma E(x'): made to leave no trace in E(x)", "arXiv 2304.04033"),
+    AttackRow("apgd", "APGD", auto_pgd, AutoPGD(_ANY),
+        "PGD with momentum that adapts its step, on loss=ce, dlr, dlr-targeted, margin or pma", "arXiv 2003.01690",
+        outdoes=("fgsm",)),
+    # the loss is the paper's; its step sizes and stages are not: APGD's are ours [R]
+    AttackRow("pma", "PMA", auto_pgd, AutoPGD(_ANY, loss="pma"),
+        "APGD on the margin of the probabilities; the loss is the paper's, APGD's step sizes are ours [R]",
+        "arXiv 2411.15210"),
     AttackRow("diff-pgd", "Diff-PGD", diff_pgd, DiffPGD(_ANY),
         "PGD through a diffusion model's purifier R, gradient straight through it (or form=full); settings for other "
         "data than ImageNet are our reconstruction", "arXiv 2305.16494", keeps_images=True),

@@ -166,7 +166,7 @@ class Shortcuts:
             step: the iterations made so far.
 
         Returns:
-            Positions in the batch of those that stay, (m,) int64; None where nobody leaves.
+            Positions in the batch of those that stay, (M,) int64; None where nobody leaves.
         """
         if step % self._look_every:
             return None
