@@ -29,6 +29,7 @@ from energylens.figures.contact_sheet import generated, scorer_of
 from energylens.figures.run_cache import RunCache
 from energylens.generation.generated import to_bytes
 from energylens.noise import Noise
+from energylens.statistics import accuracy_interval
 from energylens.tables.origin import origin, record_table
 
 RESULTS = Path(__file__).parent / "results" / "shown"
@@ -39,10 +40,15 @@ CIFAR: dict[str, Any] = {"data": "cifar10", "eps": "8/255"}
 NATURAL: dict[str, Any] = {
     "model": RESNET20, "arch": "resnet20", "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225),
 }  # fmt: skip
+APGD_AND_RIVALS = (
+    "apgd", "apgd-ce", "apgd,loss=dlr", "apgd-dlr", "apgd,loss=dlr-targeted", "apgd-t", "apgd,loss=margin", "pma",
+    "pma,until=broken", "pgd,steps=100", "pgd,steps=100,loss=pma",
+)  # fmt: skip
 EIGHT = (
     "pgd", "trades", "apgd-ce,steps=50", "apgd-t,steps=50", "apgd-dlr,steps=50", "fab,steps=10",
     f"square,queries={QUERIES}", "cw",
 )  # fmt: skip
+ROBUST: dict[str, Any] = {"arch": "resnet4b", "mean": (0.4914, 0.4822, 0.4465), "std": (0.2471, 0.2435, 0.2616)}
 #: arXiv 2407.06315, read off the figure of its WRN-28-10, +-1: modes of E(x) and of E(x, y), nats
 MODES = {
     "natural": ("-14.5", ""), "pgd": ("-28", "7"), "trades": ("-28", "-28 and 8"), "apgd-ce": ("-30", "8"),
@@ -197,6 +203,34 @@ def cifar(attacks: tuple[str, ...], n: int, desk: Desk) -> el.Record:
     return desk.cache.profile(attacks=attacks, n=n, **settings)
 
 
+def auto_pgd(desk: Desk) -> pd.DataFrame:
+    """Our APGD beside the package's, and PMA and PGD of as many steps: accuracy and its 95 % interval, %, and passes.
+
+    Args:
+        desk: the run cache, and the public checkpoints where asked for.
+
+    Returns:
+        One row an attack, the columns of each model beside each other.
+    """
+    subjects: dict[str, dict[str, Any]] = {
+        "digits-pgd": {"model": "digits-pgd", "eps": "0.2", "n": 500},
+        "digits-standard": {"model": "digits-standard", "eps": "0.05", "n": 500},
+        "resnet4b": {**ROBUST, "model": desk.checkpoint(RESNET4B), "data": "cifar10", "eps": "2/255", "n": 200},
+    }
+    tables = []
+    for name, settings in subjects.items():
+        summary_of = desk.cache.profile(attacks=APGD_AND_RIVALS, **settings).summary().set_index("attack").iloc[1:]
+        right = (summary_of["accuracy"] * summary_of["n"]).round().astype(int)
+        intervals = [accuracy_interval(int(hits), int(n)) for hits, n in zip(right, summary_of["n"], strict=True)]
+        tables.append(pd.DataFrame({
+            f"{name}: accuracy": 100 * summary_of["accuracy"],
+            f"{name}: from": [100 * low for low, _ in intervals],
+            f"{name}: to": [100 * high for _, high in intervals],
+            f"{name}: passes": summary_of["backwards"],
+        }))  # fmt: skip
+    return pd.concat(tables, axis=1).rename_axis("attack").reset_index()
+
+
 def traces(n: int, desk: Desk) -> pd.DataFrame:
     """AUROC and detector of PGD and of HE-PGD at several gammas, on CIFAR-10.
 
@@ -305,6 +339,9 @@ SHOWN: dict[str, Shown] = {
     "digits-ddpm": Shown(digits_ddpm, "digits-ddpm: 500 samples and 500 test images, as its training.json tells"),
     "eight-attacks": Shown(
         partial(eight_attacks, 100), f"{RESNET20}, CIFAR-10's first 100 test images, eps 8/255", (0,), True, True
+    ),
+    "auto-pgd": Shown(
+        auto_pgd, f"500 digits, eps .2 and .05; {RESNET4B}, 200 CIFAR-10 images, eps 2/255; in %", (0,), True, True
     ),
     "traces": Shown(partial(traces, 256), f"{RESNET20}, CIFAR-10's first 256 test images, eps 8/255", (0,), True, True),
     "doctor": Shown(doctor, f"{RESNET4B} without its normalisation, 64 test images", (0,), True, True),
