@@ -111,9 +111,6 @@ def checkpoints(steps: int) -> list[int]:
         found.append(found[-1] + window)
 
 
-Objective = Callable[[Tensor, Tensor], Tensor]  # (logits (n, K), rows (n,) of the batch) -> a loss a sample, (n,)
-
-
 @dataclass(frozen=True)
 class _Problem:
     """One batch to attack, and how to narrow it to some of its samples."""
@@ -138,8 +135,8 @@ class _Problem:
             return targeted_logit_ratio(logits.float(), self.labels, self.towards)
         return LOSSES[self.settings.loss].of(logits.float(), self.aim, None, 0.0)
 
-    def look(self, x_adv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Gradient (n, C, H, W), loss (n,) and logits (n, K) at these images."""
+    def look(self, x_adv: Tensor) -> tuple[_Place, Tensor]:
+        """What is seen at these images, and the logits, (n, K)."""
         seen: list[Tensor] = []
 
         def objective(logits: Tensor) -> Tensor:
@@ -148,7 +145,7 @@ class _Problem:
             return loss
 
         gradient = input_gradient(self.model, x_adv, objective)
-        return gradient, seen[0], seen[1]
+        return _Place(x_adv, gradient, seen[0]), seen[1]
 
     def project(self, x_adv: Tensor) -> Tensor:
         delta = NORMS[self.settings.norm].project(x_adv - self.x, self.settings.eps)
@@ -261,14 +258,13 @@ def _run(problem: _Problem, purpose: str, heard: Callable[[int], None]) -> tuple
     steps, passes = counts(settings.steps, x), counts(settings.steps + 1, x)
     rows, stops = torch.arange(len(x), device=x.device), settings.until == BROKEN
 
-    x_adv = (x + norm.uniform(problem.noise, purpose, x) * settings.eps).clamp(0, 1)
-    gradient, loss, logits = problem.look(x_adv)
+    place, logits = problem.look((x + norm.uniform(problem.noise, purpose, x) * settings.eps).clamp(0, 1))
     best = _Best.none(x, logits.shape[1])
-    state = _State.begun(x_adv, gradient, loss, FIRST_STEP * settings.eps)
+    state = _State.begun(place, FIRST_STEP * settings.eps)
     decided = checkpoints(settings.steps)
     for step in range(settings.steps + 1):
         broken = problem.aim.reached(logits)
-        best.keep(rows, x_adv, logits, broken, loss)
+        best.keep(rows, place.x_adv, logits, broken, place.loss)
         heard(len(rows) * (settings.steps - step))
         if stops and broken.any():
             steps[rows[broken]], passes[rows[broken]] = step, step + 1
@@ -276,17 +272,32 @@ def _run(problem: _Problem, purpose: str, heard: Callable[[int], None]) -> tuple
             rows, problem, state = rows[stay], problem.take(stay), state.take(stay)
         if step == settings.steps or not len(rows):
             break
-        moved = problem.project(state.x_adv + state.length * norm.steepest(state.gradient))
+        at = state.at.x_adv
+        moved = problem.project(at + state.length * norm.steepest(state.at.gradient))
         if step:
-            moved = problem.project(
-                state.x_adv + (1 - MOMENTUM) * (moved - state.x_adv) + MOMENTUM * (state.x_adv - state.before)
-            )
-        x_adv = moved
-        gradient, loss, logits = problem.look(x_adv)
-        state = state.after(x_adv, gradient, loss)
+            moved = problem.project(at + (1 - MOMENTUM) * (moved - at) + MOMENTUM * (at - state.before))
+        place, logits = problem.look(moved)
+        state = state.after(place)
         if step + 1 in decided:
             state = state.decided()
     return best, steps, passes
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Images, (n, C, H, W), the gradient of the loss there, and the loss, (n,)."""
+
+    x_adv: Tensor
+    gradient: Tensor
+    loss: Tensor
+
+    def take(self, rows: Tensor) -> _Place:
+        return _Place(self.x_adv[rows], self.gradient[rows], self.loss[rows])
+
+    def where(self, mask: Tensor, other: _Place) -> _Place:
+        """This one of the samples under the mask, (n,), the other of the rest."""
+        x_adv, gradient = _chosen(mask, self.x_adv, other.x_adv), _chosen(mask, self.gradient, other.gradient)
+        return _Place(x_adv, gradient, torch.where(mask, self.loss, other.loss))
 
 
 @dataclass(frozen=True)
@@ -294,56 +305,51 @@ class _State:
     """Where the n samples of a run are.
 
     Attributes:
-        x_adv: the iterates, (n, C, H, W).
-        before: those before them.
-        gradient: of the loss at the iterates.
-        loss: at the iterates, (n,).
-        top: those of the highest loss so far, with its gradient and the loss itself.
+        at: the iterates; after a return to the highest loss its gradient and loss are of what was left.
+        before: the iterates before those, (n, C, H, W).
+        top: those of the highest loss so far.
         length: of a step, (n, 1, 1, 1).
-        rises: (n,) how often the loss rose since the last checkpoint, in ``seen`` steps.
+        rises: (n,) how often the loss rose since the last checkpoint.
+        made: the steps since then.
         top_then: (n,) the highest loss at the last checkpoint.
         halved_then: (n,) bool, whether the step was halved there.
     """
 
-    x_adv: Tensor
+    at: _Place
     before: Tensor
-    gradient: Tensor
-    loss: Tensor
-    top: tuple[Tensor, Tensor, Tensor]
+    top: _Place
     length: Tensor
     rises: Tensor
-    seen: int
+    made: int
     top_then: Tensor
     halved_then: Tensor
 
     @classmethod
-    def begun(cls, x_adv: Tensor, gradient: Tensor, loss: Tensor, length: float) -> _State:
-        lengths = x_adv.new_full((len(x_adv), *[1] * (x_adv.dim() - 1)), length)
-        top = (x_adv, gradient, loss)
-        return cls(x_adv, x_adv, gradient, loss, top, lengths, counts(0, x_adv), 0, loss, torch.ones_like(loss).bool())
+    def begun(cls, at: _Place, length: float) -> _State:
+        lengths = at.x_adv.new_full((len(at.loss), *[1] * (at.x_adv.dim() - 1)), length)
+        yes = torch.ones_like(at.loss, dtype=torch.bool)
+        return cls(at, at.x_adv, at, lengths, counts(0, at.loss), 0, at.loss, yes)
 
     def take(self, rows: Tensor) -> _State:
-        own = {name: value[rows] for name, value in vars(self).items() if isinstance(value, Tensor)}
-        return replace(self, top=tuple(value[rows] for value in self.top), **own)
-
-    def after(self, x_adv: Tensor, gradient: Tensor, loss: Tensor) -> _State:
-        """After a step to these iterates."""
-        higher = loss > self.top[2]
-        top = tuple(_chosen(higher, new, old) for new, old in zip((x_adv, gradient, loss), self.top, strict=True))
-        return replace(
-            self, x_adv=x_adv, before=self.x_adv, gradient=gradient, loss=loss, top=top,
-            rises=self.rises + (loss > self.loss), seen=self.seen + 1,
+        return _State(
+            self.at.take(rows), self.before[rows], self.top.take(rows), self.length[rows], self.rises[rows], self.made,
+            self.top_then[rows], self.halved_then[rows],
         )  # fmt: skip
+
+    def after(self, place: _Place) -> _State:
+        """After a step to this place."""
+        rises = self.rises + (place.loss > self.at.loss)
+        top = place.where(place.loss > self.top.loss, self.top)
+        return replace(self, at=place, before=self.at.x_adv, top=top, rises=rises, made=self.made + 1)
 
     def decided(self) -> _State:
         """After a checkpoint: some halve their step and go back to their highest loss."""
-        stuck = ~self.halved_then & (self.top_then >= self.top[2])
-        halve = (self.rises <= RHO * self.seen) | stuck
-        return replace(
-            self, x_adv=_chosen(halve, self.top[0], self.x_adv), gradient=_chosen(halve, self.top[1], self.gradient),
-            length=_chosen(halve, self.length / 2, self.length), rises=torch.zeros_like(self.rises), seen=0,
-            top_then=self.top[2], halved_then=halve,
-        )  # fmt: skip
+        stuck = ~self.halved_then & (self.top_then >= self.top.loss)
+        halve = (self.rises <= RHO * self.made) | stuck
+        # the next rise is counted from the loss that was left, as the package does
+        at = replace(self.top.where(halve, self.at), loss=self.at.loss)
+        length = _chosen(halve, self.length / 2, self.length)
+        return _State(at, self.before, self.top, length, torch.zeros_like(self.rises), 0, self.top.loss, halve)
 
 
 def _chosen(mask: Tensor, one: Tensor, other: Tensor) -> Tensor:

@@ -82,8 +82,8 @@ def probability_margin(logits: Tensor, labels: Tensor) -> Tensor:
         The margins, (N,), in [-1, 1].
 
     Example:
-        >>> probability_margin(torch.tensor([[0.0, 0.0, 0.0, 0.0]]), torch.tensor([0]))
-        tensor([0.])
+        >>> probability_margin(torch.tensor([[9.0, 0.0]]), torch.tensor([1]))
+        tensor([0.9998])
     """
     return -margin(logits.softmax(dim=1), labels)
 
