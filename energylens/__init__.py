@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from energylens.attacks.result import AttackedBatch
     from energylens.attacks.spec import Attack
     from energylens.checks import Diagnosis, examine
+    from energylens.curves import Curve, curve
     from energylens.data import Samples, load_data
     from energylens.energy import (
         abnormal,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Attack",
     "AttackedBatch",
+    "Curve",
     "Diagnosis",
     "InputError",
     "Note",
@@ -49,6 +51,7 @@ __all__ = [
     "abnormal",
     "attack",
     "cross_entropy",
+    "curve",
     "delta_energy",
     "delta_energy_regularizer",
     "elle",
@@ -72,6 +75,7 @@ _HOMES = {  # module -> what it gives
     "attacks.result": ("AttackedBatch",),
     "attacks.spec": ("Attack",),
     "checks": ("Diagnosis", "examine"),
+    "curves": ("Curve", "curve"),
     "data": ("Samples", "load_data"),
     "errors": ("InputError", "Note", "RunError"),
     "generation.generate": ("generate",),

@@ -14,6 +14,7 @@ from energylens.attacks.auto_pgd import AutoPGD, auto_pgd
 from energylens.attacks.autoattack import AutoAttackSettings, run_autoattack
 from energylens.attacks.carlini_wagner import CarliniWagner, CarliniWagnerLinf, carlini_wagner, carlini_wagner_linf
 from energylens.attacks.diff_pgd import DiffPGD, diff_pgd
+from energylens.attacks.fast_minimum_norm import FastMinimumNorm, fast_minimum_norm
 from energylens.attacks.result import AttackResult, counts
 from energylens.attacks.settings import BALL, BLOCK, NoAttack, Settings
 from energylens.errors import InputError, did_you_mean
@@ -118,6 +119,12 @@ ATTACKS: list[AttackRow] = [
     AttackRow("cw-linf-search", "C&W Linf search", carlini_wagner_linf,
         CarliniWagnerLinf(c=1e-3, steps=1000, shrink=0.97),
         "smallest Linf perturbation, raising c until it stays", "arXiv 1608.04644"),
+    # steps: ours [R]; the paper has up to 1,000
+    AttackRow("fmn", "FMN", fast_minimum_norm, FastMinimumNorm(),
+        "small Linf perturbation in a few steps, by a radius that shrinks and grows", "arXiv 2102.12827",
+        aliases=("fmn-linf",)),
+    AttackRow("fmn-l2", "FMN L2", fast_minimum_norm, FastMinimumNorm(norm="l2"),
+        "small L2 perturbation in a few steps", "arXiv 2102.12827"),
     AttackRow("apgd-ce", "APGD-CE", run_autoattack, AutoAttackSettings(_ANY, ("apgd-ce",)),
         "PGD that adapts its step, on the cross-entropy", _AUTOATTACK),
     AttackRow("apgd-t", "APGD-T", run_autoattack, AutoAttackSettings(_ANY, ("apgd-t",)),

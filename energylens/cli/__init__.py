@@ -17,7 +17,7 @@ from energylens.records.shards import launched_ranks
 
 #: the commands by what they are for, as the help shows them
 GROUPS = {
-    "Look at a model": ("profile", "histogram", "trajectory", "doctor"),
+    "Look at a model": ("profile", "histogram", "trajectory", "curve", "doctor"),
     "Train and generate": ("train", "generate", "score"),
     "Show and share": ("compare", "report", "figures", "merge"),
     "List what there is": ("models", "attacks", "datasets"),

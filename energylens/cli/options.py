@@ -82,6 +82,16 @@ def positive(ctx: click.Context, option: click.Parameter, value: int | None) -> 
     return value
 
 
+def _parts(ctx: click.Context, option: click.Parameter, text: str | None) -> tuple[str, ...] | None:
+    """A callback that takes a list of radii with commas apart."""
+    if text is None:
+        return None
+    parts = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not parts:
+        raise click.BadParameter(f"{text!r} is not a list of radii such as 2/255,4/255,8/255")
+    return parts
+
+
 def giving(*options: Decorator) -> Decorator:
     """A decorator that gives a command several options.
 
@@ -176,12 +186,13 @@ _SAMPLES = (  # which of the data
     _data("--seed", type=int, metavar="S", default=0, allowed="0 or more", help="Seed of noise and random choices."),
 )  # fmt: skip
 
-_RECORD = (  # what to do with them
+_ATTACKS = (  # what is done to them
     _attack("--attack", "-a", "attacks", multiple=True, metavar="NAME[,SETTING=VALUE]...",
         usual="fgsm, pgd, trades and cw",
         help="An attack, with settings if you like: pgd,steps=50. Repeatable; `energylens attacks` lists them."),
     _data("--n", **COUNT, metavar="N", usual="256", help="How many samples."),
-    _attack("--eps", metavar="R", usual="the model's or the data set's", help="Radius, as 8/255 or 0.03."),
+)  # fmt: skip
+_RECORD = (  # and how
     _attack("--norm", type=click.Choice(list(NORM_NAMES)), usual="the model's, else linf",
         help="Norm of the radius."),
     _attack("--steps", **COUNT, metavar="K", help="Iterations of the attacks that iterate."),
@@ -206,7 +217,24 @@ models = _model("--model", "-m", "models", multiple=True, metavar="NAME", defaul
 reading = giving(*_WEIGHTS)  # what a model is read with
 loading = giving(*_WHERE, *_WEIGHTS)  # what a model and its data set are loaded with
 naming = giving(*_WHERE, *_WEIGHTS, *_SAMPLES)  # which model, and which samples it is shown
-recording = giving(*_RECORD, *_WHERE, *_WEIGHTS, *_SAMPLES)  # all that says what to record
+radius = _attack("--eps", metavar="R", usual="the model's or the data set's", help="Radius, as 8/255 or 0.03.")
+radii = _attack("--eps", metavar="R,R...", callback=_parts, usual="quarters of the usual one, to twice that",
+    help="Radii, as 0,2/255,4/255,8/255 or 0.1,0.2.")  # fmt: skip
+
+
+def recording_at(eps: Decorator) -> Decorator:
+    """A decorator that gives a command all options which say what to record.
+
+    Args:
+        eps: the option of the radius or radii.
+
+    Returns:
+        The decorator.
+    """
+    return giving(*_ATTACKS, eps, *_RECORD, *_WHERE, *_WEIGHTS, *_SAMPLES)
+
+
+recording = recording_at(radius)
 
 
 def given_options(options: dict[str, Any]) -> dict[str, Any]:

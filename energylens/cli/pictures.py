@@ -1,4 +1,4 @@
-"""What ``energylens histogram`` and ``energylens trajectory`` share: attack models, draw their records, keep both."""
+"""What ``energylens histogram``, ``trajectory`` and ``curve`` share: attack models, draw their records, keep both."""
 
 from __future__ import annotations
 
@@ -63,7 +63,9 @@ def recorded_all(models: Sequence[str], options: dict[str, Any], **settings: Any
     return records if launched_ranks().speaks else []
 
 
-def keep(record: Record, table: pd.DataFrame, draw: Callable[[pd.DataFrame], Figure], figure: Path) -> None:
+def keep(
+    record: Record, table: pd.DataFrame, draw: Callable[[pd.DataFrame], Figure], figure: Path, *, quiet: bool = False
+) -> None:
     """Draw the table, keep picture, table and their origin under the figure's name, and print where.
 
     Args:
@@ -71,6 +73,7 @@ def keep(record: Record, table: pd.DataFrame, draw: Callable[[pd.DataFrame], Fig
         table: what is drawn, with its caption in ``attrs``.
         draw: makes the picture of the table.
         figure: where the picture goes; the other files differ in their suffix.
+        quiet: print where on standard error, since standard output holds JSON.
     """
     from energylens.plots.save import save_figure
     from energylens.tables.origin import origin, typed_command, write_origin
@@ -78,7 +81,7 @@ def keep(record: Record, table: pd.DataFrame, draw: Callable[[pd.DataFrame], Fig
     written = save_figure(draw(table), figure, table)
     about = origin(typed_command(), [record.seed], caption=table.attrs["caption"])
     for path in [*written, write_origin(about, written[-1])]:
-        click.echo(shown(path))
+        click.echo(shown(path), err=quiet)
 
 
 def beside(record: Record, out: Path, kind: str, attacks: Sequence[str]) -> Path:
