@@ -5,6 +5,8 @@ How far does a model stand, and what do the images that fool it look like to its
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -53,7 +55,7 @@ def _line(axes: Axes, rows: pd.DataFrame, panel: str, label: str, colour: str, m
         return
     factor = 100 if panel == "accuracy" else 1
     dashed = rows["kind"].iloc[0] != "fixed radius"
-    style = {"color": colour, "marker": marker, "markersize": 3.5, "linestyle": (0, (4, 2)) if dashed else "-"}
+    style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 3.5, "linestyle": (0, (4, 2)) if dashed else "-"}
     axes.plot(told["eps"], factor * told[panel], label=label, **style)
     if panel == "accuracy":
         axes.fill_between(told["eps"], 100 * told["low"], 100 * told["high"], color=colour, alpha=0.15, linewidth=0)
