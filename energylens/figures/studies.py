@@ -57,11 +57,14 @@ def der(**own: Any) -> dict[str, Any]:
 
 
 def grid(axes: Mapping[str, Sequence[Any]], **fixed: Any) -> dict[str, dict[str, Any]]:
-    """DER at every combination, an arm each: ``gamma 0, beta 100``; fixed: switches that the name tells too."""
+    """DER at every combination, an arm each: ``gamma 0, beta 100``; fixed: switches that the name tells too.
+
+    A mean that is not told is over all samples.
+    """
     points = [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
     told = "".join(f", {name.replace('_', '-')} {value}" for name, value in fixed.items())
     return {
-        ", ".join(f"{name} {value:g}" for name, value in point.items()) + told: der(**point, **fixed)
+        ", ".join(f"{name} {value:g}" for name, value in point.items()) + told: der(**point, **{"mean": "all"} | fixed)
         for point in points
     }
 

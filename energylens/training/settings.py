@@ -115,8 +115,9 @@ class TrainSettings:
         choices=(AUTO, f"{ROWS}der:SAMPLES"), metavar="WHICH",
     )  # fmt: skip
     der_mean: str = setting(
-        "all", "DER: divide by the number of samples: {names} [R].", choices=f"{ROWS}der:MEANS", metavar="M"
-    )
+        AUTO, "DER: divide by the number of samples: {names} [R]; auto: selected with the mask alone, else all.",
+        choices=(AUTO, f"{ROWS}der:MEANS"), metavar="M",
+    )  # fmt: skip
     der_unit: str = setting(
         "nats", "DER: unit of dE and gamma: {names}, that of E over the batch [R].", metavar="U",
         choices=f"{ROWS}der:UNITS",
@@ -383,15 +384,20 @@ def _check_combinations(settings: TrainSettings) -> None:
 
 
 def _resolved_der(settings: TrainSettings) -> TrainSettings:
-    """DER's samples by the method's steps, and gamma by the samples. Raises InputError for a mean that is no choice."""
-    from energylens.training.regularizers import DER_GAMMAS
+    """DER's samples by the method's steps, mean and gamma by the samples.
+
+    Raises InputError for a mean that is no choice.
+    """
+    from energylens.training.regularizers import DER_GAMMAS, DER_MEANS
 
     on = ("abnormal" if settings.steps == 1 else "all") if settings.der_on == AUTO else settings.der_on
     if on == "all" and settings.der_mean == "selected":
         raise InputError(
             "--der-mean selected means nothing with --der-on all, which selects every sample: leave it out"
         )
-    return replace(settings, der_on=on, der_gamma=DER_GAMMAS[on] if settings.der_gamma is None else settings.der_gamma)
+    mean = DER_MEANS[on] if settings.der_mean == AUTO else settings.der_mean
+    gamma = DER_GAMMAS[on] if settings.der_gamma is None else settings.der_gamma
+    return replace(settings, der_on=on, der_mean=mean, der_gamma=gamma)
 
 
 def _check_der(settings: TrainSettings) -> None:
