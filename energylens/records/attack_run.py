@@ -38,7 +38,14 @@ class Keeping:
     images: bool = False
 
     def beside(self, attack: ConfiguredAttack) -> tuple[str, ...]:
-        """What the rows of this attack hold beside the usual columns."""
+        """What the rows of this attack hold beside the usual columns.
+
+        Args:
+            attack: whose rows are kept; its row may always keep images, its settings may tell no trajectory.
+
+        Returns:
+            ``"images"`` and ``"trajectory"``, as far as they are kept.
+        """
         kept = {
             IMAGES: attack.row is not NATURAL.row and (self.images or attack.row.keeps_images),
             TRAJECTORY: self.trajectory and attack.settings.traceable,
@@ -64,6 +71,9 @@ def open_runs(
         witness: tells whose rows are there; None where they stay in memory.
         ranks: the processes that open the same folders; the first makes, or empties, them.
         share: the share of the samples that this process does alone, for rows that are never reused.
+
+    Returns:
+        One run an attack, in the battery's order, in memory where nothing is kept.
 
     Raises:
         RunError: where a folder cannot be read, or another model has just begun it.
@@ -154,7 +164,14 @@ class AttackRun:
         self.done = set(self.store.rows()["index"].tolist())
 
     def missing(self, indices: Sequence[int]) -> list[int]:
-        """Positions in ``indices`` whose rows are not there yet."""
+        """Positions in ``indices`` whose rows are not there yet.
+
+        Args:
+            indices: of samples in their split.
+
+        Returns:
+            Positions, ascending.
+        """
         return [position for position, index in enumerate(indices) if index not in self.done]
 
     @contextmanager
@@ -163,6 +180,13 @@ class AttackRun:
 
         The natural rows, which every profile of the model needs, may be held by several processes: two that meet there
         do a little work twice.
+
+        Args:
+            share: the name under which other processes would hold it.
+            indices: of its samples in their split; with none missing nothing is held.
+
+        Yields:
+            Nothing, while the share is held.
         """
         if not self.missing(indices):
             yield
@@ -172,7 +196,13 @@ class AttackRun:
             yield
 
     def write(self, rows: pd.DataFrame, seconds: float, images: Images | None) -> None:
-        """Keep a block of rows, what they took to compute, and their images (n, C, H, W) where these are kept."""
+        """Keep a block of rows, what they took to compute, and their images (n, C, H, W) where these are kept.
+
+        Args:
+            rows: n rows in the schema of the record.
+            seconds: what they took to compute.
+            images: by name, (n, C, H, W) each; left out where this run keeps none.
+        """
         self.store.write(rows, seconds, images if IMAGES in self.also else None)
         self.done.update(rows["index"].tolist())
 
@@ -180,6 +210,9 @@ class AttackRun:
         """Write rows that waited in memory until they were whole, in place of those of the last run.
 
         Nobody can tell whether a callable has changed, and every run of a randomised model is another draw.
+
+        Args:
+            ranks: the processes whose rows come together; the first writes them.
         """
         if self.final is None:
             return
@@ -190,7 +223,11 @@ class AttackRun:
             self.final().write(rows, self.store.seconds(), images)
 
     def note(self) -> str | None:
-        """What a reader should know of rows that were there already; None where there is nothing to say."""
+        """What a reader should know of rows that were there already; None where there is nothing to say.
+
+        Returns:
+            A sentence, or None.
+        """
         other = made_elsewhere(self.store.manifest) if self.done else None
         return (
             other

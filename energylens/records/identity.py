@@ -67,7 +67,11 @@ class Answers:
     rounding: float = ROUNDING
 
     def told(self) -> dict[str, Any]:
-        """As a manifest keeps it: a text of numbers for every image, 7 digits each."""
+        """As a manifest keeps it: a text of numbers for every image, 7 digits each.
+
+        Returns:
+            Values that JSON holds, which ``read`` takes back.
+        """
         return {
             "indices": list(self.indices),
             "logits": _texts(self.logits),
@@ -105,7 +109,15 @@ class Answers:
             ) from error
 
     def agree(self, other: Answers) -> bool:
-        """Whether both may be one model's, judged by the samples that both were asked about and by the noise."""
+        """Whether both may be one model's, judged by the samples that both were asked about and by the noise.
+
+        Args:
+            other: of another time, about samples of the same data.
+
+        Returns:
+            False where a logit or a gradient differs by more than rounding, or one model is steady and the other is
+            not.
+        """
         rounding = max(self.rounding, other.rounding)
         shared = [index for index in self.indices if index in other.indices]
         mine, its = ([*map(one.indices.index, shared), -1] for one in (self, other))
@@ -159,11 +171,19 @@ class Witness:
         return module_digest(self.model), json.dumps(self.answers.told()), self.contents, str(self.samples.kept)
 
     def told(self) -> dict[str, Any]:
-        """What a manifest keeps of model and data, beside their digests."""
+        """What a manifest keeps of model and data, beside their digests.
+
+        Returns:
+            Values that JSON holds.
+        """
         return {ANSWERS: self.answers.told(), CONTENTS: self.contents}
 
     def note(self) -> str | None:
-        """What a reader should know of a model whose rows are not reused; None where they are."""
+        """What a reader should know of a model whose rows are not reused; None where they are.
+
+        Returns:
+            A sentence, or None.
+        """
         if self.steady:
             return None
         return (
@@ -175,6 +195,12 @@ class Witness:
         """Whether a folder may be this model's on these data, by what its manifest keeps.
 
         A folder of an earlier version, which keeps less, may be.
+
+        Args:
+            folder: whose manifest is read; the model is asked about the samples that it names.
+
+        Returns:
+            False where contents or answers differ.
         """
         if folder.manifest.get(CONTENTS, self.contents) != self.contents:
             return False
@@ -196,6 +222,9 @@ class Witness:
             energies: the columns of E(x) and E(x, y).
             logits_of: indices of n rows -> logits (n, K) float32 of what they are of, on the CPU; by default of the
                 samples themselves.
+
+        Returns:
+            False where the folder is not recognised or a stored energy differs by more than rounding.
         """
         if not self.recognises(folder):
             return False
@@ -257,6 +286,9 @@ def ask(model: nn.Module, x: Tensor, indices: tuple[int, ...]) -> Answers:
         model: held as ``frozen`` holds it.
         x: the images, (P, C, H, W) in [0, 1].
         indices: of the samples that they are, P of them.
+
+    Returns:
+        Its answers, on the CPU; NaN where it does not repeat itself.
     """
     x, rounding = x.to(device_of(model)), _rounding(model)
     alone, logits, gradients = _asked_once(model, x)
@@ -317,7 +349,15 @@ def _texts(values: Tensor) -> list[str]:
 
 
 def spread(values: Sequence[int], most: int) -> list[int]:
-    """At most so many of the values, the first and the last among them, evenly spread."""
+    """At most so many of the values, the first and the last among them, evenly spread.
+
+    Args:
+        values: ascending, one at least.
+        most: how many are wanted, 1 or more.
+
+    Returns:
+        The values, ascending.
+    """
     at = np.unique(np.linspace(0, len(values) - 1, min(most, len(values))).round().astype(int))
     return [values[position] for position in at.tolist()]
 
@@ -344,7 +384,14 @@ def own_folder(folder: RunFolder, witness: Witness) -> RunFolder:
 
 
 def numbered(common: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The identity of the first model of this digest, of the second, ...; whatever number it came with."""
+    """The identity of the first model of this digest, of the second, ...; whatever number it came with.
+
+    Args:
+        common: what all rows of a request share, the digest of the model among it.
+
+    Yields:
+        Copies of it without an end, with the bare digest first and ``2``, ``3``, ... before it then.
+    """
     digest = common[MODEL].rpartition(MARK)[2]
     for number in count(1):
         yield {**common, MODEL: digest if number == 1 else f"{number}{MARK}{digest}"}
@@ -366,6 +413,9 @@ def own_identity(
         places: every folder of the request, made from what they share.
         knows: whether a folder's rows are this model's.
         overwrite: whether a folder that cannot be read is made anew anyway.
+
+    Returns:
+        ``common`` with that number, or with the former digest where such a record is continued.
 
     Raises:
         RunError: for a folder that cannot be read.

@@ -47,6 +47,9 @@ def shared_identity(model: nn.Module, samples: Samples, seed: int) -> dict[str, 
         model: any module, for its digest.
         samples: of the request, for their split's digest and the classes kept of it.
         seed: of the noise.
+
+    Returns:
+        Values that JSON holds: schema, model, dataset and seed.
     """
     data: dict[str, Any] = {"name": samples.name, "split": samples.split, "digest": samples.digest}
     if samples.kept is not None:  # the digest is the whole split's
@@ -72,6 +75,9 @@ def manifest_of(
         also: what the rows hold beside the usual columns, "images" or "trajectory".
         share: for rows that are never reused, the share that this process does alone: they must not replace those of
             another share.
+
+    Returns:
+        Values that JSON holds: the identity, and beside it what a reader wants to know of model, radius and software.
     """
     settings = told_settings(attack.settings)
     if attack.diffuser:  # its weights, not where they lie
@@ -113,7 +119,11 @@ def told_settings(settings: Settings) -> dict[str, Any]:
 
 
 def software() -> dict[str, Any]:
-    """What made the rows, as every manifest tells it."""
+    """What made the rows, as every manifest tells it.
+
+    Returns:
+        The versions of PACKAGES that are installed, and the platform.
+    """
     return {"versions": _versions(), "machine": platform.platform()}
 
 
@@ -122,7 +132,14 @@ def _versions() -> dict[str, str]:
 
 
 def made_elsewhere(manifest: Mapping[str, Any]) -> str | None:
-    """How the software that made these rows differs from what runs here, in words; None where it does not."""
+    """How the software that made these rows differs from what runs here, in words; None where it does not.
+
+    Args:
+        manifest: of the rows; an early one tells no versions.
+
+    Returns:
+        Packages with both versions, with commas between them.
+    """
     there, here = manifest.get("versions", {}), _versions()
     both = there.keys() & here.keys()
     other = [f"{name} {there[name]}, not {here[name]}" for name in sorted(both) if there[name] != here[name]]

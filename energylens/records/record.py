@@ -87,7 +87,11 @@ PRINTED: dict[str, tuple[str, Callable[[float], str]]] = {
 
 
 def empty_rows() -> pd.DataFrame:
-    """No rows, in the schema of COLUMNS."""
+    """No rows, in the schema of COLUMNS.
+
+    Returns:
+        A table without rows.
+    """
     return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in COLUMNS.items()})
 
 

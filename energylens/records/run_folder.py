@@ -47,7 +47,14 @@ SECONDS = b"energylens.seconds"  # in a part's Parquet metadata: what its rows t
 
 
 def fingerprint(identity: Mapping[str, Any]) -> str:
-    """Twelve hex digits of the sha256 of the settings that a row depends on."""
+    """Twelve hex digits of the sha256 of the settings that a row depends on.
+
+    Args:
+        identity: values that JSON holds.
+
+    Returns:
+        The digits; the order of the keys does not matter.
+    """
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -56,8 +63,15 @@ def safe_name(text: str) -> str:
 
     A long one is cut, with its digest in place of the rest.
 
-    >>> safe_name("timm:resnet18"), safe_name("../x y"), len(safe_name("x" * 999))
-    ('timm-resnet18', 'x-y', 120)
+    Args:
+        text: any.
+
+    Returns:
+        A name of at most LONGEST characters; "model" where nothing is left.
+
+    Example:
+        >>> safe_name("timm:resnet18"), safe_name("../x y"), len(safe_name("x" * 999))
+        ('timm-resnet18', 'x-y', 120)
     """
     name = re.sub(r"[^\w.]+", "-", text).strip("-.") or "model"
     if len(name) <= LONGEST:
@@ -66,7 +80,15 @@ def safe_name(text: str) -> str:
 
 
 def model_folder(out: Path, model: str) -> Path:
-    """Where everything about a model is kept."""
+    """Where everything about a model is kept.
+
+    Args:
+        out: the folder of all records.
+        model: its name, a zoo's or a path.
+
+    Returns:
+        The folder, which need not exist.
+    """
     return out / safe_name(model)
 
 
@@ -79,11 +101,22 @@ class RunFolder:
     _indices: dict[Path, frozenset[int]] = field(default_factory=dict, compare=False, repr=False)  # of parts seen
 
     def parts(self) -> list[Path]:
-        """The finished parts, in order of their samples."""
+        """The finished parts, in order of their samples.
+
+        Returns:
+            Paths of ``part-*.parquet``.
+        """
         return [path for path in entries(self.path) if path.match("part-*.parquet")]
 
     def rows(self, columns: list[str] | None = None) -> pd.DataFrame:
-        """Every finished row, one a sample, in order of index; of all columns, or of these, "index" among them."""
+        """Every finished row, one a sample, in order of index; of all columns, or of these, "index" among them.
+
+        Args:
+            columns: those to read, "index" among them; None for all.
+
+        Returns:
+            One row a sample, each once; columns that an earlier version's parts lack have gaps.
+        """
         tables = [_read_part(part, columns).to_pandas() for part in self.parts()]
         empty = empty_rows().reindex(columns=columns)
         # parts of an earlier version lack what it did not tell
@@ -93,13 +126,23 @@ class RunFolder:
         return table.drop_duplicates("index").sort_values("index", ignore_index=True)
 
     def clean_energies(self) -> pd.DataFrame:
-        """Index, label and clean energies of every finished row, in order of index."""
+        """Index, label and clean energies of every finished row, in order of index.
+
+        Returns:
+            Columns index, label and those of CLEAN.
+        """
         return self.rows(["index", "label", *CLEAN])
 
     def tell(self, more: Mapping[str, Any]) -> RunFolder:
         """The folder with a manifest that says this too, where an earlier version has not said it.
 
         What cannot be written is left as it is.
+
+        Args:
+            more: entries for the manifest; those that it has stay.
+
+        Returns:
+            A copy with the whole manifest.
         """
         manifest = {**more, **self.manifest}
         if manifest.keys() != self.manifest.keys():
@@ -108,7 +151,11 @@ class RunFolder:
         return RunFolder(self.path, manifest)
 
     def seconds(self) -> float:
-        """What the finished rows took to compute."""
+        """What the finished rows took to compute.
+
+        Returns:
+            The sum over the parts.
+        """
         return sum(map(_seconds_of, self.parts()))
 
     def images(self, indices: Sequence[int]) -> Images:
@@ -186,11 +233,26 @@ class RunFolder:
         (self.path / f"{UNFINISHED}{block}.safetensors").unlink(missing_ok=True)
 
     def shelf(self, indices: Sequence[int]) -> FileShelf:
-        """A file beside the parts, which goes when the block is written."""
+        """A file beside the parts, which goes when the block is written.
+
+        Args:
+            indices: of the block's samples, which name the file.
+
+        Returns:
+            The shelf, whose file need not exist.
+        """
         return FileShelf(self.path / f"{UNFINISHED}{_block_name(np.array(indices))}.safetensors")
 
     def claimed(self, share: str, *, alone: bool = True) -> AbstractContextManager[None]:
-        """Hold this share of the rows; see ``holding``."""
+        """Hold this share of the rows; see ``holding``.
+
+        Args:
+            share: its name.
+            alone: whether nobody else may hold it.
+
+        Returns:
+            A context inside which it is held.
+        """
         return holding(self.path, share, alone=alone, instead="share the work by --shard 1/2 and 2/2, ")
 
 
@@ -201,14 +263,22 @@ class FileShelf:
     path: Path
 
     def load(self) -> dict[str, Tensor] | None:
-        """What the file holds, tensors by name; None where it cannot be read: then the work is done again."""
+        """What the file holds, tensors by name; None where it cannot be read: then the work is done again.
+
+        Returns:
+            The tensors as ``save`` took them, on the CPU.
+        """
         try:
             return load_file(self.path)
         except (OSError, SafetensorError):
             return None
 
     def save(self, tensors: Mapping[str, Tensor]) -> None:
-        """Write the file anew. tensors: of any shape, on any device."""
+        """Write the file anew.
+
+        Args:
+            tensors: by name, of any shape, on any device.
+        """
         with writing_alone(self.path.parent), whole_file(self.path) as temporary:
             save_file({name: values.contiguous() for name, values in tensors.items()}, temporary)
 
@@ -237,6 +307,9 @@ def open_run(
         overwrite: whether rows that are there are deleted.
         formerly: what an earlier version called the model's folder; a run that lies there is taken as it is.
 
+    Returns:
+        The folder with its manifest, as it lies there.
+
     Raises:
         InputError: where the folder holds rows of other settings.
         RunError: where it cannot be written or read, or is to be overwritten while another process fills it.
@@ -246,7 +319,18 @@ def open_run(
 
 
 def run_path(out: Path, model: str, attack: str, manifest: Mapping[str, Any], formerly: str | None = None) -> Path:
-    """Where the run of this manifest lies, or would lie; arguments as of ``open_run``."""
+    """Where the run of this manifest lies, or would lie; arguments as of ``open_run``.
+
+    Args:
+        out: the folder of all records.
+        model: the name of the model's folder.
+        attack: the attack's name.
+        manifest: whose identity names the run.
+        formerly: what an earlier version called the model's folder; None for nothing else.
+
+    Returns:
+        The path, absolute; that under the earlier name where only it exists.
+    """
     out, name = out.absolute(), f"{safe_name(attack)}-{fingerprint(manifest['identity'])}"  # the caller may chdir
     path = model_folder(out, model) / name
     if formerly and not path.exists() and (earlier := model_folder(out, formerly) / name).exists():
@@ -261,6 +345,9 @@ def open_folder(path: Path, manifest: Mapping[str, Any], *, overwrite: bool = Fa
         path: the folder.
         manifest: ``manifest["identity"]`` is what the rows depend on.
         overwrite: whether what is there is deleted.
+
+    Returns:
+        The manifest that lies there.
 
     Raises:
         InputError: where the folder holds rows of other settings.
@@ -298,6 +385,9 @@ def holding(path: Path, share: str, *, alone: bool = True, instead: str = "") ->
         alone: whether nobody else may hold it; else it is held only against those that would start it anew.
         instead: what else than waiting mends it, for the error.
 
+    Yields:
+        Nothing, while the share is held.
+
     Raises:
         RunError: where another process holds it.
     """
@@ -317,7 +407,14 @@ def _check_idle(path: Path) -> None:
 
 @contextmanager
 def writing_alone(path: Path) -> Iterator[None]:
-    """``writing`` of rows and images, one process after another; what one that was killed left half-written goes."""
+    """``writing`` of rows and images, one process after another; what one that was killed left half-written goes.
+
+    Args:
+        path: the folder.
+
+    Yields:
+        Nothing, while no other process writes there.
+    """
     with writing(path), (path / f"{LOCK}write").open("a+") as lock:
         if _lock(lock):
             sweep(path, "part-*", "images-*", f"{UNFINISHED}*")
@@ -353,7 +450,14 @@ def _hold(lock: TextIO, path: Path, alone: bool = True, instead: str = "") -> No
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """What the file says; RunError where it may not be read or is no manifest."""
+    """What the file says; RunError where it may not be read or is no manifest.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        Its values, ``identity`` among them.
+    """
     with reading(path, "delete this file and run the command that made it again, the rest is kept"):
         manifest = json.loads(path.read_text())
         if not isinstance(manifest, dict) or "identity" not in manifest:

@@ -35,8 +35,16 @@ class Shard:
     def positions(self, n: int, unit: int = 1) -> range:
         """Its positions out of n; cuts fall on multiples of ``unit`` only. Empty where units are fewer than shares.
 
-        >>> [list(Shard(i, 2).positions(10, unit=4)) for i in (1, 2)]
-        [[0, 1, 2, 3], [4, 5, 6, 7, 8, 9]]
+        Args:
+            n: how many there are.
+            unit: what is never cut, 1 or more positions.
+
+        Returns:
+            Its positions, one after another.
+
+        Example:
+            >>> [list(Shard(i, 2).positions(10, unit=4)) for i in (1, 2)]
+            [[0, 1, 2, 3], [4, 5, 6, 7, 8, 9]]
         """
         units = -(-n // unit)
         start, stop = (unit * (units * i // self.count) for i in (self.number - 1, self.number))
@@ -86,7 +94,11 @@ class Ranks:
 
     @contextmanager
     def first_goes_first(self) -> Iterator[None]:
-        """The first rank does what is inside before any other does."""
+        """The first rank does what is inside before any other does.
+
+        Yields:
+            Nothing; the first rank at once, the others when it is done.
+        """
         if self.rank > 0:
             self.wait()
         yield
@@ -136,6 +148,9 @@ def joined_ranks() -> Ranks:
     """The same, ready to gather: joins the launcher's processes over gloo where nobody has done so yet.
 
     Raises as ``meeting``.
+
+    Returns:
+        The process's rank and their number; alone without a launcher.
     """
     ranks = launched_ranks()
     if ranks.size > 1:
