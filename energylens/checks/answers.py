@@ -23,7 +23,14 @@ COARSE = "logits of this precision are steps of up to 0.1 nats: energies and sma
 
 
 def precision(tested: ModelUnderTest) -> Finding:
-    """Are weights, buffers and logits float32 or better?"""
+    """Are weights, buffers and logits float32 or better?
+
+    Args:
+        tested: the model beside the images that it is asked about.
+
+    Returns:
+        Its verdict with what was measured; of a fault also what it means and what mends it.
+    """
     tensors = (*tested.model.parameters(), *tested.model.buffers())
     kinds = {tensor.dtype for tensor in tensors if tensor.is_floating_point()}
     if coarse := kinds.difference(FULL_PRECISION):
@@ -43,7 +50,14 @@ def _names(kinds: Iterable[torch.dtype | None]) -> str:
 
 
 def fit(tested: ModelUnderTest) -> Finding:
-    """Does it take these images and give a logit a class?"""
+    """Does it take these images and give a logit a class?
+
+    Args:
+        tested: the model beside the images that it is asked about.
+
+    Returns:
+        Its verdict with what was measured; of a fault also what it means and what mends it.
+    """
     try:
         check_fit(tested.model, tested.card, tested.samples)
     except InputError as error:
@@ -53,7 +67,14 @@ def fit(tested: ModelUnderTest) -> Finding:
 
 
 def eval_mode(tested: ModelUnderTest) -> Finding:
-    """Do dropout and batch norm behave as they do after training?"""
+    """Do dropout and batch norm behave as they do after training?
+
+    Args:
+        tested: the model beside the images that it is asked about.
+
+    Returns:
+        Its verdict with what was measured; of a fault also what it means and what mends it.
+    """
     modules = dict(tested.model.named_modules())
     stuck = [name for name, one in modules.items() if one.training and isinstance(one, _BatchNorm | _DropoutNd)]
     if stuck:
@@ -85,7 +106,14 @@ def _some(names: list[str] | tuple[str, ...]) -> str:
 
 
 def finite(tested: ModelUnderTest) -> Finding:
-    """Are all logits numbers?"""
+    """Are all logits numbers?
+
+    Args:
+        tested: the model beside the images that it is asked about.
+
+    Returns:
+        Its verdict with what was measured; of a fault also what it means and what mends it.
+    """
     bad = ~tested.logits.isfinite().all(dim=1)
     if not bad.any():
         return Finding("ok", f"all logits finite, the largest {float(tested.logits.abs().max()):.3g}")
@@ -98,7 +126,14 @@ def finite(tested: ModelUnderTest) -> Finding:
 
 
 def deterministic(tested: ModelUnderTest) -> Finding:
-    """Does it answer the same images twice with the same logits?"""
+    """Does it answer the same images twice with the same logits?
+
+    Args:
+        tested: the model beside the images that it is asked about.
+
+    Returns:
+        Its verdict with what was measured; of a fault also what it means and what mends it.
+    """
     off = apart(tested.answer(tested.x), tested.logits)
     if off <= ROUNDING:
         return Finding("ok", f"two forwards differ by {off:.1g} of the largest logit")
@@ -111,7 +146,14 @@ def deterministic(tested: ModelUnderTest) -> Finding:
 
 
 def batch_invariant(tested: ModelUnderTest) -> Finding:
-    """Is an image's answer its own, alone, in the batch and in another order?"""
+    """Is an image's answer its own, alone, in the batch and in another order?
+
+    Args:
+        tested: the model beside the images that it is asked about.
+
+    Returns:
+        Its verdict with what was measured; of a fault also what it means and what mends it.
+    """
     few = tested.x[:ALONE]
     alone = torch.cat([tested.answer(image) for image in torch.split(few, 1)])
     backwards = tested.answer(tested.x.flip(0)).flip(0)
@@ -139,7 +181,14 @@ _OUTLETS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def real_logits(tested: ModelUnderTest) -> Finding:
-    """Are the outputs logits of some scale, not probabilities or their logarithms?"""
+    """Are the outputs logits of some scale, not probabilities or their logarithms?
+
+    Args:
+        tested: the model beside the images that it is asked about.
+
+    Returns:
+        Its verdict with what was measured; of a fault also what it means and what mends it.
+    """
     energies = marginal_energy(tested.logits)
     spread = f"E(x) from {float(energies.min()):.3g} to {float(energies.max()):.3g}"
     outlet = next((name for name, gives_away in _OUTLETS.items() if gives_away(tested.logits).all()), None)

@@ -61,6 +61,9 @@ def check_consistency(record: Record, model: nn.Module, batch_size: int) -> tupl
         record: of ``profile``.
         model: held in eval mode (see ``isolation.frozen``).
         batch_size: changes speed and memory only.
+
+    Returns:
+        The checks, held or not; none for fewer than two attacks.
     """
     if len(record.attacks) < 3:  # natural and one attack
         return ()
@@ -72,7 +75,14 @@ def check_consistency(record: Record, model: nn.Module, batch_size: int) -> tupl
 
 
 def check_rows(record: Record) -> tuple[ConsistencyCheck, ...]:
-    """The checks that need the rows of the record alone, and no model."""
+    """The checks that need the rows of the record alone, and no model.
+
+    Args:
+        record: of ``profile``.
+
+    Returns:
+        A check for each pair of attacks that a rule compares, and one where the evidence for CO is asked for.
+    """
     paired = tuple(
         _paired(rule, weaker.name, stronger.name, _right(weaker), _right(stronger))
         for (weaker, less), (stronger, more) in permutations(_contenders(record), 2)
@@ -103,6 +113,13 @@ def robust_overfitting(test: Record, train: Record) -> tuple[ConsistencyCheck, .
     """The strongest evidence for robust overfitting among attacks of many steps that both records hold.
 
     test, train: records of one model on the two splits of its data set.
+
+    Args:
+        test: the record of a model on the test split of its data set.
+        train: that of the same model on the training split.
+
+    Returns:
+        One check, or none where no such attack is in both.
     """
     found = []
     for attack, many in _contenders(test):
@@ -129,7 +146,14 @@ def _delta(attack: AttackRecord) -> float:
 
 
 def sentence(check: ConsistencyCheck) -> str:
-    """A violated check, in words."""
+    """A violated check, in words.
+
+    Args:
+        check: one that does not hold.
+
+    Returns:
+        What was found, what it means and what to do.
+    """
     rule = RULES[check.rule]
     told = check.evidence or (
         f"{check.stronger} leaves {100 * check.accuracy_stronger:.1f} % right, {check.weaker} "

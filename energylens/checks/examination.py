@@ -87,6 +87,9 @@ def model_under_test(
         device: ``auto`` or a torch device.
         **model_options: of ``load_model``, for a model given by name.
 
+    Returns:
+        The model beside its samples and, where they can be had, training images, or why not.
+
     Raises:
         InputError: for a request that cannot be met.
     """
@@ -120,6 +123,9 @@ def remarks(module: nn.Module, card: ModelCard, record: Record) -> tuple[str, ..
         module: held in eval mode (see ``isolation.frozen``).
         card: the model's.
         record: of ``profile``, with its consistency checks.
+
+    Returns:
+        A sentence a check that fails.
     """
     samples, rows = record.first(DEFAULT_SAMPLES), record.attacks[0].rows[:DEFAULT_SAMPLES]
     right, energies = rows["pred_clean"] == rows["label"], rows["marginal_clean"]

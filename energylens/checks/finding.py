@@ -23,12 +23,31 @@ class Finding:
 
 
 def fault(measured: str, meaning: str, remedy: str) -> Finding:
-    """A check's finding that something is wrong: what was measured, what that means and what to do."""
+    """A check's finding that something is wrong: what was measured, what that means and what to do.
+
+    Args:
+        measured: what was found, with its numbers.
+        meaning: what that does to energies and accuracies.
+        remedy: what to do, an imperative.
+
+    Returns:
+        A finding whose verdict is "fail".
+    """
     return Finding("fail", measured, meaning, remedy)
 
 
 def judged(sound: bool, measured: str, meaning: str, remedy: str) -> Finding:
-    """OK where what was measured is sound, else a fault."""
+    """OK where what was measured is sound, else a fault.
+
+    Args:
+        sound: whether all is well.
+        measured: what was found, with its numbers.
+        meaning: what it would mean if it were not sound.
+        remedy: what to do then, an imperative.
+
+    Returns:
+        A finding whose verdict is "ok" or "fail".
+    """
     return Finding("ok", measured) if sound else fault(measured, meaning, remedy)
 
 

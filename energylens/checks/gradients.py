@@ -28,7 +28,14 @@ SQUARE_ADVICE = "believe --attack autoattack rather than gradient attacks alone,
 
 
 def attached(tested: ModelUnderTest) -> Finding:
-    """Does a gradient reach the image?"""
+    """Does a gradient reach the image?
+
+    Args:
+        tested: the model beside the images that it is asked about.
+
+    Returns:
+        Its verdict with what was measured; of a fault also what it means and what mends it.
+    """
     try:
         _ = tested.margin_gradient
     except (InputError, RuntimeError) as error:
@@ -41,7 +48,14 @@ def attached(tested: ModelUnderTest) -> Finding:
 
 
 def nonzero(tested: ModelUnderTest) -> Finding:
-    """Is the gradient of the margin a number, and not nothing?"""
+    """Is the gradient of the margin a number, and not nothing?
+
+    Args:
+        tested: the model beside the images that it is asked about.
+
+    Returns:
+        Its verdict with what was measured; of a fault also what it means and what mends it.
+    """
     gradient = tested.margin_gradient.flatten(1)
     broken, zero = ~gradient.isfinite().all(dim=1), (gradient == 0).all(dim=1)
     return _tolerating(
@@ -54,7 +68,14 @@ def nonzero(tested: ModelUnderTest) -> Finding:
 
 
 def unsaturated(tested: ModelUnderTest) -> Finding:
-    """Does the cross-entropy have a gradient where the margin has one?"""
+    """Does the cross-entropy have a gradient where the margin has one?
+
+    Args:
+        tested: the model beside the images that it is asked about.
+
+    Returns:
+        Its verdict with what was measured; of a fault also what it means and what mends it.
+    """
     lost = _is_zero(tested.gradient(cross_entropy)) & ~_is_zero(tested.margin_gradient)
     median = float(margin(tested.logits, tested.predicted).median())
     return _tolerating(
@@ -80,6 +101,12 @@ def true_gradient(tested: ModelUnderTest) -> Finding:
     Where the first step is too long, shorter ones follow, in float64 where the model supports it. A gradient that is
     right at one of them is that of the function, which has kinks nearer than the steps before; one that is wrong at all
     of them is not. An image whose promise drowns in rounding keeps the verdict of the step before.
+
+    Args:
+        tested: the model beside the images that it is asked about.
+
+    Returns:
+        Its verdict with what was measured; of a fault also what it means and what mends it.
     """
     first = _Slope.at(STEPS[0], tested)
     if first.share <= TOLERATED:
@@ -135,7 +162,14 @@ class _Slope:
 
 
 def attacks_in_order(tested: ModelUnderTest) -> Finding:
-    """Does PGD change more predictions than FGSM, random noise and a black-box attack?"""
+    """Does PGD change more predictions than FGSM, random noise and a black-box attack?
+
+    Args:
+        tested: the model beside the images that it is asked about.
+
+    Returns:
+        Its verdict with what was measured; of a fault also what it means and what mends it.
+    """
     pgd = tested.moved_by(PGD)
     rivals = {"noise": _moved_by_noise(tested), **{spec: tested.moved_by(spec) for spec in RIVALS}}
     told = ", ".join(f"{name} {_share(moved)}" for name, moved in rivals.items())

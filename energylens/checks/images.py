@@ -11,12 +11,26 @@ from energylens.statistics import LEVEL, accuracy_interval, paired_sign_test
 
 
 def right_range(tested: ModelUnderTest) -> Finding:
-    """Is it better at images of another range?"""
+    """Is it better at images of another range?
+
+    Args:
+        tested: the model beside the images that it is asked about.
+
+    Returns:
+        Its verdict with what was measured; of a fault also what it means and what mends it.
+    """
     return _best_reading(tested, "range")
 
 
 def right_normalisation(tested: ModelUnderTest) -> Finding:
-    """Is it better at images normalised once more or once less?"""
+    """Is it better at images normalised once more or once less?
+
+    Args:
+        tested: the model beside the images that it is asked about.
+
+    Returns:
+        Its verdict with what was measured; of a fault also what it means and what mends it.
+    """
     return _best_reading(tested, "normalisation")
 
 
@@ -40,7 +54,14 @@ def _percent(correct: Tensor) -> str:
 
 
 def right_labels(tested: ModelUnderTest) -> Finding:
-    """Is it better than guessing, and is the order of its classes that of the data?"""
+    """Is it better than guessing, and is the order of its classes that of the data?
+
+    Args:
+        tested: the model beside the images that it is asked about.
+
+    Returns:
+        Its verdict with what was measured; of a fault also what it means and what mends it.
+    """
     plain, classes, reordered = tested.plainly_correct, len(tested.samples.classes), _reordered_correct(tested)
     measured = f"accuracy {_percent(plain)}, {_percent(reordered)} with its classes in the order that fits best"
     if paired_sign_test(plain, reordered) < LEVEL:

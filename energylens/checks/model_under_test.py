@@ -62,7 +62,14 @@ class ModelUnderTest:
 
     @torch.no_grad()
     def answer(self, x: Tensor) -> Tensor:
-        """The logits (n, K) of images x, in float32."""
+        """The logits (n, K) of images x, in float32.
+
+        Args:
+            x: images, (n, C, H, W) in [0, 1].
+
+        Returns:
+            The logits, (n, K) float32.
+        """
         return torch.cat([self.floated(part) for part in torch.split(x, BATCH)])
 
     @cached_property
@@ -114,16 +121,37 @@ class ModelUnderTest:
         return {reading: self.answer(reading.of(self.x)).argmax(dim=1) == self.y for reading in READINGS}
 
     def gradient(self, loss: LogitLoss) -> Tensor:
-        """``grad_x loss(f(x), predicted)``, (n, C, H, W)."""
+        """``grad_x loss(f(x), predicted)``, (n, C, H, W).
+
+        Args:
+            loss: (logits (n, K), labels (n,)) -> (n,).
+
+        Returns:
+            The gradient of each image's own loss, (n, C, H, W).
+        """
         parts = zip(torch.split(self.x, BATCH), torch.split(self.predicted, BATCH), strict=True)
         return torch.cat([_gradient(self.floated, x, labels, loss) for x, labels in parts])
 
     def moved_by(self, spec: str) -> Tensor:
-        """Mask (n,) of the images whose prediction an attack within eps changes."""
+        """Mask (n,) of the images whose prediction an attack within eps changes.
+
+        Args:
+            spec: the attack with its settings, as ``pgd,steps=20``.
+
+        Returns:
+            The mask, (n,) bool.
+        """
         return self.attacked(spec).argmax(dim=1) != self.predicted
 
     def attacked(self, spec: str) -> Tensor:
-        """The logits (n, K) of the images that an attack on the predictions makes within eps; it runs once."""
+        """The logits (n, K) of the images that an attack on the predictions makes within eps; it runs once.
+
+        Args:
+            spec: the attack with its settings, as ``pgd,steps=20``.
+
+        Returns:
+            The logits, (n, K) float32, kept for the next that asks.
+        """
         if spec not in self._attacked:
             attack = configure(spec, eps=self.eps)
             logits = []
@@ -140,5 +168,13 @@ def _gradient(model: nn.Module, x: Tensor, labels: Tensor, loss: LogitLoss) -> T
 
 
 def apart(one: Tensor, other: Tensor) -> float:
-    """The largest difference of two sets of logits (n, K), in units of the second's largest."""
+    """The largest difference of two sets of logits (n, K), in units of the second's largest.
+
+    Args:
+        one: logits, (n, K).
+        other: logits, (n, K), to whose largest the difference is compared.
+
+    Returns:
+        The difference as a share, 0 where they are equal.
+    """
     return float((one - other).abs().max() / other.abs().max().clamp_min(torch.finfo(other.dtype).tiny))

@@ -15,7 +15,14 @@ ATTACKS = (*SINGLE, PGD)
 
 
 def catastrophic(tested: ModelUnderTest) -> Finding:
-    """Is it robust to a single step and broken by many?"""
+    """Is it robust to a single step and broken by many?
+
+    Args:
+        tested: the model beside the images that it is asked about.
+
+    Returns:
+        Its verdict with what was measured; of a fault also what it means and what mends it.
+    """
     evidence = one_step(tested)
     accuracies = ", ".join(f"{name} {100 * float(right_under(name, tested).float().mean()):.1f} %" for name in ATTACKS)
     measured = f"{evidence}; accuracy: {accuracies}"
@@ -23,7 +30,14 @@ def catastrophic(tested: ModelUnderTest) -> Finding:
 
 
 def robust(tested: ModelUnderTest) -> Finding:
-    """Is it as robust on the images that it was not trained on?"""
+    """Is it as robust on the images that it was not trained on?
+
+    Args:
+        tested: the model beside the images that it is asked about.
+
+    Returns:
+        Its verdict with what was measured; of a fault also what it means and what mends it.
+    """
     training = tested.training
     if isinstance(training, str):
         return Finding("skipped", training)
@@ -32,19 +46,42 @@ def robust(tested: ModelUnderTest) -> Finding:
 
 
 def one_step(tested: ModelUnderTest) -> OneStep:
-    """The evidence for catastrophic overfitting on the images that the model gets right."""
+    """The evidence for catastrophic overfitting on the images that the model gets right.
+
+    Args:
+        tested: the model beside the images that it is asked about.
+
+    Returns:
+        How many images stand a single step and fall to many.
+    """
     right = tested.plainly_correct
     single = {name: right_under(name, tested)[right] for name in SINGLE}
     return one_step_only(single, right_under(PGD, tested)[right])
 
 
 def right_under(spec: str, tested: ModelUnderTest) -> Tensor:
-    """Mask (n,) of the images that the model gets right, and still does under the attack."""
+    """Mask (n,) of the images that the model gets right, and still does under the attack.
+
+    Args:
+        spec: the attack with its settings.
+        tested: the model beside its images.
+
+    Returns:
+        The mask, (n,) bool.
+    """
     return tested.plainly_correct & ~tested.moved_by(spec)
 
 
 def gap_between(training: ModelUnderTest, test: ModelUnderTest) -> Gap:
-    """Robust accuracy and dE(x) under PGD on training and on test images."""
+    """Robust accuracy and dE(x) under PGD on training and on test images.
+
+    Args:
+        training: the model beside training images.
+        test: the model beside images that it was not trained on.
+
+    Returns:
+        Both counts and both dE(x), in nats.
+    """
     (train_count, delta_train), (test_count, delta_test) = map(_robustness, (training, test))
     return Gap(train_count, test_count, delta_train, delta_test)
 

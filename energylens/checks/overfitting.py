@@ -84,16 +84,24 @@ class OneStep:
 
 
 def one_step_only(single: Mapping[str, Tensor], many: Tensor) -> OneStep:
-    """The evidence for CO under the single-step attack that tells most.
+    """The evidence for CO under the single-step attack that tells most, of n samples that are right without an attack.
 
     single: name of a single-step attack -> mask (n,) of the samples that are robust to it; many: the same under many
     steps of the same radius; all of n samples that the model gets right without an attack.
 
-    >>> import torch
-    >>> stands, falls = torch.ones(20, dtype=torch.bool), torch.zeros(20, dtype=torch.bool)
-    >>> found = one_step_only({"fgsm": stands, "rs-fgsm": falls}, falls)
-    >>> found.attack, found.count, found.found
-    ('fgsm', 20, True)
+    Args:
+        single: by name of a single-step attack, a mask (n,) of the samples that are robust to it.
+        many: the same under many steps of the same radius, (n,).
+
+    Returns:
+        The count of the attack that has the most.
+
+    Example:
+        >>> import torch
+        >>> stands, falls = torch.ones(20, dtype=torch.bool), torch.zeros(20, dtype=torch.bool)
+        >>> found = one_step_only({"fgsm": stands, "rs-fgsm": falls}, falls)
+        >>> found.attack, found.count, found.found
+        ('fgsm', 20, True)
     """
     counted = [OneStep(name, int((robust & ~many).sum()), len(many)) for name, robust in single.items()]
     return max(counted, key=lambda one: one.count)
@@ -118,6 +126,12 @@ class Gap:
 
         Newcombe's is method 10 of Statistics in Medicine 17, 1998. It stands here on Clopper and Pearson's limits
         instead of Wilson's, which are narrower.
+
+        Args:
+            level: how sure the interval is, in (0, 1).
+
+        Returns:
+            Both ends of the difference of accuracies, training minus test, in [-1, 1].
         """
         (train, (low, high)), (test, (bottom, top)) = (
             (right / n, accuracy_interval(right, n, level)) for right, n in (self.train, self.test)

@@ -42,7 +42,14 @@ class Contender:
 
 
 def contender(identity: Mapping[str, Any]) -> Contender | None:
-    """The attack of a manifest's ``identity["attack"]``; None for a callable: nobody knows what it does."""
+    """The attack of a manifest's ``identity["attack"]``; None for a callable: nobody knows what it does.
+
+    Args:
+        identity: with the name, settings and target that a manifest keeps.
+
+    Returns:
+        The attack with all its settings, or None.
+    """
     name, settings = identity["name"], identity["settings"]
     if "kind" in settings:
         return None
@@ -51,7 +58,15 @@ def contender(identity: Mapping[str, Any]) -> Contender | None:
 
 
 def is_stronger(one: Contender, other: Contender) -> bool:
-    """Whether the first must not do worse than the second, which is another attack at the same radius or none."""
+    """Whether the first must not do worse than the second, which is another attack at the same radius or none.
+
+    Args:
+        one: an attack, or none.
+        other: another, or none.
+
+    Returns:
+        True where theory orders them so; False where it says nothing.
+    """
     if other.row is NO_ATTACK:
         return one.row is not NO_ATTACK and one.target is None
     if one.eps != other.eps:
@@ -60,7 +75,15 @@ def is_stronger(one: Contender, other: Contender) -> bool:
 
 
 def is_larger(one: Contender, other: Contender) -> bool:
-    """Whether the first is the second with a larger radius."""
+    """Whether the first is the second with a larger radius.
+
+    Args:
+        one: an attack.
+        other: the one to compare it with.
+
+    Returns:
+        False where either has no radius or they differ in more than that.
+    """
     if one.eps is None or other.eps is None or one.eps <= other.eps:
         return False
     return one.kind == other.kind and one.settings.amounts == other.settings.amounts

@@ -91,7 +91,15 @@ class Scale:
         return SIZE * (value - self.low) / (self.high - self.low)
 
     def ticks(self, count: int, *, whole: bool = False) -> list[Tick]:
-        """About so many round numbers on the axis."""
+        """About so many round numbers on the axis.
+
+        Args:
+            count: how many are wanted; a few more or fewer may come.
+            whole: whole numbers only.
+
+        Returns:
+            Places in % of the axis and their labels.
+        """
         from matplotlib.ticker import MaxNLocator
 
         values = MaxNLocator(count, integer=whole, steps=[1, 2, 2.5, 5, 10]).tick_values(self.low, self.high)
@@ -102,8 +110,15 @@ class Scale:
 def number(value: float) -> str:
     """As short as it can be, with a typographer's minus.
 
-    >>> number(-0.25), number(3.0)
-    ('−0.25', '3')
+    Args:
+        value: any float.
+
+    Returns:
+        Its text, of six significant digits at most.
+
+    Example:
+        >>> number(-0.25), number(3.0)
+        ('−0.25', '3')
     """
     return f"{value:g}".replace("-", "−")
 
@@ -115,6 +130,9 @@ def histogram(bins: pd.DataFrame, symbol: str, tallest: int) -> Chart:
         bins: rows of ``energylens.tables.attack_landscape.landscape``.
         symbol: the energy's, ``E(x)``.
         tallest: the largest count of a bin among the charts to be compared.
+
+    Returns:
+        The chart, natural and adversarial over each other.
     """
     series = {name: bins[bins["series"] == name] for name in ("natural", "adversarial")}
     natural, adversarial = series.values()
@@ -137,6 +155,9 @@ def errors(epochs: pd.DataFrame) -> Chart:
 
     Args:
         epochs: of one run, of ``tables.training_curves.curves``.
+
+    Returns:
+        The chart; without the right axis where no dE(x) was measured.
     """
     x, left = _epochs(epochs), Scale(0, 100)
     shapes = [Shape(_line(epochs, name, x, left), f"line {style}") for name, (_, style) in ERRORS.items()]
@@ -161,6 +182,9 @@ def abnormal(epochs: pd.DataFrame) -> Chart:
 
     Args:
         epochs: of one run, of ``tables.training_curves.curves``.
+
+    Returns:
+        The chart, up to 10 % at least.
     """
     x, epochs = _epochs(epochs), epochs.fillna({"abnormal_share": 0.0})
     y = Scale(0, max(10.0, HEADROOM * epochs["abnormal_share"].max()))

@@ -114,7 +114,11 @@ class ProfileStory:
         return [check for check in self.violated if check["rule"] in FAILURES]
 
     def histograms(self) -> list[tuple[Row, list[tuple[str, charts.Chart]]]]:
-        """An attack's row and its histograms, each under its symbol; counts share an axis within an energy."""
+        """An attack's row and its histograms, each under its symbol; counts share an axis within an energy.
+
+        Returns:
+            For each attack its row and, by symbol, its charts.
+        """
         tallest = self.landscape.groupby("energy")["count"].max()
         bins = dict(list(self.landscape.groupby(["attack", "energy"])))
         return [
@@ -145,7 +149,11 @@ class TrainingStory:
     kind: ClassVar[str] = "training"
 
     def curves(self) -> list[tuple[Row, charts.Chart, charts.Chart | None]]:
-        """A run's row, its errors, and its AAE share where there is one."""
+        """A run's row, its errors, and its AAE share where there is one.
+
+        Returns:
+            For each run its row and its charts.
+        """
         rows = self.runs.to_dict("records")
         epochs = [table for _, table in self.epochs.groupby("run")]
         return [
@@ -155,7 +163,14 @@ class TrainingStory:
 
 
 def render(sections: Sequence[ProfileStory | TrainingStory]) -> str:
-    """The page of these sections, in their order, as HTML; every text in it is escaped."""
+    """The page of these sections, in their order, as HTML; every text in it is escaped.
+
+    Args:
+        sections: of the page, one at least.
+
+    Returns:
+        One HTML document that needs no other file.
+    """
     environment = Environment(
         loader=PackageLoader("energylens.report"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
@@ -169,6 +184,10 @@ def render(sections: Sequence[ProfileStory | TrainingStory]) -> str:
 
 def save_page(html: str, path: Path) -> None:
     """Write the page; it is there whole or not at all.
+
+    Args:
+        html: the page.
+        path: where; its folder is made where missing.
 
     Raises:
         RunError: it cannot be written.
@@ -184,8 +203,16 @@ def save_page(html: str, path: Path) -> None:
 def percent(share: float, digits: int = 1) -> str:
     """A share in [0, 1] in %, without its sign.
 
-    >>> percent(0.125)
-    '12.5'
+    Args:
+        share: in [0, 1].
+        digits: behind the point.
+
+    Returns:
+        Its text.
+
+    Example:
+        >>> percent(0.125)
+        '12.5'
     """
     return f"{100 * share:.{digits}f}"
 
@@ -193,8 +220,16 @@ def percent(share: float, digits: int = 1) -> str:
 def decimal(value: float, digits: int = 2) -> str:
     """A number, or a dash where there is none.
 
-    >>> decimal(-9.526), decimal(float("nan"))
-    ('−9.53', '–')
+    Args:
+        value: any float, NaN for none.
+        digits: behind the point.
+
+    Returns:
+        Its text, with a typographer's minus.
+
+    Example:
+        >>> decimal(-9.526), decimal(float("nan"))
+        ('−9.53', '–')
     """
     return "–" if math.isnan(value) else f"{value:.{digits}f}".replace("-", "−")
 
@@ -202,12 +237,27 @@ def decimal(value: float, digits: int = 2) -> str:
 def signed(value: float, digits: int = 2) -> str:
     """A difference with its sign.
 
-    >>> signed(0.5), signed(-2.394, 1)
-    ('+0.50', '−2.4')
+    Args:
+        value: any float, NaN for none.
+        digits: behind the point.
+
+    Returns:
+        Its text with + or a typographer's minus; a dash for NaN.
+
+    Example:
+        >>> signed(0.5), signed(-2.394, 1)
+        ('+0.50', '−2.4')
     """
     return "–" if math.isnan(value) else f"{value:+.{digits}f}".replace("-", "−")
 
 
 def sentence(text: str) -> str:
-    """The text with a capital and a full stop."""
+    """The text with a capital and a full stop.
+
+    Args:
+        text: of one sentence, with or without a full stop.
+
+    Returns:
+        The sentence.
+    """
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."

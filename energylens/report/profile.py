@@ -167,7 +167,14 @@ def _pictures(attack: AttackRecord, indices: Sequence[int], samples: Samples | N
 
 
 def attack_settings(record: Record) -> list[tuple[str, str]]:
-    """Every attack's label and its settings, in words."""
+    """Every attack's label and its settings, in words.
+
+    Args:
+        record: of ``profile``.
+
+    Returns:
+        An entry an attack, without the natural rows.
+    """
     return [(attack.label, _settings(attack.manifest["identity"]["attack"])) for attack in record.attacks[1:]]
 
 
@@ -179,7 +186,14 @@ def _settings(attack: Mapping[str, Any]) -> str:
 
 
 def provenance(record: Record) -> list[tuple[str, str]]:
-    """Hashes, versions and machines of the rows, as name and value; several values where rows differ in them."""
+    """Hashes, versions and machines of the rows, as name and value; several values where rows differ in them.
+
+    Args:
+        record: with one attack at least.
+
+    Returns:
+        Names and values, those that are empty left out.
+    """
     manifests = [attack.manifest for attack in record.attacks[1:]]
     identity, card = manifests[0]["identity"], manifests[0]["model"]
     versions = dict.fromkeys(", ".join(f"{name} {one}" for name, one in m["versions"].items()) for m in manifests)

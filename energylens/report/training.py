@@ -87,7 +87,14 @@ def _test_images(run: TrainingRun) -> int | None:
 
 
 def reconstructions(settings: Mapping[str, Any]) -> list[str]:
-    """What of these settings is our own reading of its source, a sentence each."""
+    """What of these settings is our own reading of its source, a sentence each.
+
+    Args:
+        settings: of a run, as its manifest keeps them.
+
+    Returns:
+        The sentences; none where every part is an author's own.
+    """
     said = [RECONSTRUCTED[settings["method"]]] if settings["method"] in RECONSTRUCTED else []
     for name, weight in zip(settings["reg"], settings["reg_weight"], strict=True):
         source = REGULARIZERS[name].source
@@ -97,7 +104,14 @@ def reconstructions(settings: Mapping[str, Any]) -> list[str]:
 
 
 def repeat(run: TrainingRun) -> str | None:
-    """The command line that trains this run again; None where its settings are another version's."""
+    """The command line that trains this run again; None where its settings are another version's.
+
+    Args:
+        run: with its settings.
+
+    Returns:
+        One line for a shell, or None.
+    """
     try:
         return f"energylens train {TrainSettings.from_manifest(dict(run.settings)).as_options()}"
     except InputError:
@@ -105,7 +119,14 @@ def repeat(run: TrainingRun) -> str | None:
 
 
 def all_settings(run: TrainingRun) -> list[tuple[str, str]]:
-    """Every setting that is set, the seed left out: name and value."""
+    """Every setting that is set, the seed left out: name and value.
+
+    Args:
+        run: with its settings.
+
+    Returns:
+        Names and values in the order of the manifest.
+    """
     return [
         (name.replace("_", "-"), shown_setting(name, value))
         for name, value in run.recipe.items()
@@ -117,6 +138,12 @@ def provenance(runs: Sequence[TrainingRun]) -> list[tuple[str, str]]:
     """The runs' folders, their data's hashes, the versions and machines, as name and value.
 
     There are several values where runs differ in them.
+
+    Args:
+        runs: one at least.
+
+    Returns:
+        Names and values.
     """
     facts: dict[str, dict[str, None]] = {}
     for run in runs:

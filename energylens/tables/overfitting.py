@@ -94,6 +94,9 @@ def provenance(regularizers: Iterable[Collection[str]]) -> str:
 
     >>> provenance([(), ("gradalign",)]), provenance([(), ("der",)]) == PROVENANCE
     ('', True)
+
+    Returns:
+        A sentence, or nothing.
     """
     return PROVENANCE if any("der" in names for names in regularizers) else ""
 

@@ -235,6 +235,13 @@ def _natural(attacked: AttackRecord) -> AttackRecord:
 
 
 def data_title(dataset: Mapping[str, Any]) -> str:
-    """``cifar10``, or ``cifar10 (classes 0, 1, 6, 7)``, of a manifest's data set."""
+    """``cifar10``, or ``cifar10 (classes 0, 1, 6, 7)``, of a manifest's data set.
+
+    Args:
+        dataset: ``manifest["identity"]["dataset"]``.
+
+    Returns:
+        Its name, with the classes that were kept where not all were.
+    """
     classes = dataset.get("classes")
     return dataset["name"] if classes is None else f"{dataset['name']} (classes {', '.join(map(str, classes))})"

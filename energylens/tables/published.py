@@ -35,7 +35,14 @@ def beside_published(record: Record) -> list[str]:
 
 
 def published_accuracy(attack: AttackRecord) -> float | None:
-    """What RobustBench publishes of these very rows' model, data and attack, in %; None for anything else."""
+    """What RobustBench publishes of these very rows' model, data and attack, in %; None for anything else.
+
+    Args:
+        attack: of a record.
+
+    Returns:
+        The accuracy in %, or None.
+    """
     what = _published_as(attack.manifest)
     return None if what is None else attack.manifest["model"][what]
 

@@ -107,6 +107,9 @@ class TrainingRun:
     def steps(self) -> pd.DataFrame:
         """One row a measured step, the columns of ``training.history.STEP_COLUMNS``.
 
+        Returns:
+            The table, in the order of the steps.
+
         Raises:
             RunError: the file is not readable.
         """
@@ -115,6 +118,12 @@ class TrainingRun:
 
 def read_run(path: Path) -> TrainingRun:
     """The run in this folder, finished or not.
+
+    Args:
+        path: of the run's folder.
+
+    Returns:
+        The run with its settings and its history.
 
     Raises:
         InputError: it is none, or has no finished epoch yet.
@@ -140,6 +149,12 @@ def read_runs(paths: Iterable[Path]) -> list[TrainingRun]:
 
     Of several, those that have not finished an epoch yet are passed over with a Note.
 
+    Args:
+        paths: of the runs' folders.
+
+    Returns:
+        The runs in the order given, each once.
+
     Raises:
         InputError: a folder is no run, or none has a finished epoch.
         RunError: a run cannot be read.
@@ -153,7 +168,14 @@ def read_runs(paths: Iterable[Path]) -> list[TrainingRun]:
 
 
 def group_runs(runs: Sequence[TrainingRun]) -> dict[str, list[TrainingRun]]:
-    """Runs that differ only in their seed, under a label that tells the groups apart, in order of appearance."""
+    """Runs that differ only in their seed, under a label that tells the groups apart, in order of appearance.
+
+    Args:
+        runs: one at least.
+
+    Returns:
+        The runs of each label, in their order.
+    """
     groups: dict[str, list[TrainingRun]] = defaultdict(list)
     for run in runs:
         groups[json.dumps(run.recipe, sort_keys=True)].append(run)
@@ -161,7 +183,14 @@ def group_runs(runs: Sequence[TrainingRun]) -> dict[str, list[TrainingRun]]:
 
 
 def labels(settings: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Method and regularisers of each, then what else tells it from the others: ``fgsm + der, eps 8/255, seed 1``."""
+    """Method and regularisers of each, then what else tells it from the others: ``fgsm + der, eps 8/255, seed 1``.
+
+    Args:
+        settings: of each run or group, as a manifest keeps them.
+
+    Returns:
+        A label each, no two alike where the settings differ.
+    """
     methods = [" + ".join([one["method"], *one["reg"], *(["awp"] if one["awp"] else [])]) for one in settings]
     told = [method + _telling(own, settings, ALWAYS_TOLD) for method, own in zip(methods, settings, strict=True)]
     kin = [(method, own["dataset"], own["arch"]) for method, own in zip(methods, settings, strict=True)]
@@ -193,7 +222,14 @@ def _telling(own: Mapping[str, Any], others: Sequence[Mapping[str, Any]], names:
 
 
 def shared_settings(runs: Sequence[TrainingRun]) -> str:
-    """What a caption says of runs drawn together: ``dataset cifar10, eps 8/255, seed 0, n = 1000 images a split``."""
+    """What a caption says of runs drawn together: ``dataset cifar10, eps 8/255, seed 0, n = 1000 images a split``.
+
+    Args:
+        runs: one at least.
+
+    Returns:
+        The settings that all of them share, with commas between them.
+    """
     settings = [run.settings for run in runs]
     shared = [name for name in CAPTION if settings[0].get(name) is not None and not _differ(name, settings)]
     told = [f"{name.replace('_', '-')} {shown_setting(name, settings[0][name])}" for name in shared]
