@@ -71,15 +71,36 @@ class DataSet:
         return tuple(self.sizes)
 
     def files_of(self, split: str) -> tuple[DataFile, ...]:
-        """The files that reading one split takes."""
+        """The files that reading one split takes.
+
+        Args:
+            split: "train" or "test".
+
+        Returns:
+            Its files; none for a data set that comes with a package.
+        """
         return tuple(file for file in self.files if split in file.splits)
 
     def places(self, root: Path) -> tuple[Path, ...]:
-        """The folders in which the files may lie, the usual one first."""
+        """The folders in which the files may lie, the usual one first.
+
+        Args:
+            root: of all data sets.
+
+        Returns:
+            The folders, which need not exist.
+        """
         return tuple(root / folder for folder in (self.folder, *self.elsewhere))
 
     def fetch_command(self, root: Path) -> str:
-        """The shell command that fetches the files below `root`."""
+        """The shell command that fetches the files below `root`.
+
+        Args:
+            root: of all data sets.
+
+        Returns:
+            One line for a shell.
+        """
         return f"python -c {shlex.quote(self.fetch.format(root=json.dumps(str(root))))}"
 
 
@@ -106,6 +127,9 @@ class Request:
             places: where they were looked for.
             fault: what is wrong.
             fetch: how the command is introduced.
+
+        Returns:
+            The error, to be raised.
         """
         return RunError(
             f"{self.data_set.name} ({self.split}) could not be read. Looked in {places}; {fault}. "
@@ -240,6 +264,12 @@ DATA_SETS: Mapping[str, DataSet] = {row.name: row for row in _ROWS}
 
 def data_set(name: str) -> DataSet:
     """The row of that name.
+
+    Args:
+        name: of a row of DATA_SETS.
+
+    Returns:
+        The row.
 
     Raises:
         InputError: for another name, with the close matches and the whole list.

@@ -12,18 +12,47 @@ from energylens.errors import InputError, unknown
 
 
 def first(labels: Tensor, num_classes: int, n: int, seed: int) -> Tensor:
-    """The first n of N samples: positions (n,) int64."""
+    """The first n of N samples: positions (n,) int64.
+
+    Args:
+        labels: of all samples, (N,) int64.
+        num_classes: how many classes there are.
+        n: how many samples are wanted, 1 to N.
+        seed: not used.
+
+    Returns:
+        Positions, (n,) int64, ascending.
+    """
     return torch.arange(n)
 
 
 def random(labels: Tensor, num_classes: int, n: int, seed: int) -> Tensor:
-    """The first n of a permutation keyed by the seed: positions (n,) int64, to which a larger n only adds."""
+    """The first n of a permutation keyed by the seed: positions (n,) int64, to which a larger n only adds.
+
+    Args:
+        labels: of all samples, (N,) int64.
+        num_classes: how many classes there are.
+        n: how many samples are wanted, 1 to N.
+        seed: of a random choice.
+
+    Returns:
+        Positions, (n,) int64, ascending.
+    """
     generator = torch.Generator().manual_seed(seed)
     return torch.randperm(len(labels), generator=generator)[:n].sort().values
 
 
 def balanced(labels: Tensor, num_classes: int, n: int, seed: int) -> Tensor:
     """The first ones of each class, counts differing by at most 1 (the lower classes have the more).
+
+    Args:
+        labels: of all samples, (N,) int64.
+        num_classes: how many classes there are.
+        n: how many samples are wanted, 1 to N.
+        seed: not used.
+
+    Returns:
+        Positions, (n,) int64, ascending.
 
     Raises:
         InputError: if a class has too few.

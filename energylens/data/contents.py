@@ -33,6 +33,9 @@ def file_hashes(folder: Path, paths: Sequence[str]) -> list[str]:
         folder: where the files lie.
         paths: of the files, relative to the folder.
 
+    Returns:
+        64 hexadecimal digits a file; those of a file that has not changed are remembered.
+
     Raises:
         OSError: which names the file, for one that cannot be read.
     """

@@ -16,6 +16,9 @@ def load_digits(request: Request) -> Memory:
 
     Args:
         request: its split is used.
+
+    Returns:
+        The split, held in memory.
     """
     from sklearn.datasets import load_digits as read
     from sklearn.model_selection import train_test_split

@@ -46,6 +46,12 @@ def load_folders(request: Request) -> Files:
 
     The labels are the positions of the data set's sorted wnids. What was passed over and what is missing is a Note.
 
+    Args:
+        request: of a data set in folders, its split and the root.
+
+    Returns:
+        The split, whose pictures are read when they are asked for.
+
     Raises:
         RunError: where the folder, a class's place or every image is missing.
     """

@@ -104,12 +104,22 @@ def as_pixels(x: Any) -> tuple[Tensor, list[str]]:
 
 
 def brightest(pixels: Tensor) -> int:
-    """The largest grey level of pixels (N, C, H, W) of `as_pixels`; 255 for floats, which are what they are."""
+    """The largest grey level of pixels (N, C, H, W) of `as_pixels`; 255 for floats, which are what they are.
+
+    Args:
+        pixels: as of ``as_pixels``, (N, C, H, W).
+
+    Returns:
+        0 to 255.
+    """
     return int(pixels.max()) if pixels.dtype == torch.uint8 else 255
 
 
 def check_levels(largest: int) -> None:
     """Refuse uint8 images, all of them together, whose largest level is 1: they are in [0, 1] already, or masks.
+
+    Args:
+        largest: the largest level of all of them.
 
     Raises:
         InputError: with what mends it.
@@ -122,7 +132,14 @@ def check_levels(largest: int) -> None:
 
 
 def as_labels(y: Any) -> Tensor:
-    """Labels (N,), a tensor, a numpy array or a list of integers, as an int64 tensor; anything else as it is."""
+    """Labels (N,), a tensor, a numpy array or a list of integers, as an int64 tensor; anything else as it is.
+
+    Args:
+        y: what a user gives as labels.
+
+    Returns:
+        Labels, (N,) int64, where they are integers.
+    """
     if isinstance(y, list | tuple | np.ndarray | np.integer | int):
         array = np.asarray(y)
         y = torch.tensor(array) if array.dtype.kind in "iufb" else y
@@ -135,5 +152,12 @@ def _are_integers(y: Any) -> bool:
 
 
 def as_floats(pixels: Tensor) -> Tensor:
-    """Pixels (N, C, H, W) of `as_pixels` as float32 in [0, 1]."""
+    """Pixels (N, C, H, W) of `as_pixels` as float32 in [0, 1].
+
+    Args:
+        pixels: as of ``as_pixels``, (N, C, H, W), uint8 or float32 in [0, 1].
+
+    Returns:
+        The same images, (N, C, H, W) float32 in [0, 1].
+    """
     return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels

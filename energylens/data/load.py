@@ -71,6 +71,9 @@ def lies_here(name: str, split: str, root: str | Path | None = None) -> bool:
         split: "train" or "test".
         root: as in ``load_data``.
 
+    Returns:
+        False where a file is missing or there is no such split.
+
     Raises:
         InputError: for a name that is not in the catalog.
 

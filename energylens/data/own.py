@@ -46,6 +46,9 @@ def own_samples(data: Any, limit: int | None = None) -> Samples:
             `as_pixels` for the values.
         limit: the first so many items alone, of a Dataset or DataLoader.
 
+    Returns:
+        The samples, with the classes by number where the data have no names for them.
+
     Raises:
         InputError: for anything else.
 
@@ -69,6 +72,9 @@ def with_classes(samples: Samples, classes: int) -> Samples:
     Args:
         samples: of ``own_samples``.
         classes: how many logits the model gives.
+
+    Returns:
+        The samples, or a copy with more classes.
 
     Raises:
         InputError: for a label beyond them.
@@ -137,7 +143,13 @@ class Drawn(Source):
         return sha256_of(f"{self.shape}\n", seals, self.labels)
 
     def images(self, indices: Tensor) -> Tensor:
-        """The images at indices (B,), read again from the Dataset: (B, C, H, W) float32 in [0, 1].
+        """The images at some indices, read again from the Dataset.
+
+        Args:
+            indices: positions among these samples, (B,) int64.
+
+        Returns:
+            Images, (B, C, H, W) float32 in [0, 1].
 
         Raises:
             InputError: where one is not what it was.

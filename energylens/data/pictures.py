@@ -19,6 +19,9 @@ def decoded(path: Path, mode: str) -> Image.Image:
         path: of the file.
         mode: "L" or "RGB".
 
+    Returns:
+        The picture in that mode.
+
     Raises:
         OSError: as of PIL, for what is no picture.
         ValueError: as of PIL, and for pixels that are neither of 8 nor of 16 bits.

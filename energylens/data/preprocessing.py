@@ -56,7 +56,11 @@ class Preprocessing:
         return ",".join(f"{key}={_written(value)}" for key, value in told.items() if value not in _LEFT_OUT)
 
     def transform(self) -> Callable[[Any], "Tensor"]:
-        """PIL image -> (C, H, W) float32 in [0, 1], by torchvision's transforms."""
+        """PIL image -> (C, H, W) float32 in [0, 1], by torchvision's transforms.
+
+        Returns:
+            A callable for one PIL image.
+        """
         import torch
         from torchvision import transforms
         from torchvision.transforms import v2  # of the two it is v2 that transformers calls; v1 rounds otherwise
@@ -133,6 +137,12 @@ _WORDS = {"interpolation": INTERPOLATIONS, "corner": CORNERS, "by": BY}
 
 def preprocessing_named(name: str) -> Preprocessing:
     """What a text like `resize=236,crop=224,interpolation=bicubic` or RobustBench's `BicubicRes236Crop224` means.
+
+    Args:
+        name: the text, in either form.
+
+    Returns:
+        The preprocessing; every setting that is not named does nothing.
 
     Raises:
         InputError: where it means nothing; it explains both forms.

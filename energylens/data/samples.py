@@ -209,6 +209,9 @@ def held(pixels: Tensor, labels: Tensor, classes: Sequence[str] | None, name: st
         classes: K names; None for "0", "1", ... up to the largest label.
         name: of the data set.
 
+    Returns:
+        The samples, of a split "all".
+
     Raises:
         InputError: for labels outside their range, or uint8 pixels that are 0 and 1 alone.
     """

@@ -74,12 +74,27 @@ class Memory(Source):
         return sha256_of(f"{self.pixels.dtype} {tuple(self.pixels.shape)} {self.levels}\n", self.pixels, self.labels)
 
     def images(self, indices: Tensor) -> Tensor:
-        """The images at indices (B,): (B, C, H, W) float32 in [0, 1]."""
+        """The images at some indices.
+
+        Args:
+            indices: (B,) int64.
+
+        Returns:
+            Images, (B, C, H, W) float32 in [0, 1].
+        """
         return self.pixels[indices].to(torch.float32).div_(self.levels)
 
 
 def sha256_of(header: str, *tensors: Tensor) -> str:
-    """sha256, in hex, of a text and the bytes of tensors on the CPU."""
+    """sha256, in hex, of a text and the bytes of tensors on the CPU.
+
+    Args:
+        header: what else the digest depends on.
+        *tensors: of any shape and type, on the CPU.
+
+    Returns:
+        64 hexadecimal digits.
+    """
     sha = hashlib.sha256(header.encode())
     for tensor in tensors:
         sha.update(tensor.contiguous().numpy().data)
@@ -104,7 +119,14 @@ class Prepared(Source):
         return sha256_of(f"{self.preprocessing.name}\n{self.source.digest}\n")
 
     def images(self, indices: Tensor) -> Tensor:
-        """The images at indices (B,), resized and cropped: (B, C, H, W) float32 in [0, 1]."""
+        """The images at some indices, resized and cropped.
+
+        Args:
+            indices: (B,) int64.
+
+        Returns:
+            Images, (B, C, H, W) float32 in [0, 1].
+        """
         pixels = self.source.pixels[indices]
         if pixels.dtype != torch.uint8 or self.source.levels != 255:
             pixels = self.source.images(indices).mul_(255).round_().to(torch.uint8)
@@ -112,7 +134,15 @@ class Prepared(Source):
 
 
 def prepared(source: Source, preprocessing: Preprocessing) -> Source:
-    """The source itself, where it comes prepared or nothing is to be done, else its pictures resized and cropped."""
+    """The source itself, where it comes prepared or nothing is to be done, else its pictures resized and cropped.
+
+    Args:
+        source: of pictures held in memory, or one that prepares its own.
+        preprocessing: what is asked for.
+
+    Returns:
+        A source of prepared images.
+    """
     if isinstance(source, Memory) and preprocessing != Preprocessing():
         return Prepared(source.classes, source.labels, source, preprocessing)
     return source
@@ -162,7 +192,13 @@ class Files(Source):
         return sha256_of(f"{self.preprocessing}\n{''.join(lines)}")
 
     def images(self, indices: Tensor) -> Tensor:
-        """The images at indices (B,), decoded: (B, C, H, W) float32 in [0, 1].
+        """The images at some indices, decoded.
+
+        Args:
+            indices: (B,) int64.
+
+        Returns:
+            Images, (B, C, H, W) float32 in [0, 1].
 
         Raises:
             RunError: for a file that does not decode.

@@ -24,6 +24,12 @@ def load_mnist(request: Request) -> Memory:
 
     From the idx files as published, packed by gzip or not, in MNIST/raw or MNIST below the root or the root itself.
 
+    Args:
+        request: its split and root are used.
+
+    Returns:
+        The split, held in memory.
+
     Raises:
         RunError: where the files are neither there nor to be had.
     """
@@ -50,6 +56,12 @@ def _original(request: Request, file: DataFile) -> torch.Tensor:
 def load_cifar(request: Request) -> Memory:
     """32x32 colour images of 10 or 100 (fine) classes; the train split has 50,000, the test split 10,000.
 
+    Args:
+        request: its data set, split and root are used.
+
+    Returns:
+        The split, held in memory.
+
     Raises:
         RunError: where the files are neither there nor to be had.
     """
@@ -63,6 +75,12 @@ def load_cifar(request: Request) -> Memory:
 
 def load_svhn(request: Request) -> Memory:
     """32x32 colour house numbers; the train split has 73,257, the test split 26,032.
+
+    Args:
+        request: its split and root are used.
+
+    Returns:
+        The split, held in memory.
 
     Raises:
         RunError: where the files are neither there nor to be had.

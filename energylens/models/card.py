@@ -80,6 +80,9 @@ class ModelCard:
 
         Args:
             digest: ``module_digest`` of the module.
+
+        Returns:
+            The name, which ``safe_name`` makes one of a folder.
         """
         namesakes = [row for row in rows() if (row.name, row.source) == (self.name, self.source)]
         for row in namesakes:
@@ -93,6 +96,9 @@ def model_title(card: Mapping[str, Any]) -> str:
 
     Args:
         card: the fields of a ModelCard, as a manifest holds them.
+
+    Returns:
+        The name, as a caption has it.
 
     Example:
         >>> origin = "/runs/train/pgd-1f/best.safetensors"
@@ -109,6 +115,12 @@ def weights_digest(module: nn.Module) -> str:
     """sha256, in hex, over the module's state: sorted names, dtypes, shapes and bytes.
 
     Independent of the device, of the file format and of the order of the layers.
+
+    Args:
+        module: any.
+
+    Returns:
+        64 hexadecimal digits.
     """
     digest = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):
@@ -125,6 +137,12 @@ def module_digest(module: nn.Module) -> str:
     the source file of a class that is of no installed package, for a user's own `forward` may change any day.
     Independent of the device, the mode, `requires_grad` and the process; attributes that begin with _ are left out. It
     does not see closures, partials, globals, helper modules or hooks: the answers of `identity.py` are for these.
+
+    Args:
+        module: any.
+
+    Returns:
+        64 hexadecimal digits.
 
     Example:
         >>> layer = nn.Linear(2, 2)
@@ -186,7 +204,14 @@ def _bytes(value: Tensor) -> Any:
 
 
 def card_of(module: nn.Module) -> ModelCard:
-    """The card of a module from `load_model`; for a user's own module, one with its class name and digest."""
+    """The card of a module from `load_model`; for a user's own module, one with its class name and digest.
+
+    Args:
+        module: any.
+
+    Returns:
+        Its card, with the digest of when it was loaded.
+    """
     card = getattr(module, "card", None)
     if isinstance(card, ModelCard):
         return card
@@ -197,12 +222,26 @@ def current_card(module: nn.Module) -> ModelCard:
     """``card_of`` with the digest of the weights as they are now.
 
     A loaded model whose weights were changed since is one of the user's own, whatever it was loaded as.
+
+    Args:
+        module: any.
+
+    Returns:
+        Its card; of source ``module`` where the weights were changed.
     """
     card, weights = card_of(module), weights_digest(module)
     return replace(card, weights=weights, source=card.source if card.weights == weights else "module")
 
 
 def with_card(module: nn.Module, card: ModelCard) -> nn.Module:
-    """The module with the card, completed by the digest, as its attribute `card`."""
+    """The module with the card, completed by the digest, as its attribute `card`.
+
+    Args:
+        module: is given the attribute ``card``.
+        card: without a digest of its own.
+
+    Returns:
+        The module itself.
+    """
     vars(module)["card"] = replace(card, weights=weights_digest(module))  # nn.Module types its attributes as tensors
     return module

@@ -83,6 +83,9 @@ def unpickling(trusted: bool) -> Iterator[None]:
 
     Args:
         trusted: whether the user has said so.
+
+    Yields:
+        Nothing; the environment is put back at the end.
     """
     names = ("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD")
     before = {name: os.environ.pop(name, None) for name in names}
@@ -134,6 +137,9 @@ def read_checkpoint(path: Path, *, trust_pickle: bool = False) -> Any:
         path: of a safetensors file, or of what torch.save writes.
         trust_pickle: let the file run the code it carries.
 
+    Returns:
+        A state dict, a container that holds one, or a module.
+
     Raises:
         RunError: where it may not be read.
         InputError: as of `check_file`, and for a file that carries code, is truncated or damaged.
@@ -151,6 +157,9 @@ def unreadable(where: str, error: Exception) -> InputError:
     Args:
         where: the file, for the message.
         error: what the reader raised.
+
+    Returns:
+        The error, to be raised.
     """
     trust = "add --trust-pickle (trust_pickle=True) if you trust its author"
     if isinstance(error, pickle.UnpicklingError):  # what the weights-only reader raises for all but tensors
@@ -197,6 +206,9 @@ def weights_in(checkpoint: Any, *, where: str, key: str | None = None) -> Found:
         where: the file, for messages.
         key: the name of an entry, `state_dict_ema`, of one in another, `model/ema`, or of a part of a state dict,
             `ema_model`; None for the first set.
+
+    Returns:
+        The weights, with the key at which they were found.
 
     Raises:
         InputError: where there are no such weights, with what was found.
@@ -317,7 +329,14 @@ class Normalisation:
 
 
 def normalisation_in(state: Mapping[str, Tensor]) -> Normalisation | None:
-    """The mean and std of a normalising layer among these tensors; None where there is none, or two that differ."""
+    """The mean and std of a normalising layer among these tensors; None where there is none, or two that differ.
+
+    Args:
+        state: tensors of any shape by name.
+
+    Returns:
+        Mean and std, a number a channel, and the keys that they stand at.
+    """
     short = {key: value.float().flatten().tolist() for key, value in state.items() if value.numel() <= _CHANNELS}
     found: list[Normalisation] = []
     for first, second in _NORMALISATION:

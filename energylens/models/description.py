@@ -109,6 +109,9 @@ def description_beside(path: Path) -> Description:
     Args:
         path: of the weights file.
 
+    Returns:
+        What was read, with None for what it does not say.
+
     Raises:
         InputError: for a file that is no JSON object, or a field of the wrong type.
         RunError: where the file may not be read.

@@ -31,6 +31,9 @@ def load_timm(name: str, pixels: Pixels | None = None) -> tuple[nn.Module, Model
         name: as timm has it.
         pixels: what the user says of its input; None for what timm's configuration says.
 
+    Returns:
+        The model, from images in [0, 1] to logits, and its card.
+
     Raises:
         InputError: for a name that timm does not know or has no weights there for.
         RunError: if they cannot be had.
@@ -53,6 +56,9 @@ def load_torchvision(name: str, pixels: Pixels | None = None) -> tuple[nn.Module
     Args:
         name: as torchvision has it.
         pixels: what the user says of its input; None for what the weights say.
+
+    Returns:
+        The model, from images in [0, 1] to logits, and its card.
 
     Raises:
         InputError: for a name that torchvision does not know.
@@ -79,6 +85,9 @@ def load_hub(repo: str, pixels: Pixels | None = None) -> tuple[nn.Module, ModelC
         repo: `owner/name`.
         pixels: what the user says of its input; None for what timm's configuration says or the image processor does.
 
+    Returns:
+        The model, from images in [0, 1] to logits, and its card.
+
     Raises:
         InputError: for a repository that is neither, if transformers is not installed, or for an image processor that
             cannot be followed.
@@ -97,7 +106,14 @@ class Logits(nn.Module):
         self.classifier = classifier
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalised images x (N, C, H, W) -> logits (N, K)."""
+        """The classifier's logits.
+
+        Args:
+            x: normalised images, (N, C, H, W).
+
+        Returns:
+            Logits, (N, K).
+        """
         logits: Tensor = self.classifier(pixel_values=x).logits
         return logits
 

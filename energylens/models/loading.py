@@ -53,6 +53,9 @@ class Request:
     def refuse(self, *options: str) -> None:
         """Refuse options where this kind of model knows the answer itself.
 
+        Args:
+            *options: their names as of ``load_model``.
+
         Raises:
             InputError: if one of them was given.
         """

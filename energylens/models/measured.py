@@ -51,7 +51,14 @@ class Pixels:
     order: tuple[int, ...] = (0, 1, 2)
 
     def before(self, network: nn.Module) -> nn.Module:
-        """The network behind this order of channels and normalisation, without layers that would change nothing."""
+        """The network behind this order of channels and normalisation, without layers that would change nothing.
+
+        Args:
+            network: from what its preparation gives to logits.
+
+        Returns:
+            From images in [0, 1] to logits; the network itself where nothing is to be done.
+        """
         layers: dict[str, nn.Module] = {}
         if self.order != (0, 1, 2):
             layers["channels"] = Channels(self.order)
@@ -68,7 +75,14 @@ class Channels(nn.Module):
         self.order = list(order)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images x (N, 3, H, W) with their channels in this order, of the same shape."""
+        """The images with their channels in this order.
+
+        Args:
+            x: images, (N, 3, H, W).
+
+        Returns:
+            The same values, (N, 3, H, W).
+        """
         return x[:, self.order]
 
 
@@ -98,6 +112,9 @@ def measured(prepare: Prepare) -> Pixels:
 
     Args:
         prepare: a PIL image, RGB -> (3, H, W), what the network is given.
+
+    Returns:
+        Order of channels, mean, std, resize and crop.
 
     Raises:
         UnlikeError: with the reason, where none do.

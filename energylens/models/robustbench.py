@@ -74,6 +74,9 @@ def import_robustbench() -> Any:
 
     robustbench 1.1.1 imports `autoattack`, while the package it depends on is published as `pyautoattack`.
 
+    Returns:
+        The module.
+
     Raises:
         RunError: if it cannot be imported.
     """
@@ -99,6 +102,9 @@ def weights_files(row: ZooRow, model_dir: Path) -> list[WeightsFile]:
     Args:
         row: of the zoo, from RobustBench.
         model_dir: the folder that holds the layout.
+
+    Returns:
+        One file, or those of an ensemble; they need not exist.
 
     Raises:
         RunError: if RobustBench cannot be imported.

@@ -8,6 +8,12 @@ THREAT_MODELS = ("Linf", "L2", "corruptions")
 def threat_model_named(text: str) -> str:
     """The threat model that a spelling means; case, - and _ are ignored.
 
+    Args:
+        text: as a user writes it.
+
+    Returns:
+        One of THREAT_MODELS.
+
     Raises:
         InputError: for anything else.
 
@@ -22,5 +28,12 @@ def threat_model_named(text: str) -> str:
 
 
 def plain(word: str) -> str:
-    """The word without what people spell differently."""
+    """The word without what people spell differently.
+
+    Args:
+        word: any.
+
+    Returns:
+        In small letters, without - and _.
+    """
     return word.lower().replace("-", "").replace("_", "")

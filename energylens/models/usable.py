@@ -63,7 +63,14 @@ def _fault(value: Any) -> str | None:
 
 
 def device_of(module: nn.Module) -> torch.device:
-    """Where the module's parameters lie; the CPU for a module without any."""
+    """Where the module's parameters lie; the CPU for a module without any.
+
+    Args:
+        module: any.
+
+    Returns:
+        The device of its first parameter.
+    """
     return next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
 
 
@@ -190,6 +197,9 @@ def logits_of(model: nn.Module, x: Tensor, title: str) -> Tensor:
         x: the image, (1, C, H, W) in [0, 1], on any device.
         title: of the data set, for errors.
 
+    Returns:
+        The logits, (1, K).
+
     Raises:
         InputError: where the model cannot give them, with what mends it.
     """
@@ -223,6 +233,13 @@ class FloatLogits(nn.Module):
         self._model = model
 
     def forward(self, x: Tensor) -> Tensor:
-        """Float32 logits (N, K) of images x (N, C, H, W)."""
+        """The model's logits in float32.
+
+        Args:
+            x: images, (N, C, H, W) in [0, 1].
+
+        Returns:
+            Logits, (N, K) float32.
+        """
         logits: Tensor = self._model(x)
         return logits.float()

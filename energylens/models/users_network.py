@@ -27,6 +27,9 @@ def maker_of(arch: str | Maker) -> tuple[Maker, str]:
     Args:
         arch: itself, or its `package.module:name`; the current directory is searched too.
 
+    Returns:
+        The callable, and ``package.module:name``.
+
     Raises:
         InputError: where there is none, or it cannot be called to make a network.
 
@@ -50,6 +53,9 @@ def make(maker: Maker, arguments: Mapping[str, Any], address: str) -> nn.Module:
         maker: the user's class or factory.
         arguments: of the call, by name.
         address: of the maker, for errors.
+
+    Returns:
+        The network.
 
     Raises:
         InputError: if the call fails, or the result is no nn.Module.
@@ -76,6 +82,9 @@ def load_factory(address: str, arguments: Mapping[str, Any]) -> tuple[nn.Module,
         address: `package.module:factory`.
         arguments: of the call, by name.
 
+    Returns:
+        The module as it came, and its card.
+
     Raises:
         InputError: where there is no such factory, it fails, or it returns no nn.Module.
     """
@@ -86,6 +95,12 @@ def load_factory(address: str, arguments: Mapping[str, Any]) -> tuple[nn.Module,
 
 def parse_argument(text: str) -> tuple[str, Any]:
     """`width=32` as a name and a Python value; a bare word is a text.
+
+    Args:
+        text: ``NAME=VALUE``.
+
+    Returns:
+        Name and value.
 
     Raises:
         InputError: for what is neither, and for `true`, `false` and `none`, which as texts would all be true.

@@ -68,6 +68,9 @@ def load_weights_file(path: Path, given: Given) -> tuple[nn.Module, ModelCard]:
         path: of the weights file.
         given: what the user says of it.
 
+    Returns:
+        The model, from images in [0, 1] to logits, and its card.
+
     Raises:
         InputError: for a file that is no checkpoint, no known architecture, a field of the wrong type, or weights that
             do not fit.

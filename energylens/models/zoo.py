@@ -79,6 +79,9 @@ def rows() -> tuple[ZooRow, ...]:
     These stand in RobustBench's own order, in which the benchmark that is meant where a name stands in several comes
     first: cifar10, cifar100, imagenet, and of each Linf, L2, corruptions.
 
+    Returns:
+        The rows.
+
     Raises:
         RunError: the shipped weights are missing from this installation.
     """
@@ -95,6 +98,9 @@ def find_models(pattern: str | None = None) -> list[ZooRow]:
     Args:
         pattern: a part of `dataset/threat model/name`, or a shell wildcard on the name or the whole label; case is
             ignored. None for all.
+
+    Returns:
+        The rows in the order of the zoo; none where nothing fits.
 
     Example:
         >>> [row.name for row in find_models("carmon")]
@@ -118,6 +124,9 @@ def resolve(name: str, *, dataset: str | None = None, threat_model: str | None =
         name: as a user writes it.
         dataset: only rows of this data set.
         threat_model: only rows of this threat model.
+
+    Returns:
+        The row.
 
     Raises:
         InputError: with the candidates of an ambiguous prefix, the benchmarks that have the name, or close matches.
@@ -143,7 +152,14 @@ def resolve(name: str, *, dataset: str | None = None, threat_model: str | None =
 
 
 def shipped_weights(row: ZooRow) -> Path:
-    """Where the weights of a row of source `energylens` lie."""
+    """Where the weights of a row of source `energylens` lie.
+
+    Args:
+        row: of the zoo, of source ``energylens``.
+
+    Returns:
+        The path of a safetensors file.
+    """
     return WEIGHTS / f"{row.name}.safetensors"
 
 

@@ -45,6 +45,9 @@ class Architecture:
             in_channels: channels of the image; None for the row's default.
             width: channels of the stem; None for the row's default, and ignored where the width is fixed.
 
+        Returns:
+            The network, in train mode, on the CPU.
+
         Raises:
             InputError: for a size that is not a positive integer.
 
@@ -61,7 +64,11 @@ class Architecture:
         return self.builder(**sizes)
 
     def sizes(self) -> tuple[str, ...]:
-        """The arguments that `build` uses."""
+        """The arguments that `build` uses.
+
+        Returns:
+            Their names.
+        """
         return ("num_classes", "in_channels") if self.width is None else ("num_classes", "in_channels", "width")
 
     def settings_of(self, state: Mapping[str, Tensor]) -> dict[str, int]:
@@ -105,6 +112,9 @@ def architecture(name: str, otherwise: str = "") -> Architecture:
     Args:
         name: as in ARCHITECTURES.
         otherwise: what else than a name of the list would do, for the error.
+
+    Returns:
+        The row.
 
     Raises:
         InputError: for another name, with the close matches and the whole list.

@@ -11,7 +11,14 @@ from energylens.errors import InputError
 
 
 def named(**layers: nn.Module) -> nn.Sequential:
-    """A network as its layers in order; the keyword is the layer's key in the state dict."""
+    """A network as its layers in order; the keyword is the layer's key in the state dict.
+
+    Args:
+        **layers: by key, in the order in which they are passed.
+
+    Returns:
+        The network.
+    """
     return nn.Sequential(OrderedDict(layers))
 
 
@@ -44,7 +51,14 @@ class Normalize(nn.Module):
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(-1, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images x (N, C, H, W), floats in [0, 1], normalised: of the same shape."""
+        """The images, normalised channel by channel.
+
+        Args:
+            x: images, (N, C, H, W), floats in [0, 1].
+
+        Returns:
+            (x - mean) / std, (N, C, H, W).
+        """
         return (x - self.mean) / self.std
 
 
@@ -71,12 +85,24 @@ def normalized(module: nn.Module, mean: Sequence[float] | None, std: Sequence[fl
 
 
 def is_of_unit_images(mean: Sequence[float], std: Sequence[float]) -> bool:
-    """Whether these can be the mean and std of images in [0, 1]."""
+    """Whether these can be the mean and std of images in [0, 1].
+
+    Args:
+        mean: a number a channel.
+        std: a number a channel.
+
+    Returns:
+        False for numbers of images in [0, 255].
+    """
     return all(0 <= m <= 1 for m in mean) and all(0 < s <= 1 for s in std)
 
 
 def check_range(mean: Sequence[float], std: Sequence[float]) -> None:
     """Refuse a mean and std, given by a user, of images in [0, 255].
+
+    Args:
+        mean: a number a channel.
+        std: a number a channel.
 
     Raises:
         InputError: with what mends it.
@@ -91,6 +117,9 @@ def kaiming(module: nn.Module, mode: Literal["fan_in", "fan_out"]) -> nn.Module:
     Args:
         module: changed in place.
         mode: which fan: the weights that lead into a unit, or out of it.
+
+    Returns:
+        The module itself.
     """
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):

@@ -18,7 +18,17 @@ Block = Callable[[int, int, int], nn.Module]  # (input channels, output channels
 
 
 def conv3x3(inputs: int, outputs: int, stride: int = 1, *, bias: bool = False) -> nn.Conv2d:
-    """A 3x3 convolution that keeps the size at stride 1 and halves it at stride 2."""
+    """A 3x3 convolution that keeps the size at stride 1 and halves it at stride 2.
+
+    Args:
+        inputs: channels before it.
+        outputs: channels behind it.
+        stride: 1 or 2.
+        bias: whether it has one.
+
+    Returns:
+        The layer with random weights.
+    """
     return nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=bias)
 
 
@@ -31,6 +41,9 @@ def stage(block: Block, count: int, inputs: int, outputs: int, stride: int) -> n
         inputs: channels before the stage.
         outputs: channels of every block's result.
         stride: of the first block.
+
+    Returns:
+        The blocks as one module, whose keys are 0, 1, ...
     """
     rest = [block(outputs, outputs, 1) for _ in range(count - 1)]
     return nn.Sequential(block(inputs, outputs, stride), *rest)
@@ -43,6 +56,9 @@ def stages(block: Block, count: int, widths: Sequence[int]) -> dict[str, nn.Modu
         block: what a stage is made of.
         count: blocks a stage.
         widths: the channels of the stem, then those of each stage.
+
+    Returns:
+        The stages by key.
     """
     return {
         f"layer{k}": stage(block, count, inputs, outputs, stride=1 if k == 1 else 2)
@@ -51,7 +67,14 @@ def stages(block: Block, count: int, widths: Sequence[int]) -> dict[str, nn.Modu
 
 
 def pooled(**head: nn.Module) -> dict[str, nn.Module]:
-    """The mean over the image, flattened, then the head."""
+    """The mean over the image, flattened, then the head.
+
+    Args:
+        **head: what follows, by key.
+
+    Returns:
+        The layers by key, in their order.
+    """
     return {"pool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten(), **head}
 
 
@@ -63,17 +86,42 @@ class PadShortcut(nn.Module):
         self.stride, self.pad = stride, (outputs - inputs) // 2
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features x (N, inputs, H, W) -> (N, outputs, H / stride, W / stride)."""
+        """Every stride-th pixel, with channels of zeros.
+
+        Args:
+            x: features, (N, inputs, H, W).
+
+        Returns:
+            Features, (N, outputs, H / stride, W / stride).
+        """
         return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.pad, self.pad))
 
 
 def normed_projection(inputs: int, outputs: int, stride: int) -> nn.Module:
-    """Option B: a 1x1 convolution with batch norm (keys `shortcut.0`, `shortcut.1`)."""
+    """Option B: a 1x1 convolution with batch norm (keys `shortcut.0`, `shortcut.1`).
+
+    Args:
+        inputs: channels before it.
+        outputs: channels behind it.
+        stride: 1 or 2.
+
+    Returns:
+        The shortcut.
+    """
     return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
 
 
 def plain_projection(inputs: int, outputs: int, stride: int) -> nn.Module:
-    """A 1x1 convolution with a bias, for networks without batch norm (key `shortcut.0`)."""
+    """A 1x1 convolution with a bias, for networks without batch norm (key `shortcut.0`).
+
+    Args:
+        inputs: channels before it.
+        outputs: channels behind it.
+        stride: 1 or 2.
+
+    Returns:
+        The shortcut.
+    """
     return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride))
 
 
@@ -98,7 +146,14 @@ class PostActBlock(nn.Module):
         self.shortcut = shortcut(inputs, outputs, stride) if changes else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features x (N, inputs, H, W) -> (N, outputs, H / stride, W / stride)."""
+        """The block's features.
+
+        Args:
+            x: features, (N, inputs, H, W).
+
+        Returns:
+            Features, (N, outputs, H / stride, W / stride).
+        """
         out = F.relu(self.bn1(self.conv1(x)))
         return F.relu(self.bn2(self.conv2(out)) + self.shortcut(x))
 
@@ -129,7 +184,14 @@ class PreActBlock(nn.Module):
             self.add_module(self.projection_name, nn.Sequential(projection) if inner else projection)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features x (N, inputs, H, W) -> (N, outputs, H / stride, W / stride)."""
+        """The block's features.
+
+        Args:
+            x: features, (N, inputs, H, W).
+
+        Returns:
+            Features, (N, outputs, H / stride, W / stride).
+        """
         active = F.relu(self.bn1(x))
         skip = self.get_submodule(self.projection_name)(active) if self.changes else x
         out: Tensor = self.conv2(F.relu(self.bn2(self.conv1(active)))) + skip
@@ -137,7 +199,16 @@ class PreActBlock(nn.Module):
 
 
 def resnet18(num_classes: int, in_channels: int, width: int) -> nn.Module:
-    """ResNet-18 with a 3x3 stem for 32x32 images (keys as in AutoAttack's `model_test.pt`)."""
+    """ResNet-18 with a 3x3 stem for 32x32 images (keys as in AutoAttack's `model_test.pt`).
+
+    Args:
+        num_classes: logits.
+        in_channels: channels of the image.
+        width: channels of the stem; the stages have once, twice, four and eight times as many.
+
+    Returns:
+        The network with random weights.
+    """
     block = partial(PostActBlock, shortcut=normed_projection)
     return named(
         conv1=conv3x3(in_channels, width),
@@ -149,7 +220,16 @@ def resnet18(num_classes: int, in_channels: int, width: int) -> nn.Module:
 
 
 def preactresnet18(num_classes: int, in_channels: int, width: int) -> nn.Module:
-    """Pre-activation ResNet-18 with a last batch norm (keys as in Rice et al. 2020, arXiv:2002.11569)."""
+    """Pre-activation ResNet-18 with a last batch norm (keys as in Rice et al. 2020, arXiv:2002.11569).
+
+    Args:
+        num_classes: logits.
+        in_channels: channels of the image.
+        width: channels of the stem; the stages have once, twice, four and eight times as many.
+
+    Returns:
+        The network with random weights.
+    """
     return named(
         conv1=conv3x3(in_channels, width),
         **stages(PreActBlock, 2, (width, width, 2 * width, 4 * width, 8 * width)),
@@ -166,6 +246,9 @@ def cifar_resnet(num_classes: int, in_channels: int, *, depth: int) -> nn.Module
         num_classes: logits.
         in_channels: channels of the image.
         depth: 6 n + 2 for n blocks in each of the three stages.
+
+    Returns:
+        The network with random weights.
     """
     net = named(
         conv1=conv3x3(in_channels, 16),
@@ -178,7 +261,15 @@ def cifar_resnet(num_classes: int, in_channels: int, *, depth: int) -> nn.Module
 
 
 def resnet4b(num_classes: int, in_channels: int) -> nn.Module:
-    """Four blocks without batch norm for 32x32 images, small enough for formal verification (alpha-beta-CROWN's)."""
+    """Four blocks without batch norm for 32x32 images, small enough for formal verification (alpha-beta-CROWN's).
+
+    Args:
+        num_classes: logits.
+        in_channels: channels of the image.
+
+    Returns:
+        The network with random weights.
+    """
     block = partial(PostActBlock, shortcut=plain_projection, norm=False)
     return named(
         conv1=conv3x3(in_channels, 16, 2, bias=True),
@@ -200,6 +291,9 @@ def wide_resnet(num_classes: int, in_channels: int, *, depth: int, widen: int) -
         in_channels: channels of the image.
         depth: 6 n + 4 for n blocks in each of the three stages.
         widen: the factor on their channels.
+
+    Returns:
+        The network with random weights.
     """
     block = partial(PreActBlock, projection_key="convShortcut")
     head = nn.Linear(64 * widen, num_classes)

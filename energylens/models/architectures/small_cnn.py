@@ -9,6 +9,13 @@ def mnist_smallcnn(num_classes: int, in_channels: int) -> nn.Module:
     """TRADES' SmallCNN for 28x28 digits (Zhang et al. 2019, arXiv:1901.08573), without its dropout.
 
     The dropout layer has no parameters and does nothing in eval mode; the checkpoint's keys are unchanged.
+
+    Args:
+        num_classes: logits.
+        in_channels: channels of the image.
+
+    Returns:
+        The network with random weights.
     """
     return named(
         feature_extractor=named(
@@ -35,7 +42,15 @@ def mnist_smallcnn(num_classes: int, in_channels: int) -> nn.Module:
 
 
 def digits_cnn(num_classes: int, in_channels: int) -> nn.Module:
-    """Three convolutions and two linear layers for scikit-learn's 8x8 digits; no batch norm."""
+    """Three convolutions and two linear layers for scikit-learn's 8x8 digits; no batch norm.
+
+    Args:
+        num_classes: logits.
+        in_channels: channels of the image.
+
+    Returns:
+        The network with random weights.
+    """
     return named(
         conv1=nn.Conv2d(in_channels, 16, 3, padding=1),
         relu1=nn.ReLU(),
@@ -55,6 +70,13 @@ def cifar_smallcnn(num_classes: int, in_channels: int) -> nn.Module:
     """Three narrow convolutions and two linear layers for 32x32 images; no batch norm.
 
     Small enough to overfit catastrophically within a minute on one CPU core.
+
+    Args:
+        num_classes: logits.
+        in_channels: channels of the image.
+
+    Returns:
+        The network with random weights.
     """
     return named(
         conv1=nn.Conv2d(in_channels, 8, 3, padding=1),
