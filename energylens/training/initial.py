@@ -60,6 +60,9 @@ def initial_weights(init: str, *, arch: str, dataset: str, normalize: bool) -> I
         dataset: the run's data set, which tells models of one name apart.
         normalize: whether the run normalises its images.
 
+    Returns:
+        The state dict and the description of where it is from.
+
     Raises:
         InputError: for a model that is not there, or that normalises its images where the run does not, and the other
             way round: it would start as another function than the model is.

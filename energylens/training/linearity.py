@@ -177,7 +177,11 @@ class ErrorSwitch:
 
     @torch.no_grad()
     def update(self, error: Tensor) -> None:
-        """Take in a step's error, a scalar."""
+        """Take in a step's error.
+
+        Args:
+            error: a scalar, on any device; nothing is read off it.
+        """
         kind = widest_float(error.device)
         error = error.detach().to(kind)
         count, total, squares, share = self._state.to(error.device, kind).unbind()
@@ -188,9 +192,17 @@ class ErrorSwitch:
         self._state = torch.stack([count + 1, total + error, squares + error.square(), share])
 
     def state_dict(self) -> dict[str, Any]:
-        """What ``load_state_dict`` takes."""
+        """What ``load_state_dict`` takes.
+
+        Returns:
+            Tensors on the CPU, by name.
+        """
         return {"state": self._state.cpu()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up what ``state_dict`` left."""
+        """Take up what ``state_dict`` left.
+
+        Args:
+            state: as ``state_dict`` gave it.
+        """
         self._state = state["state"].clone()

@@ -74,7 +74,11 @@ Listener = Callable[[Progress], None]
 
 
 def silence(progress: Progress) -> None:
-    """A listener that says nothing."""
+    """A listener that says nothing.
+
+    Args:
+        progress: not used.
+    """
 
 
 @dataclass
@@ -137,6 +141,9 @@ def train(
         overwrite: whether a run that is there gives way.
         listener: hears how far it is.
 
+    Returns:
+        The finished run: its settings, folder, history, best epoch and the judgement at its end.
+
     Raises:
         InputError: for settings that cannot be run.
         RunError: where the folder is another run's or cannot be gone on from, and, as DivergenceError, where the loss
@@ -156,7 +163,16 @@ def train(
 
 
 def learn_epoch(run: Run, epoch: int, listener: _Heard) -> tuple[pd.DataFrame, float]:
-    """The steps of an epoch, from 0; returns them as a table, and the rate of the last."""
+    """The steps of an epoch.
+
+    Args:
+        run: opened and taken up.
+        epoch: from 0.
+        listener: hears of each step.
+
+    Returns:
+        A table of the steps, and the rate of the last.
+    """
     vectors, tables, lr = list[Tensor](), list[pd.DataFrame](), 0.0
     for number, x, y in run.walk(epoch):
         lr = run.set_rate(epoch, number)
@@ -169,7 +185,16 @@ def learn_epoch(run: Run, epoch: int, listener: _Heard) -> tuple[pd.DataFrame, f
 
 
 def collect(run: Run, plan: Plan, listener: _Heard) -> Trained:
-    """What is told of a finished run, with the judgement at its end where that is asked for."""
+    """What is told of a finished run, with the judgement at its end where that is asked for.
+
+    Args:
+        run: that has come to its end.
+        plan: of the run.
+        listener: hears of the judgement.
+
+    Returns:
+        What is told of it.
+    """
     ends = None
     if plan.settings.final_steps:
         heard = partial(_judging, run, listener)
@@ -186,7 +211,18 @@ def _judging(run: Run, listener: _Heard, which: str, at: Work) -> None:
 
 
 def learn(run: Run, x: Tensor, y: Tensor, epoch: int, number: int) -> Tensor:
-    """One step: attack, loss, gradients, weights; returns it in MEASURES. x: (N, C, H, W) in [0, 1]; y: (N,)."""
+    """One step: attack, loss, gradients, weights.
+
+    Args:
+        run: whose network, optimiser and attacker these are.
+        x: images, (N, C, H, W) in [0, 1].
+        y: labels, (N,).
+        epoch: from 0.
+        number: of the step in its epoch, from 0.
+
+    Returns:
+        The step in MEASURES, (M,), on the device.
+    """
     progress = epoch + (number + 1) / run.steps
     images = run.attacker(x, y, eps := run.course.eps(progress))
     see = partial(
@@ -207,13 +243,29 @@ def learn(run: Run, x: Tensor, y: Tensor, epoch: int, number: int) -> Tensor:
 
 
 def method_loss(see: Callable[[nn.Module], Step], network: nn.Module) -> Tensor:
-    """The method's loss alone, at the network's present weights."""
+    """The method's loss alone, at the network's present weights.
+
+    Args:
+        see: makes the step that a network sees.
+        network: with the weights to judge.
+
+    Returns:
+        The loss, a scalar.
+    """
     step = see(network)
     return METHODS[step.terms.method].loss(step)
 
 
 def regularisation(run: Run, step: Step) -> Tensor:
-    """Sum of weight * regulariser, zero without any; switches take the values in for the next step."""
+    """Sum of weight * regulariser, zero without any; switches take the values in for the next step.
+
+    Args:
+        run: whose regularisers, weights and switches these are.
+        step: of N samples.
+
+    Returns:
+        The sum, a scalar.
+    """
     total = step.x.new_zeros(())
     for name, weight in run.regs.items():
         value = REGULARIZERS[name].value(step)
@@ -227,7 +279,19 @@ def regularisation(run: Run, step: Step) -> Tensor:
 
 @torch.no_grad()
 def observe(run: Run, step: Step, loss: Tensor, reg: Tensor, epoch: int, number: int) -> Tensor:
-    """The step in MEASURES. Where it has not seen the clean images, it looks at them every measure_every steps."""
+    """The step in MEASURES.
+
+    Args:
+        run: whose watch hears of the step.
+        step: of N samples; where it has not seen the clean images, it looks at them every measure_every steps.
+        loss: the method's, a scalar.
+        reg: the regularisers', a scalar.
+        epoch: from 0.
+        number: of the step in its epoch, from 0.
+
+    Returns:
+        The measures, (M,), on the device.
+    """
     adversarial = run.method.adversarial
     clean = step.clean_seen
     if clean is None and number % run.looks.measure_every == 0:
@@ -242,7 +306,14 @@ def observe(run: Run, step: Step, loss: Tensor, reg: Tensor, epoch: int, number:
 
 @contextmanager
 def statistics_kept(network: nn.Module) -> Iterator[None]:
-    """Inside, forwards in train mode leave the running statistics of batch norm alone."""
+    """Inside, forwards in train mode leave the running statistics of batch norm alone.
+
+    Args:
+        network: in train mode.
+
+    Yields:
+        Nothing.
+    """
     norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     try:
@@ -258,6 +329,19 @@ def flush(run: Run, vectors: list[Tensor], epoch: int, number: int, listener: Li
     """The steps since the last look, as a table, averaged over the processes; the vectors are emptied.
 
     Raises DivergenceError for a loss that is not finite or has exploded: what is on the disk stays good.
+
+    Args:
+        run: whose processes these are.
+        vectors: a step's measures each, (M,); they are emptied.
+        epoch: from 0.
+        number: of the last step in its epoch, from 0.
+        listener: hears where the run stands.
+
+    Returns:
+        One row a step.
+
+    Raises:
+        DivergenceError: for a loss that is not finite or has exploded: what is on the disk stays good.
     """
     first = number + 2 - len(vectors)
     table = as_steps(run.gather(torch.stack(vectors), "mean"), epoch + 1, epoch * run.steps + first)
@@ -276,7 +360,13 @@ def flush(run: Run, vectors: list[Tensor], epoch: int, number: int, listener: Li
 
 
 def hear(run: Run, number: int, listener: Listener) -> None:
-    """Every watch_every measured steps and at an epoch's last, let the watch judge them, and act on its alarm."""
+    """Every watch_every measured steps and at an epoch's last, let the watch judge them, and act on its alarm.
+
+    Args:
+        run: whose watch and unheard steps these are.
+        number: of the step in its epoch, from 0.
+        listener: hears of an alarm.
+    """
     due = len(run.unheard) == run.looks.watch_every or number + 1 == run.steps
     if run.watch is None or not run.unheard or not due:
         return
@@ -285,7 +375,14 @@ def hear(run: Run, number: int, listener: Listener) -> None:
 
 
 def raise_alarm(run: Run, alarm: Alarm | None, step: int, listener: Listener) -> None:
-    """Write down, say and act on what the watch has heard at this step, from 1, if anything."""
+    """Write down, say and act on what the watch has heard at this step, from 1, if anything.
+
+    Args:
+        run: that may stop or go back.
+        alarm: what was heard; None for nothing.
+        step: of the run, from 1.
+        listener: hears of it.
+    """
     if alarm is None:
         return
     run.alarms[step] = alarm.kind
@@ -298,7 +395,14 @@ def raise_alarm(run: Run, alarm: Alarm | None, step: int, listener: Listener) ->
 
 
 def finish_epoch(run: Run, steps: pd.DataFrame, row: dict[str, Any], listener: _Heard) -> None:
-    """Judge the network and write everything down."""
+    """Judge the network and write everything down.
+
+    Args:
+        run: whose epoch is over.
+        steps: of the epoch, a row each.
+        row: what is known of the epoch so far; it is filled in.
+        listener: hears of the judging.
+    """
     run.share_buffers()
     run.epoch += 1
     probe = run.gather(probe_energies(network := run.judged(), run.data, run.judge, run.share), "sum")
@@ -317,7 +421,14 @@ def finish_epoch(run: Run, steps: pd.DataFrame, row: dict[str, Any], listener: _
 
 
 def last_measured(steps: pd.DataFrame) -> int:
-    """The last step of an epoch that has seen clean images, and so stands in the history; else the last of all."""
+    """The last step of an epoch that has seen clean images, and so stands in the history; else the last of all.
+
+    Args:
+        steps: of one epoch, a row each.
+
+    Returns:
+        The number of the step in the run, from 1.
+    """
     measured = steps.dropna(subset="train_accuracy")
     return int((measured if len(measured) else steps)["step"].iloc[-1])
 
@@ -326,6 +437,14 @@ def accuracies(run: Run, network: nn.Module, listener: _Heard) -> dict[str, floa
     """``val_clean`` ... ``train_pgd``: shares in [0, 1].
 
     They are nan for a validation split that is not there; there are none in an epoch that is not judged.
+
+    Args:
+        run: whose judge this is.
+        network: what is judged.
+        listener: hears that the run goes on.
+
+    Returns:
+        The shares by name.
     """
     row: dict[str, float] = {}
     last = run.epoch in (*run.course.extended, run.course.epochs) or bool(run.stopped)
@@ -338,5 +457,14 @@ def accuracies(run: Run, network: nn.Module, listener: _Heard) -> dict[str, floa
 
 
 def report(run: Run, step: int, row: Mapping[str, Any]) -> Progress:
-    """Where the run stands after this step, from 1."""
+    """Where the run stands after this step, from 1.
+
+    Args:
+        run: whose length is known.
+        step: of the run, from 1.
+        row: what is known of the epoch.
+
+    Returns:
+        What a listener hears.
+    """
     return Progress(-(-step // run.steps), step, run.course.epochs * run.steps, row)

@@ -26,17 +26,38 @@ MAIL_SLOPE, MAIL_SHIFT = 2.0, 0.0
 
 
 def natural(step: Step) -> Tensor:
-    """``CE(x, y)``."""
+    """``CE(x, y)``.
+
+    Args:
+        step: of N samples, whose logits are computed as they are asked for.
+
+    Returns:
+        The loss, a scalar, mean over the batch.
+    """
     return cross_entropy(step.logits, step.y).mean()
 
 
 def adversarial(step: Step) -> Tensor:
-    """``CE(x*, y)`` (arXiv 1706.06083)."""
+    """``CE(x*, y)`` (arXiv 1706.06083).
+
+    Args:
+        step: of N samples, whose logits are computed as they are asked for.
+
+    Returns:
+        The loss, a scalar, mean over the batch.
+    """
     return cross_entropy(step.logits_adv, step.y).mean()
 
 
 def trades(step: Step) -> Tensor:
-    """``CE(x, y) + beta KL(x, x*)`` (arXiv 1901.08573)."""
+    """``CE(x, y) + beta KL(x, x*)`` (arXiv 1901.08573).
+
+    Args:
+        step: of N samples, whose logits are computed as they are asked for.
+
+    Returns:
+        The loss, a scalar, mean over the batch.
+    """
     return (cross_entropy(step.logits, step.y) + _pull(step)).mean()
 
 
@@ -44,6 +65,12 @@ def mart(step: Step) -> Tensor:
     """``CE(x*, y) - log(1 - max_{k != y} p_k(x*)) + beta KL(x, x*) (1 - p_y(x))``.
 
     MART (Wang et al., ICLR 2020, openreview rklOg6EFwS).
+
+    Args:
+        step: of N samples, whose logits are computed as they are asked for.
+
+    Returns:
+        The loss, a scalar, mean over the batch.
     """
     doubt = 1 - torch.exp(-cross_entropy(step.logits, step.y))
     return (cross_entropy(step.logits_adv, step.y) + rival_loss(step.logits_adv, step.y) + _pull(step) * doubt).mean()
@@ -69,6 +96,12 @@ def mail_trades(step: Step) -> Tensor:
     PM is the margin ``p_y(x*) - max_{k != y} p_k(x*)`` (arXiv 2106.07904). Beta 5 is its code's [A]. Our reading [R]:
     slope 2, shift 0, a mean of 1, from the first epoch on; its code has slope 1, bias -1.5, weights x 3 and a start at
     epoch 75 of 120.
+
+    Args:
+        step: of N samples, whose logits are computed as they are asked for.
+
+    Returns:
+        The loss, a scalar, mean over the batch.
     """
     w = torch.sigmoid(-MAIL_SLOPE * (probability_margin(step.logits_adv.detach(), step.y) - MAIL_SHIFT))
     return (cross_entropy(step.logits, step.y) + w / w.mean() * _pull(step)).mean()
@@ -89,12 +122,26 @@ def probability_margin(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def weat_natural(step: Step) -> Tensor:
-    """``w(x) {CE(x, y) + beta KL(x, x*)}`` (arXiv 2407.06315, section 3.3)."""
+    """``w(x) {CE(x, y) + beta KL(x, x*)}`` (arXiv 2407.06315, section 3.3).
+
+    Args:
+        step: of N samples, whose logits are computed as they are asked for.
+
+    Returns:
+        The loss, a scalar, mean over the batch.
+    """
     return (weat_weight(step.logits) * (cross_entropy(step.logits, step.y) + _pull(step))).mean()
 
 
 def weat_adversarial(step: Step) -> Tensor:
-    """``w(x) {CE(x*, y) + beta KL(x, x*)}`` (arXiv 2407.06315, section 3.3)."""
+    """``w(x) {CE(x*, y) + beta KL(x, x*)}`` (arXiv 2407.06315, section 3.3).
+
+    Args:
+        step: of N samples, whose logits are computed as they are asked for.
+
+    Returns:
+        The loss, a scalar, mean over the batch.
+    """
     return (weat_weight(step.logits) * (cross_entropy(step.logits_adv, step.y) + _pull(step))).mean()
 
 

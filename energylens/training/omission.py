@@ -76,7 +76,11 @@ class Omission:
     by: str | None
 
     def told(self) -> dict[str, Any]:
-        """By whom, how many are left out, and a sha256 of which."""
+        """By whom, how many are left out, and a sha256 of which.
+
+        Returns:
+            Values that JSON holds.
+        """
         return {
             "by": self.by,
             "n": len(self.positions),

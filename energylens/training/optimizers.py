@@ -28,7 +28,13 @@ OPTIMIZERS: dict[str, Build] = {"sgd": _sgd, "adam": _adaptive(Adam), "adamw": _
 
 
 def set_rate(optimizer: Optimizer, lr: float, momentum: float | None) -> None:
-    """Learning rate and, where the schedule cycles it, momentum for the next step."""
+    """Learning rate and, where the schedule cycles it, momentum for the next step.
+
+    Args:
+        optimizer: changed in place.
+        lr: of every group.
+        momentum: SGD's, or Adam's first beta; None leaves it as it is.
+    """
     for group in optimizer.param_groups:
         group["lr"] = lr
         if momentum is not None and "momentum" in group:

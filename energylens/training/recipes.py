@@ -65,12 +65,35 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def settings_of(recipe: str = "digits", **own: Any) -> TrainSettings:
-    """The recipe's settings, one's own before them, nothing left open. Raises InputError for an unknown name."""
+    """The recipe's settings, one's own in their place, nothing left open.
+
+    Args:
+        recipe: a name of RECIPES.
+        own: settings by name.
+
+    Returns:
+        The resolved settings.
+
+    Raises:
+        InputError: for an unknown name, and for what cannot be run.
+    """
     return overridden(TrainSettings(), recipe, own).resolved()
 
 
 def overridden(settings: TrainSettings, recipe: str | None, own: Mapping[str, Any]) -> TrainSettings:
-    """Settings with those of the recipe, if one is named, and one's own in their place. Raises InputError."""
+    """Settings with those of the recipe, if one is named, and one's own in their place.
+
+    Args:
+        settings: to begin with.
+        recipe: a name of RECIPES, or None.
+        own: settings by name.
+
+    Returns:
+        The settings, not resolved yet.
+
+    Raises:
+        InputError: for an unknown name.
+    """
     preset: Mapping[str, Any] = {}
     if recipe is not None:
         check_word("recipe", recipe, RECIPES)

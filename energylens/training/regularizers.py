@@ -22,7 +22,14 @@ CIFAR = 3 * 32 * 32  # numbers in an image
 
 
 def der(step: Step) -> Tensor:
-    """DER's term with the run's choices, times the warm-up's share (0 -> 1 over ``warmup`` epochs) [R]."""
+    """DER's term with the run's choices, times the warm-up's share (0 -> 1 over ``warmup`` epochs) [R].
+
+    Args:
+        step: of N samples, whose logits are computed as they are asked for.
+
+    Returns:
+        The term, a scalar, without its weight.
+    """
     own = step.terms.der
     logits, logits_adv = step.logits_start if own.start == "start" else step.logits, step.logits_adv
     term = delta_energy_regularizer(
@@ -38,27 +45,62 @@ def der(step: Step) -> Tensor:
 
 
 def delta_l2(step: Step) -> Tensor:
-    """``dE(x)^2``, mean over the batch. Ours [R]: the form that held against robust overfitting in our first study."""
+    """``dE(x)^2``, mean over the batch. Ours [R]: the form that held against robust overfitting in our first study.
+
+    Args:
+        step: of N samples, whose logits are computed as they are asked for.
+
+    Returns:
+        The term, a scalar, without its weight.
+    """
     return delta_energy(marginal_energy(step.logits), marginal_energy(step.logits_adv)).square().mean()
 
 
 def energy_linearity(step: Step) -> Tensor:
-    """``linearity.energy_linearity`` of the step."""
+    """``linearity.energy_linearity`` of the step.
+
+    Args:
+        step: of N samples, whose logits are computed as they are asked for.
+
+    Returns:
+        The term, a scalar, without its weight.
+    """
     return linearity.energy_linearity(step.model, step.x, step.y, step.eps, norm=step.terms.norm, noise=step.noise)
 
 
 def gradalign(step: Step) -> Tensor:
-    """``linearity.gradalign`` of the step."""
+    """``linearity.gradalign`` of the step.
+
+    Args:
+        step: of N samples, whose logits are computed as they are asked for.
+
+    Returns:
+        The term, a scalar, without its weight.
+    """
     return linearity.gradalign(step.model, step.x, step.y, step.eps, noise=step.noise)
 
 
 def elle(step: Step) -> Tensor:
-    """``linearity.elle`` of the step."""
+    """``linearity.elle`` of the step.
+
+    Args:
+        step: of N samples, whose logits are computed as they are asked for.
+
+    Returns:
+        The term, a scalar, without its weight.
+    """
     return linearity.elle(step.model, step.x, step.y, step.eps, norm=step.terms.norm, noise=step.noise)
 
 
 def aaer(step: Step) -> Tensor:
-    """``linearity.aaer`` of the step, with its authors' weights for the method and eps."""
+    """``linearity.aaer`` of the step, with its authors' weights for the method and eps.
+
+    Args:
+        step: of N samples, whose logits are computed as they are asked for.
+
+    Returns:
+        The term, a scalar, without its weight.
+    """
     before = step.logits_start if step.start_seen is None else step.start_seen
     loss_weight, logit_weight = aaer_weights(step.terms)
     return linearity.aaer(before, step.logits_adv, step.y, loss_weight=loss_weight, logit_weight=logit_weight)
@@ -72,7 +114,14 @@ AAER_WEIGHTS: dict[str, dict[int, tuple[float, float]]] = {
 
 
 def aaer_weights(terms: Terms) -> tuple[float, float]:
-    """The pair for this method and the nearest eps; methods that the README lacks have RS-FGSM's [R]."""
+    """The pair for this method and the nearest eps; methods that the README lacks have RS-FGSM's [R].
+
+    Args:
+        terms: of the run, its method and radius.
+
+    Returns:
+        The weights of the loss's and of the logits' term.
+    """
     return _nearest(AAER_WEIGHTS.get(terms.method, AAER_WEIGHTS["rs-fgsm"]), terms)
 
 

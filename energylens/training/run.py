@@ -138,7 +138,11 @@ class Run:
         return len(self.batches)
 
     def epochs_left(self) -> Iterator[int]:
-        """The epochs to do, from 0, each with random states that depend on (seed, epoch) alone."""
+        """The epochs to do, from 0, each with random states that depend on (seed, epoch) alone.
+
+        Yields:
+            Each epoch's number, the network in train mode.
+        """
         while self.epoch < self.course.epochs and not self.stopped:
             seed = key(self.batches.seed, f"epoch/{self.share.rank}", self.epoch)
             self.generator.manual_seed(seed)
@@ -149,6 +153,9 @@ class Run:
     def walk(self, epoch: int) -> Iterator[tuple[int, Tensor, Tensor]]:
         """The epoch's steps, fewer where an alarm stops the run.
 
+        Args:
+            epoch: from 0.
+
         Yields:
             The step's number from 0, x (B, C, H, W) in [0, 1] and y (B,).
         """
@@ -158,14 +165,26 @@ class Run:
                 return
 
     def set_rate(self, epoch: int, step: int) -> float:
-        """Set the learning rate of this step; returns it."""
+        """Set the learning rate of this step.
+
+        Args:
+            epoch: from 0.
+            step: of the epoch, from 0.
+
+        Returns:
+            The rate.
+        """
         rate = self.course.rate(epoch, step, self.steps)
         lr = self.course.lr * rate.factor
         set_rate(self.optimizer, lr, rate.momentum)
         return lr
 
     def judged(self) -> nn.Module:
-        """The network as it would be used now: the average where one is kept."""
+        """The network as it would be used now: the average where one is kept.
+
+        Returns:
+            The run's second network, filled anew.
+        """
         source = self.network if self.average is None else self.average.module
         self.twin.load_state_dict(source.state_dict())
         return self.twin
@@ -178,7 +197,15 @@ class Run:
                     buffer.copy_(self.accelerator.reduce(buffer, "mean"))
 
     def gather(self, values: Tensor, how: str) -> Tensor:
-        """Sum or mean over all processes, of the shape of ``values``."""
+        """Sum or mean over all processes.
+
+        Args:
+            values: of the same shape in each, any shape.
+            how: "sum" or "mean".
+
+        Returns:
+            The values, the same shape.
+        """
         reduced: Tensor = self.accelerator.reduce(values, how)
         return reduced
 
@@ -203,7 +230,11 @@ class Run:
             save_state(self.folder, self._state())
 
     def save_weights(self, name: str) -> None:
-        """Write the judged network, with its description, to this file of the folder."""
+        """Write the judged network, with its description, to this file of the folder.
+
+        Args:
+            name: of the file.
+        """
         core = self.twin.get_submodule("model") if self.about["mean"] else self.twin
         row = self.history.epochs[-1]
         measured = {judge: round(100 * row[f"test_{judge}"], 2) for judge in self.judge.attacks}
@@ -239,6 +270,9 @@ class Run:
     @contextmanager
     def resumed(self) -> Iterator[None]:
         """The run as far as it has come, its folder held against other processes that would train the same.
+
+        Yields:
+            Nothing; the state is what the last whole epoch left.
 
         Raises:
             RunError: where one holds it, and where its files cannot be gone on from.
@@ -292,6 +326,12 @@ class Run:
 def open_run(plan: Plan) -> Run:
     """The door of a run: here its settings become what the loop uses. ``Run.resumed`` goes on in its folder.
 
+    Args:
+        plan: settings, folder, data and device.
+
+    Returns:
+        The run before its first step, to be taken up by ``resumed``.
+
     Raises:
         InputError: for settings that do not fit the data, the initial weights or the processes.
         RunError: for a folder that another run has.
@@ -343,7 +383,16 @@ def open_run(plan: Plan) -> Run:
 
 
 def make_attacker(settings: TrainSettings, network: nn.Module, noise: BatchNoise) -> Attacker:
-    """The attacker of the settings' method."""
+    """The attacker of the settings' method.
+
+    Args:
+        settings: of the run, resolved.
+        network: what is attacked.
+        noise: what its starts are drawn from.
+
+    Returns:
+        The attacker, of batches at a radius.
+    """
     if settings.row.replays is not None:
         return FreeAttacker(network, settings.norm)
     return settings.part(partial(AscentAttacker, network, noise))

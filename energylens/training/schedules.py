@@ -35,22 +35,50 @@ class Rate:
 
 
 def cyclic(at: Position) -> Rate:
-    """0 -> max -> 0 in straight lines, the maximum at ``peak`` (arXiv 2001.03994)."""
+    """0 -> max -> 0 in straight lines, the maximum at ``peak`` (arXiv 2001.03994).
+
+    Args:
+        at: where the run stands.
+
+    Returns:
+        The share of the largest rate; the momentum is left alone.
+    """
     return Rate(at.share / at.peak if at.share < at.peak else (1 - at.share) / (1 - at.peak))
 
 
 def piecewise(at: Position) -> Rate:
-    """Constant, times DROP from each milestone on (arXiv 2002.11569)."""
+    """Constant, times DROP from each milestone on (arXiv 2002.11569).
+
+    Args:
+        at: where the run stands.
+
+    Returns:
+        The share of the largest rate; the momentum is left alone.
+    """
     return Rate(DROP ** sum(at.share >= milestone for milestone in at.milestones))
 
 
 def cosine(at: Position) -> Rate:
-    """From max to 0 along half a cosine, no restart (arXiv 1608.03983)."""
+    """From max to 0 along half a cosine, no restart (arXiv 1608.03983).
+
+    Args:
+        at: where the run stands.
+
+    Returns:
+        The share of the largest rate; the momentum is left alone.
+    """
     return Rate((1 + math.cos(math.pi * at.share)) / 2)
 
 
 def constant(at: Position) -> Rate:
-    """The same rate all along."""
+    """The same rate all along.
+
+    Args:
+        at: where the run stands.
+
+    Returns:
+        The share of the largest rate; the momentum is left alone.
+    """
     return Rate(1.0)
 
 
@@ -58,6 +86,12 @@ def onecycle(at: Position) -> Rate:
     """The one-cycle policy of arXiv 1708.07120, as torch's OneCycleLR with its defaults.
 
     max/25 -> max -> max/250,000 along cosines, the momentum .95 -> .85 -> .95 against it.
+
+    Args:
+        at: where the run stands.
+
+    Returns:
+        The share of the largest rate, and the momentum.
     """
     summit, end = at.peak * at.total - 1, at.total - 1
     if at.step <= summit:
@@ -119,7 +153,14 @@ class Course:
     eps_ramp: float
 
     def length_at(self, epoch: int) -> int:
-        """The epochs of the run whose schedule this epoch, from 0, follows."""
+        """The epochs of the run whose schedule this epoch, from 0, follows.
+
+        Args:
+            epoch: from 0.
+
+        Returns:
+            How many epochs that schedule has.
+        """
         return next((end for end in self.extended if epoch < end), self.epochs)
 
     def rate(self, epoch: int, step: int, steps: int) -> Rate:

@@ -242,6 +242,9 @@ class TrainSettings:
 
         Args:
             kind: a class, or a ``partial`` of one to which everything that is no setting is given already.
+
+        Returns:
+            The part.
         """
         return kind(**{name: getattr(self, name) for name in signature(kind).parameters if hasattr(self, name)})
 
@@ -253,7 +256,14 @@ class TrainSettings:
         return self.part(Terms)
 
     def resolved(self) -> TrainSettings:
-        """The same run with nothing left to defaults. Raises InputError for what cannot be run."""
+        """The same run with nothing left to defaults.
+
+        Returns:
+            The settings; of what was given nothing is changed.
+
+        Raises:
+            InputError: for what cannot be run.
+        """
         from energylens.training.augmentation import usual_augmentation
         from energylens.training.regularizers import REGULARIZERS
 
@@ -284,6 +294,12 @@ class TrainSettings:
         """The finished run made longer.
 
         ``extended`` tells what it becomes where that is not the run that so many epochs from the start would be.
+
+        Args:
+            epochs: in all, more than it has.
+
+        Returns:
+            The longer run's settings.
         """
         same = not SCHEDULES[self.schedule].by_length and self.epochs % self.eval_every == 0
         return replace(self, epochs=epochs, extended=self.extended if same else (*self.extended, self.epochs))
@@ -298,6 +314,9 @@ class TrainSettings:
 
         Of those that came after the first release only what is set, so that a run of an earlier version is still the
         same run.
+
+        Returns:
+            Values by name.
         """
         return manifest_of(self)
 
@@ -305,6 +324,9 @@ class TrainSettings:
         """The settings as ``energylens train`` takes them, in full.
 
         A step size that is the method's own is left out, for it follows from eps.
+
+        Returns:
+            Words for a shell.
         """
         return options_of(self, without={"step_size"} if self.step_size == self.usual_step_size else ())
 
@@ -339,7 +361,14 @@ DROPPED_FORMS = (
 
 
 def advice(form: str) -> str:
-    """What to write instead of ``--reg der --der-form FORM`` of an earlier version."""
+    """What to write instead of ``--reg der --der-form FORM`` of an earlier version.
+
+    Args:
+        form: what came.
+
+    Returns:
+        The end of an error's sentence.
+    """
     if form in FORMER_FORMS:
         return f"write --reg {FORMER_FORMS[form]} for what was --reg der --der-form {form}, and train anew"
     if form in DROPPED_FORMS:

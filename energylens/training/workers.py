@@ -32,6 +32,9 @@ def deaf() -> Iterator[None]:
     """Processes started inside do not hear Ctrl-C, which a terminal sends to everybody.
 
     Their parent ends them, and speaks for them.
+
+    Yields:
+        Nothing.
     """
     if threading.current_thread() is not threading.main_thread():  # only the main thread hears, and may say so
         yield
@@ -44,7 +47,11 @@ def deaf() -> Iterator[None]:
 
 
 def spread(number: int) -> None:
-    """Called in a worker, the ``number``-th from 0: it computes on that one of the machine's GPUs, going round."""
+    """Called in a worker, the ``number``-th from 0: it computes on that one of the machine's GPUs, going round.
+
+    Args:
+        number: of the worker, from 0.
+    """
     import torch
 
     if torch.accelerator.is_available() and (devices := torch.accelerator.device_count()) > 1:
@@ -58,6 +65,14 @@ def workers(jobs: int, begin: Callable[..., None], *arguments: Any) -> Iterator[
     Submit their work inside ``deaf``.
 
     Where the block ends by an exception, Ctrl-C among them, they are ended at once.
+
+    Args:
+        jobs: how many processes.
+        begin: what each calls first, importable by name.
+        *arguments: of that call; they are pickled.
+
+    Yields:
+        The pool, to which work is submitted.
     """
     others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(
