@@ -191,9 +191,18 @@ def _difference(found: Mapping[str, Any], plan: Mapping[str, Any]) -> str:
 
 
 def work_through(arms: Sequence[Arm], desk: Desk, *, jobs: int, minutes: float) -> list[str]:
-    """Do what time allows, ``jobs`` arms at a time; returns what is not done, a line each.
+    """Do what time allows.
 
     An arm that fails (its loss diverged) is written down as failed and does not stop the others.
+
+    Args:
+        arms: in order of worth.
+        desk: where runs, data and results lie.
+        jobs: how many arms at a time.
+        minutes: when to stop.
+
+    Returns:
+        What is not done, a line each.
     """
     end, waiting = time.monotonic() + 60 * minutes, [arm for arm in arms if not desk.done(arm)]
     running: dict[int, Any] = {}  # by place; a GPU each, where there are as many
@@ -299,6 +308,12 @@ def record(arm: Arm, folder: Path, desk: Desk, final: Mapping[str, Any]) -> None
     """Write a finished arm to RESULTS: its epochs, every hundredth measured step, and how it ended.
 
     Where it finished no epoch, how it ended is all that is written.
+
+    Args:
+        arm: that is over.
+        folder: of its run.
+        desk: where results lie.
+        final: how it ended: accuracies, or that it failed.
     """
     from energylens.tables.origin import machine
     from energylens.tables.training_runs import read_run
@@ -325,7 +340,16 @@ def record(arm: Arm, folder: Path, desk: Desk, final: Mapping[str, Any]) -> None
 
 
 def throughput(arm: Arm, desk: Desk, steps: int = 20) -> float:
-    """Training images a second on this machine: the arm's first steps, after a few that warm up."""
+    """Training images a second on this machine: the arm's first steps, after a few that warm up.
+
+    Args:
+        arm: whose settings are used.
+        desk: where data lie.
+        steps: how many are measured.
+
+    Returns:
+        Images a second.
+    """
     import torch
 
     from energylens.training.folder import Plan
@@ -374,7 +398,14 @@ def curves(results: Path = RESULTS / "cifar10") -> pd.DataFrame:
     The columns are arm, seed, epoch, alarm, delta_marginal (nats, mean of the training samples seen), and in %
     test_pgd, test_clean, abnormal_share and gap (FGSM minus PGD accuracy on training images).
 
-    Raises InputError where no arm is finished.
+    Args:
+        results: the campaign's folder.
+
+    Returns:
+        The table, an arm after another.
+
+    Raises:
+        InputError: where no arm is finished.
     """
     ends = finished(results)
     if ends.empty or not (ends := ends[[(results / folder / EPOCHS).is_file() for folder in ends["folder"]]]).size:

@@ -104,11 +104,26 @@ class Claim:
     other: str = DATA
 
     def told(self, value: float) -> str:
-        """The number as RESULTS.md shows it."""
+        """The number as RESULTS.md shows it.
+
+        Args:
+            value: as measured.
+
+        Returns:
+            The number with its unit.
+        """
         return f"{value:.{self.digits}f} {self.unit}".strip() + (", recorded" if self.recorded else "")
 
     def verdict(self, value: float, cache: RunCache) -> str:
-        """Whether the paper's statement holds of this number, in words; "" for a number of ours."""
+        """Whether the paper's statement holds of this number, in words; "" for a number of ours.
+
+        Args:
+            value: as measured.
+            cache: where the runs come from that a statement may look at.
+
+        Returns:
+            The words.
+        """
         if self.holds is None:
             return ""
         return "; ".join(filter(None, (HOLDS if self.holds(value, cache) else FAILS, self.other)))
@@ -427,14 +442,26 @@ def _of_accuracy() -> list[Claim]:
 
 
 def all_claims() -> list[Claim]:
-    """The lines of RESULTS.md, in its order: the papers' claims first, then our own numbers."""
+    """The lines of RESULTS.md, in its order: the papers' claims first, then our own numbers.
+
+    Returns:
+        The lines.
+    """
     lines = [*_of_landscape(), *_of_weights(), *_of_curves(), *_of_generation(), *_of_omission(), *_of_studies()]
     lines += [*_of_early_warning(), *_of_accuracy()]
     return sorted(lines, key=lambda claim: claim.holds is None)
 
 
 def measured(claims: Sequence[Claim], cache: RunCache) -> pd.DataFrame:
-    """The lines of RESULTS.md, each measured now or read where it was recorded."""
+    """The lines of RESULTS.md, each measured now or read where it was recorded.
+
+    Args:
+        claims: the lines, in their order.
+        cache: where runs come from and are kept.
+
+    Returns:
+        A row a line, its columns HEADINGS, all text.
+    """
     rows = []
     for claim in claims:
         cache.tell(claim.what)
@@ -445,7 +472,14 @@ def measured(claims: Sequence[Claim], cache: RunCache) -> pd.DataFrame:
 
 
 def page(table: pd.DataFrame) -> str:
-    """RESULTS.md out of what ``measured`` gives: claims, then numbers."""
+    """RESULTS.md out of what ``measured`` gives: claims, then numbers.
+
+    Args:
+        table: as ``measured`` gives it.
+
+    Returns:
+        The page, Markdown.
+    """
     numbers = table[table["threshold"] == ""]
     claims = table.drop(numbers.index)
     plain = numbers[["claim", *PLAIN[1:]]].rename(columns={"claim": "number"})
@@ -461,7 +495,11 @@ def _seeds(table: pd.DataFrame) -> list[int]:
 
 
 def write(table: pd.DataFrame) -> None:
-    """RESULTS.md, and beside the other records its lines as CSV."""
+    """Write RESULTS.md, and beside the other records its lines as CSV.
+
+    Args:
+        table: as ``measured`` gives it.
+    """
     RESULTS.write_text(page(table))
     provenance = {claim.what: claim.provenance for claim in all_claims()}
     table = table.assign(provenance=table["claim"].map(provenance))
@@ -469,7 +507,11 @@ def write(table: pd.DataFrame) -> None:
 
 
 def written() -> dict[str, dict[str, str]]:
-    """The lines of RESULTS.md, by claim: a cell a heading."""
+    """The lines of RESULTS.md, by claim: a cell a heading.
+
+    Returns:
+        By claim, by heading; no line that is not there.
+    """
     found: dict[str, dict[str, str]] = {}
     headings: Sequence[str] = ()
     for line in RESULTS.read_text().splitlines():
@@ -482,7 +524,15 @@ def written() -> dict[str, dict[str, str]]:
 
 
 def untrue(claims: Sequence[Claim], cache: RunCache) -> list[str]:
-    """What RESULTS.md says otherwise than it is measured now, a sentence each; recorded numbers must be the same."""
+    """What RESULTS.md says otherwise than it is measured now, a sentence each; recorded numbers must be the same.
+
+    Args:
+        claims: the lines.
+        cache: where runs come from and are kept.
+
+    Returns:
+        The faults; none where all is as it was.
+    """
     said, faults = written(), []
     for claim in claims:
         cache.tell(claim.what)
@@ -500,7 +550,15 @@ def untrue(claims: Sequence[Claim], cache: RunCache) -> list[str]:
 
 
 def kept(claims: Sequence[Claim], cache: RunCache) -> pd.DataFrame:
-    """What ``measured`` gives of the recorded lines, and of the others what RESULTS.md says."""
+    """What ``measured`` gives of the recorded lines, and of the others what RESULTS.md says.
+
+    Args:
+        claims: the lines, in their order.
+        cache: where runs come from and are kept.
+
+    Returns:
+        A row a line, as ``measured`` gives it.
+    """
     said = written()
     fresh = measured([claim for claim in claims if claim.recorded or claim.what not in said], cache)
     new = {row["claim"]: row for row in fresh.to_dict("records")}

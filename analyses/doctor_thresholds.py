@@ -71,7 +71,11 @@ class Net:
     told: Mapping[str, Any] = field(default_factory=dict)
 
     def load(self) -> nn.Module:
-        """The network itself."""
+        """The network itself.
+
+        Returns:
+            The network, changed where the variant says so.
+        """
         model = load_model(self.model, dataset=self.data if self.options else None, **self.options)
         return model if self.change is None else _Changed(model, self.change)
 
@@ -103,7 +107,15 @@ PUBLIC = (
 
 
 def networks(runs: Sequence[TrainingRun], checkpoints: Path | None) -> Iterator[Net]:
-    """All networks that are asked about."""
+    """All networks that are asked about.
+
+    Args:
+        runs: of ``energylens train``.
+        checkpoints: the folder of the public ones; None to leave them out.
+
+    Yields:
+        Each network; none is loaded yet.
+    """
     for run in runs:
         yield from _of_run(run)
     yield Net("autoattack-resnet18", "natural", "autoattack-resnet18", fit=True)
@@ -137,6 +149,13 @@ def kind_of(run: TrainingRun, epoch: int) -> str:
     natural: trained without an attack. collapsed, robustly overfitted: as ``tables.overfitting.failure`` says of the
     history up to this epoch, where there was robustness to lose: a PGD accuracy of ONCE_ROBUST. one step only: trained
     with a single-step attack, under half as robust to PGD as to FGSM, and never better. robust: everything else.
+
+    Args:
+        run: with its history.
+        epoch: from 1.
+
+    Returns:
+        The kind, a word.
     """
     method = METHODS[run.settings["method"]]
     if not method.adversarial:
@@ -151,7 +170,16 @@ def kind_of(run: TrainingRun, epoch: int) -> str:
 
 
 def row_of(net: Net, root: Path | None, n: int) -> dict[str, Any]:
-    """A row of ``doctor-nets.csv``: shares in [0, 1], dE(x) in nats, ``said`` the checks that failed."""
+    """A row of ``doctor-nets.csv``: shares in [0, 1], dE(x) in nats, ``said`` the checks that failed.
+
+    Args:
+        net: to be examined.
+        root: where data sets lie.
+        n: images that the shares are of.
+
+    Returns:
+        The row, by column.
+    """
     model, began = net.load(), time.perf_counter()
     diagnosis = examine(model, net.data, data_root=root)
     seconds = time.perf_counter() - began
@@ -196,6 +224,12 @@ def confusion(nets: pd.DataFrame) -> pd.DataFrame:
     """How many networks of each kind there are, and of how many each check says that it fails.
 
     A row is a check, whether the networks chose the limits, and a kind.
+
+    Args:
+        nets: rows of ``doctor-nets.csv``.
+
+    Returns:
+        The counts.
     """
     parts = []
     for check in (CATASTROPHIC.name, ROBUST.name):

@@ -115,6 +115,13 @@ def loss_rule(run: TrainingRun, share: float) -> Heard:
     """The training loss falls by this share of itself from one epoch to the next.
 
     This is what is left to someone who follows nothing else. Ours.
+
+    Args:
+        run: with its history.
+        share: in (0, 1).
+
+    Returns:
+        The epoch at which it is heard, if it is.
     """
     loss = run.history["loss"]
     return _collapse(first_epoch(run.history, loss < (1 - share) * loss.shift()))
@@ -132,9 +139,15 @@ RULES = {
 def alarms(runs: Sequence[TrainingRun]) -> pd.DataFrame:
     """What every rule would have said to these runs, at every threshold.
 
-    Returns one row a run, rule and threshold: method (with its regularisers), dataset, eps, seed, epochs, failed ("co",
+    One row a run, rule and threshold: method (with its regularisers), dataset, eps, seed, epochs, failed ("co",
     "ro" or "") and fell (the epoch whose evaluation first shows it), rule, threshold, kind of the first alarm, or "",
     and heard (its epoch, with fractions). NaN for epochs that are not there.
+
+    Args:
+        runs: with histories and measured steps.
+
+    Returns:
+        The table.
     """
     rows = []
     for run in runs:
@@ -159,7 +172,14 @@ def chosen(table: pd.DataFrame) -> dict[str, float]:
     Best is the largest share of failures that it calls by their right kind before the evaluation that shows them, less
     the share of healthy runs that it calls; of equals the strictest.
 
-    table: of ``alarms``. Raises InputError where nothing failed, or everything did.
+    Args:
+        table: of ``alarms``.
+
+    Returns:
+        The thresholds, by rule.
+
+    Raises:
+        InputError: where nothing failed, or everything did.
     """
     if not 0 < (table["failed"] != "").mean() < 1:
         raise InputError("thresholds are chosen on runs some of which failed and some of which did not")
@@ -181,9 +201,16 @@ def _told_apart(rows: pd.DataFrame) -> float:
 def judged(table: pd.DataFrame, thresholds: dict[str, float]) -> pd.DataFrame:
     """How each rule did at its threshold, by method and over all.
 
-    Returns rule, threshold, method ("all" last), runs; for each failure ("co", "ro") how many runs had it and of these
-    called (by its kind, at any time) and early (before the evaluation that showed it); lead: epochs between alarm and
-    evaluation, median over all failures that were called; healthy epochs and false alarms per 100 of them.
+    The columns are rule, threshold, method ("all" last), runs; for each failure ("co", "ro") how many runs had it and
+    of these called (by its kind, at any time) and early (before the evaluation that showed it); lead: epochs between
+    alarm and evaluation, median over all failures that were called; healthy epochs and false alarms per 100 of them.
+
+    Args:
+        table: of ``alarms``, of runs that had no part in the thresholds.
+        thresholds: by rule.
+
+    Returns:
+        The table.
     """
     rows = []
     for rule, threshold in thresholds.items():
@@ -214,8 +241,15 @@ def replay(
 ) -> Iterator[tuple[int, Alarm]]:
     """The alarms that a watch would have raised on a run's measured steps, each with the step it came at.
 
-    window: measured steps between two calls of ``EnergyWatch.step``, 0 for none but that at an epoch's end, which there
-    is always, as in the trainer.
+    Args:
+        steps: measured ones, a row each, as a run's history keeps them.
+        batch_size: samples a step.
+        window: measured steps between two calls of ``EnergyWatch.step``, 0 for none but that at an
+            epoch's end, which there is always, as in the trainer.
+        settings: of the watch; None for its own.
+
+    Yields:
+        Steps and alarms, in their order.
     """
     watch = EnergyWatch(settings)
     within = steps.groupby("epoch").cumcount() // (window or len(steps))
@@ -228,7 +262,13 @@ def replay(
 def gap_alarm(history: pd.DataFrame, samples: int, settings: WatchSettings | None = None) -> int:
     """The first epoch at whose end the watch would have heard FGSM leave PGD behind, 0 for none.
 
-    samples: training images that an epoch is judged by.
+    Args:
+        history: of a run, a row an epoch.
+        samples: training images that an epoch is judged by.
+        settings: of the watch; None for its own.
+
+    Returns:
+        The epoch, from 1.
     """
     watch = EnergyWatch(settings)
     judged = history.dropna(subset="train_pgd")
@@ -241,7 +281,12 @@ def gap_alarm(history: pd.DataFrame, samples: int, settings: WatchSettings | Non
 def pgd_drop(history: pd.DataFrame, drop: float = 0.2) -> int:
     """The epoch at which fast_adversarial would have stopped, 0 for none.
 
-    drop: its own is 0.2, which an accuracy of 40 % that halves does not reach.
+    Args:
+        history: of a run, a row an epoch.
+        drop: of the accuracy, in [0, 1]; its own is 0.2, which an accuracy of 40 % that halves does not reach.
+
+    Returns:
+        The epoch, from 1.
     """
     judged = history.dropna(subset="train_pgd")
     return first_epoch(judged, judged["train_pgd"].diff() < -drop)

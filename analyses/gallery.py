@@ -73,7 +73,16 @@ def former(page: Path) -> dict[str, str]:
 
 
 def keep(name: str, drawn: Path, checkout: Path) -> str:
-    """Record what a figure draws; returns the line that tells where it is, its seeds and its command."""
+    """Record what a figure draws.
+
+    Args:
+        name: of the figure.
+        drawn: the folder that it was drawn into.
+        checkout: whose records these are.
+
+    Returns:
+        The line that tells where it is, its seeds and its command.
+    """
     about = json.loads((drawn / f"{name}.json").read_text())
     if not (study := STUDIES.get(name)):
         csv = checkout / RECORDS / f"{name}.csv"

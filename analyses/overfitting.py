@@ -81,6 +81,13 @@ def record(table: pd.DataFrame, results: Path, study: str, what: str, without: S
     """Write one of a study's tables, "runs" first, and beside it the command that makes it.
 
     What is recorded of the arms that are left out stays, to the digit.
+
+    Args:
+        table: of the arms that were run.
+        results: the folder of the tables.
+        study: a name of STUDIES.
+        what: "runs", "epochs" or "falls".
+        without: the arms that were left out.
     """
     csv, order = results / f"{study}-{what}.csv", list(STUDIES[study].arms)
     rows = pd.read_csv(StringIO(table.to_csv(index=False, float_format="%.4g")), **AS_TEXT)

@@ -67,7 +67,18 @@ def energies_apart(one: Path, other: Path, x: Tensor) -> float:
 
 
 def judged(weights: Path, root: Path | None, *, eps: float, n: int, autoattack: int) -> dict[str, Any]:
-    """Accuracies in % and on how many test images: clean, PGD-50-10 (step eps/4), AutoAttack."""
+    """Accuracies in % and on how many test images: clean, PGD-50-10 (step eps/4), AutoAttack.
+
+    Args:
+        weights: of the network, a safetensors file.
+        root: where CIFAR-10 lies.
+        eps: the radius, in units of [0, 1].
+        n: test images for PGD.
+        autoattack: test images for AutoAttack.
+
+    Returns:
+        Accuracies and numbers of images, by name.
+    """
     images = {"pgd_50_10": n, "autoattack": autoattack}
     accuracies = strong_accuracies(weights, images, eps=eps, data_root=root, out=None)
     found: dict[str, Any] = {}

@@ -64,7 +64,17 @@ class Desk:
     models: Path | None
 
     def checkpoint(self, name: str) -> str:
-        """The path of a public checkpoint; InputError without the folder."""
+        """The path of a public checkpoint.
+
+        Args:
+            name: of its file.
+
+        Returns:
+            The path.
+
+        Raises:
+            InputError: without the folder.
+        """
         if self.models is None:
             raise el.InputError(f"{name} is asked for: give the folder it lies in, --models DIR")
         return str(self.models / name)

@@ -112,8 +112,6 @@ def _catastrophic(record: Record) -> tuple[ConsistencyCheck, ...]:
 def robust_overfitting(test: Record, train: Record) -> tuple[ConsistencyCheck, ...]:
     """The strongest evidence for robust overfitting among attacks of many steps that both records hold.
 
-    test, train: records of one model on the two splits of its data set.
-
     Args:
         test: the record of a model on the test split of its data set.
         train: that of the same model on the training split.

@@ -86,9 +86,6 @@ class OneStep:
 def one_step_only(single: Mapping[str, Tensor], many: Tensor) -> OneStep:
     """The evidence for CO under the single-step attack that tells most, of n samples that are right without an attack.
 
-    single: name of a single-step attack -> mask (n,) of the samples that are robust to it; many: the same under many
-    steps of the same radius; all of n samples that the model gets right without an attack.
-
     Args:
         single: by name of a single-step attack, a mask (n,) of the samples that are robust to it.
         many: the same under many steps of the same radius, (n,).

@@ -19,7 +19,14 @@ from energylens.tables.overfitting import falls
 
 
 def table(cache: RunCache) -> pd.DataFrame:
-    """The steps around the collapses of plain FGSM training; at the papers' scale at 8/255."""
+    """The steps around the collapses of plain FGSM training; at the papers' scale at 8/255.
+
+    Args:
+        cache: where runs come from and are kept; its scale says how large they are.
+
+    Returns:
+        What ``draw`` takes, its caption in ``attrs``.
+    """
     return (
         recorded("co", "falls", "FGSM") if cache.scale == "demo" else falls(*trained(cache, "co-paper", "FGSM, 8/255"))
     )
@@ -34,7 +41,14 @@ CURVES: dict[str, dict[str, Any]] = {
 
 @in_style
 def draw(table: pd.DataFrame) -> Figure:
-    """Draw the rows of ``tables.overfitting.falls`` of one arm."""
+    """Draw the rows of ``tables.overfitting.falls`` of one arm.
+
+    Args:
+        table: as that function returns it, its caption in ``attrs``.
+
+    Returns:
+        The picture.
+    """
     figure = Figure(figsize=(5.2, 3.5))
     axes = figure.subplots()
     for column, style in CURVES.items():

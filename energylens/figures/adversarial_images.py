@@ -13,7 +13,14 @@ PANEL = 1.15  # inches
 
 @in_style
 def draw(table: pd.DataFrame) -> Figure:
-    """Draw what ``energylens.tables.adversarial_images.adversarial_images`` returns."""
+    """Draw what ``energylens.tables.adversarial_images.adversarial_images`` returns.
+
+    Args:
+        table: as that function returns it, its caption in ``attrs``.
+
+    Returns:
+        The picture.
+    """
     rows = {  # column of images -> how the row is called, the suffix of what the model makes of it
         "natural": ("natural", "clean"),
         "adversarial": (table.attrs["attack"], "adv"),

@@ -24,7 +24,14 @@ SCALES: dict[str, dict[str, Any]] = {
 
 
 def table(cache: RunCache) -> pd.DataFrame:
-    """The landscape of the paper's nine attacks, at its scale in its bins."""
+    """The landscape of the paper's nine attacks, at its scale in its bins.
+
+    Args:
+        cache: where runs come from and are kept; its scale says how large they are.
+
+    Returns:
+        What ``draw`` takes, its caption in ``attrs``.
+    """
     return landscape(cache.profile(**SCALES[cache.scale]), **(PAPER_BINS if cache.scale == "paper" else {}))
 
 
@@ -37,7 +44,14 @@ ROWS = {"marginal": "$E(x)$", "joint": "$E(x, y)$"}
 
 @in_style
 def draw(table: pd.DataFrame) -> Figure:
-    """Draw what ``energylens.tables.attack_landscape.landscape`` returns."""
+    """Draw what ``energylens.tables.attack_landscape.landscape`` returns.
+
+    Args:
+        table: as that function returns it, its caption in ``attrs``.
+
+    Returns:
+        The picture.
+    """
     labels = dict(zip(table["attack"], table["label"], strict=True))
     width = WIDE if len(labels) <= FEW else NARROW
     figure = Figure(figsize=(1.2 + width * max(len(labels), 2), 4.4))

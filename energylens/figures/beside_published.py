@@ -19,12 +19,22 @@ def table(cache: RunCache) -> pd.DataFrame:
 
     provenance is of the paper's number, threshold is what of it is asked of ours. ``attrs["caption"]`` says what they
     are.
+
+    Args:
+        cache: where runs come from and are kept; its scale says how large they are.
+
+    Returns:
+        What ``draw`` takes, its caption in ``attrs``.
     """
     return of_models(robustness.table(cache)) if cache.scale == "paper" else of_claims()
 
 
 def of_claims() -> pd.DataFrame:
-    """The claims with a paper's number, as they were recorded: `python -m analyses.claims` measures them again."""
+    """The claims with a paper's number, as they were recorded: `python -m analyses.claims` measures them again.
+
+    Returns:
+        COLUMNS, a row a claim.
+    """
     lines = pd.read_csv(RECORDS / "claims.csv", dtype=str, keep_default_na=False)
     found = lines.loc[lines["threshold"] != "", list(COLUMNS)].reset_index(drop=True)
     found.attrs["caption"] = (
@@ -36,7 +46,14 @@ def of_claims() -> pd.DataFrame:
 
 
 def of_models(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of ``robustness.robustness`` that RobustBench publishes an accuracy of."""
+    """The rows of ``robustness.robustness`` that RobustBench publishes an accuracy of.
+
+    Args:
+        table: of ``robustness.robustness``.
+
+    Returns:
+        COLUMNS, a row a model and attack.
+    """
     rows = []
     for row in table.dropna(subset="published").to_dict("records"):
         within = "within" if row["low"] <= row["published"] <= row["high"] else "OUTSIDE"
@@ -50,5 +67,12 @@ def of_models(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(table: pd.DataFrame) -> pd.DataFrame:
-    """What ``table`` returns is text already."""
+    """What ``table`` returns is text already.
+
+    Args:
+        table: as ``table`` returns it.
+
+    Returns:
+        The cells, all of them text.
+    """
     return table

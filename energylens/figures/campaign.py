@@ -26,7 +26,14 @@ CURVES: dict[str, dict[str, Any]] = {
 
 @in_style
 def draw(table: pd.DataFrame) -> Figure:
-    """Draw what ``analyses.campaign.curves`` returns."""
+    """Draw what ``analyses.campaign.curves`` returns.
+
+    Args:
+        table: as that function returns it, its caption in ``attrs``.
+
+    Returns:
+        The picture.
+    """
     table = table.assign(error=100 - table["test_pgd"])
     arms = list(dict.fromkeys(table["arm"]))
     across, bands = min(len(arms), ACROSS), -(-len(arms) // ACROSS)

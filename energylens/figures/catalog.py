@@ -35,6 +35,12 @@ class PaperFigure:
     def table(self, cache: RunCache) -> pd.DataFrame:
         """What is drawn, computed where it is not there yet.
 
+        Args:
+            cache: where runs come from and are kept; its scale says how large they are.
+
+        Returns:
+            What ``draw`` takes, its caption in ``attrs``.
+
         Raises:
             InputError: a model, data set or study cannot be had.
             RunError: a run cannot be made or read.
@@ -43,7 +49,14 @@ class PaperFigure:
         return table
 
     def draw(self, table: pd.DataFrame) -> Figure | pd.DataFrame:
-        """The picture of that table, or, of a table in a paper, its cells."""
+        """The picture of that table, or, of a table in a paper, its cells.
+
+        Args:
+            table: as ``table`` returned it.
+
+        Returns:
+            A picture, or cells of text.
+        """
         drawn: Figure | pd.DataFrame = self._module.draw(table)
         return drawn
 

@@ -24,7 +24,14 @@ DASHES = ("", (4, 2), (1, 1.5), (5, 1.5, 1, 1.5))  # solid first; one more round
 
 @in_style
 def draw(table: pd.DataFrame) -> Figure:
-    """Draw what ``energylens.tables.compare_runs.followed`` returns."""
+    """Draw what ``energylens.tables.compare_runs.followed`` returns.
+
+    Args:
+        table: as that function returns it, its caption in ``attrs``.
+
+    Returns:
+        The picture.
+    """
     counts = table.groupby(["label", "quantity", "epoch"], sort=False).size().groupby("label", sort=False).max()
     names = {label: f"{label}  (n = {count})" for label, count in counts.items()}
     table = table.assign(runs=table["label"].map(names))

@@ -63,20 +63,41 @@ CHOSEN = {
 
 
 def starts(cache: RunCache) -> pd.DataFrame:
-    """A robust model's images from each of the four starts, and at the papers' scale the L2 ResNet-50's."""
+    """A robust model's images from each of the four starts, and at the papers' scale the L2 ResNet-50's.
+
+    Args:
+        cache: where runs come from and are kept; its scale says how large they are.
+
+    Returns:
+        What ``draw`` takes, its caption in ``attrs``.
+    """
     also = {f"{name}, from {own['start']}": own for name, own in SCALES[cache.scale]["also"].items()}
     wanted = {f"from {start}": {"start": start} for start in STARTS} | also
     return panels({name: generated(cache, **own) for name, own in wanted.items()}, scorer_of(cache))
 
 
 def robust_and_natural(cache: RunCache) -> pd.DataFrame:
-    """A robust and a natural model's images, from noise and from the class's principal components."""
+    """A robust and a natural model's images, from noise and from the class's principal components.
+
+    Args:
+        cache: where runs come from and are kept; its scale says how large they are.
+
+    Returns:
+        What ``draw`` takes, its caption in ``attrs``.
+    """
     models = {kind: SCALES[cache.scale][kind] for kind in ("robust", "natural")}
     return panels(_from_both(cache, models), scorer_of(cache))
 
 
 def losses(cache: RunCache) -> pd.DataFrame:
-    """Images of a model trained on adversarial cross-entropy (PGD) beside those of one trained on KL (TRADES)."""
+    """Images of a model trained on adversarial cross-entropy (PGD) beside those of one trained on KL (TRADES).
+
+    Args:
+        cache: where runs come from and are kept; its scale says how large they are.
+
+    Returns:
+        What ``draw`` takes, its caption in ``attrs``.
+    """
     runs = trained(cache, ("PGD", "TRADES"))
     return panels(_from_both(cache, {name: str(run.path / BEST) for name, run in runs.items()}), scorer_of(cache))
 
@@ -93,6 +114,13 @@ def generated(cache: RunCache, **settings: Any) -> Generated:
     """``energylens.generate`` at the run cache's scale, of its robust model where none is named.
 
     Images that are there are used again.
+
+    Args:
+        cache: where the images come from and are kept.
+        settings: of ``energylens.generate``, over the scale's.
+
+    Returns:
+        The generation, with its images.
     """
     scale = SCALES[cache.scale]
     cache.tell(f"generating {', '.join(map(str, settings.values()))}")
@@ -104,7 +132,15 @@ def generated(cache: RunCache, **settings: Any) -> Generated:
 
 
 def scorer_of(cache: RunCache, **space: Any) -> Scorer:
-    """Scores against the training images of the run cache's data. space: of features, as ``open_scorer`` takes it."""
+    """Scores against the training images of the run cache's data.
+
+    Args:
+        cache: whose data set this is.
+        space: of features, as ``open_scorer`` takes it.
+
+    Returns:
+        The scorer.
+    """
     return open_scorer(
         SCALES[cache.scale]["data"], data_root=cache.root, out=cache.runs, listener=cache.listener("scoring"), **space
     )
@@ -140,7 +176,15 @@ def panels(made: Mapping[str, Generated], scorer: Scorer | None = None) -> pd.Da
 
 
 def caption(made: Sequence[Generated], scorer: Scorer | None = None) -> str:
-    """What the generations have in common, in words, and what their scores are in."""
+    """What the generations have in common, in words, and what their scores are in.
+
+    Args:
+        made: the generations, one at least.
+        scorer: whose features the scores are in; None for no scores.
+
+    Returns:
+        One line.
+    """
     models = " and ".join(dict.fromkeys(one.model for one in made))
     shared = {
         name: value for name, value in made[0].settings.items() if all(one.settings.get(name) == value for one in made)
@@ -161,7 +205,14 @@ ROWS = 10  # of images in a panel, at most
 
 @in_style
 def draw(table: pd.DataFrame) -> Figure:
-    """Draw what ``panels`` returns; images that the model takes for another class are framed."""
+    """Draw what ``panels`` returns; images that the model takes for another class are framed.
+
+    Args:
+        table: as that function returns it, its caption in ``attrs``.
+
+    Returns:
+        The picture.
+    """
     panels = list(table.groupby("panel", sort=False))
     columns = min(len(panels), 2)
     rows = math.ceil(len(panels) / columns)

@@ -25,14 +25,28 @@ CHOSEN = {"demo": " The recipe was chosen so that PGD overfits; one seed.", "pap
 
 
 def sat_and_trades(cache: RunCache) -> pd.DataFrame:
-    """Standard adversarial training beside TRADES, in phases."""
+    """Standard adversarial training beside TRADES, in phases.
+
+    Args:
+        cache: where runs come from and are kept; its scale says how large they are.
+
+    Returns:
+        What ``draw`` takes, its caption in ``attrs``.
+    """
     table = curves(trained(cache, ("PGD", "TRADES")), phased=("PGD",))
     table.attrs["caption"] += f". Phases are cut by our rule [R].{CHOSEN[cache.scale]}"
     return table
 
 
 def weat_family(cache: RunCache) -> pd.DataFrame:
-    """TRADES and the methods that weigh its samples."""
+    """TRADES and the methods that weigh its samples.
+
+    Args:
+        cache: where runs come from and are kept; its scale says how large they are.
+
+    Returns:
+        What ``draw`` takes, its caption in ``attrs``.
+    """
     table = curves(trained(cache, ("TRADES", "MAIL-TRADES", "WEAT_nat", "WEAT_adv")))
     table.attrs["caption"] += f". MAIL's details are our reading [R].{CHOSEN[cache.scale]}"
     return table
@@ -90,7 +104,14 @@ PANELS = {"delta_marginal": "$\\Delta E(x)$, training  [nats]", "test_pgd": "PGD
 
 @in_style
 def draw(table: pd.DataFrame) -> Figure:
-    """Draw what ``curves`` returns."""
+    """Draw what ``curves`` returns.
+
+    Args:
+        table: as that function returns it, its caption in ``attrs``.
+
+    Returns:
+        The picture.
+    """
     colours = dict(zip(table["method"].unique(), SERIES, strict=False))
     figure = Figure(figsize=(7.2, 3.3))
     for axes, (column, name) in zip(figure.subplots(1, 2), PANELS.items(), strict=True):

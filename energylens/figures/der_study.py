@@ -21,6 +21,12 @@ def table(cache: RunCache) -> pd.DataFrame:
 
     A table as of ``outcomes``, with the column ``study``: "der-co" or "der-ro". Recorded at every scale: nobody has run
     them at the papers'.
+
+    Args:
+        cache: where runs come from and are kept; its scale says how large they are.
+
+    Returns:
+        What ``draw`` takes, its caption in ``attrs``.
     """
     tables = [recorded(name, "runs").assign(study=name) for name in ("der-co", "der-ro")]
     table = pd.concat(tables, ignore_index=True)
@@ -45,6 +51,12 @@ def cells(table: pd.DataFrame) -> pd.DataFrame:
 
     The columns are study, rest (of the name), gamma, beta, and over the seeds end (mean PGD accuracy on the validation
     split in the last epochs, %), sd, failed (how many) and n.
+
+    Args:
+        table: as ``table`` returns it.
+
+    Returns:
+        The points; arms of another name are left out.
     """
     named = table["arm"].str.extract(r"^gamma (?P<gamma>[\d.]+), beta (?P<beta>[\d.]+), (?P<rest>.+)$")
     points = table.assign(gamma=named["gamma"].astype(float), beta=named["beta"].astype(float), rest=named["rest"])
@@ -59,7 +71,14 @@ def cells(table: pd.DataFrame) -> pd.DataFrame:
 
 @in_style
 def draw(table: pd.DataFrame) -> Figure:
-    """Draw what ``table`` returns."""
+    """Draw what ``table`` returns.
+
+    Args:
+        table: as that function returns it, its caption in ``attrs``.
+
+    Returns:
+        The picture.
+    """
     points, plain = cells(table), table.groupby(["study", "arm"])["val_end"].mean()
     there = set(zip(points["study"], points["rest"], strict=True))
     panels = {key: title for key, title in PANELS.items() if key in there}

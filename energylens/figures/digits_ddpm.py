@@ -27,6 +27,9 @@ def draw(panels: Mapping[str, Tensor]) -> Figure:
 
     Args:
         panels: title -> images (N, C, H, W) in [0, 1], which stand COLUMNS side by side.
+
+    Returns:
+        The picture.
     """
     figure = Figure(figsize=(3.6 * len(panels), 2.6))
     for axes, (title, images) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
@@ -37,7 +40,11 @@ def draw(panels: Mapping[str, Tensor]) -> Figure:
 
 
 def main(path: Path) -> None:
-    """Draw ROWS of each into this file."""
+    """Draw ROWS of each into this file.
+
+    Args:
+        path: of the PNG.
+    """
     count = COLUMNS * ROWS
     panels = {
         "scikit-learn's digits (test)": load_data("digits", n=count).images,

@@ -28,11 +28,26 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 
 def trained(cache: RunCache, names: Sequence[str]) -> dict[str, TrainingRun]:
-    """The runs of these methods at the run cache's scale, by name."""
+    """The runs of these methods at the run cache's scale, by name.
+
+    Args:
+        cache: where the runs come from and are kept.
+        names: of METHODS.
+
+    Returns:
+        The runs, in that order.
+    """
     wanted = [settings_of(**RECIPES[cache.scale], **METHODS[name]) for name in names]
     return dict(zip(names, cache.train(wanted), strict=True))
 
 
 def last_of(run: TrainingRun) -> str:
-    """Where the run's last network lies, as ``energylens profile --model`` takes it."""
+    """Where the run's last network lies, as ``energylens profile --model`` takes it.
+
+    Args:
+        run: that has finished an epoch.
+
+    Returns:
+        The path of a safetensors file.
+    """
     return str(run.path / LAST)

@@ -11,7 +11,14 @@ from energylens.plots.style import ADVERSARIAL, DELTA, FAINT, NATURAL, caption_b
 
 
 def table(cache: RunCache) -> pd.DataFrame:
-    """What became of FGSM under the forms that were tried before DER's formula was known, as recorded then."""
+    """What became of FGSM under the forms that were tried before DER's formula was known, as recorded then.
+
+    Args:
+        cache: where runs come from and are kept; its scale says how large they are.
+
+    Returns:
+        What ``draw`` takes, its caption in ``attrs``.
+    """
     return recorded(FORMER, "runs")
 
 
@@ -20,7 +27,14 @@ FATES = {"held": DELTA, "collapsed or diverged": ADVERSARIAL}
 
 @in_style
 def draw(table: pd.DataFrame) -> Figure:
-    """Draw what ``tables.overfitting.outcomes`` returns, a line a run."""
+    """Draw what ``tables.overfitting.outcomes`` returns, a line a run.
+
+    Args:
+        table: as that function returns it, its caption in ``attrs``.
+
+    Returns:
+        The picture.
+    """
     rows = table.iloc[::-1].reset_index(drop=True)
     failed = rows["failed"].isin(("co", "diverged"))
     figure = Figure(figsize=(6.4, 1.1 + 0.165 * len(rows)))

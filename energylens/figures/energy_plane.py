@@ -29,7 +29,14 @@ ARROWS = 120  # more of them are a tangle
 
 
 def table(cache: RunCache) -> pd.DataFrame:
-    """The plane under PGD, TRADES-KL and C&W."""
+    """The plane under PGD, TRADES-KL and C&W.
+
+    Args:
+        cache: where runs come from and are kept; its scale says how large they are.
+
+    Returns:
+        What ``draw`` takes, its caption in ``attrs``.
+    """
     return plane(cache.profile(**SCALES[cache.scale]))
 
 
@@ -59,7 +66,14 @@ ENDS = {"clean": ("natural", NATURAL), "adv": ("adversarial", ADVERSARIAL)}
 
 @in_style
 def draw(table: pd.DataFrame) -> Figure:
-    """Draw what ``plane`` returns."""
+    """Draw what ``plane`` returns.
+
+    Args:
+        table: as that function returns it, its caption in ``attrs``.
+
+    Returns:
+        The picture.
+    """
     attacks = list(dict.fromkeys(table["attack"]))
     figure = Figure(figsize=(0.9 + 2.3 * max(len(attacks), 2), 3.4))
     row = figure.subplots(1, len(attacks), sharex=True, sharey=True, squeeze=False)[0]

@@ -28,7 +28,14 @@ SCALES: dict[str, dict[str, Any]] = {
 
 
 def table(cache: RunCache) -> pd.DataFrame:
-    """PGD, which leaves a trace, beside HE-PGD, which hides it, 40 steps each."""
+    """PGD, which leaves a trace, beside HE-PGD, which hides it, 40 steps each.
+
+    Args:
+        cache: where runs come from and are kept; its scale says how large they are.
+
+    Returns:
+        What ``draw`` takes, its caption in ``attrs``.
+    """
     attacks = ("pgd,steps=40", "he-pgd,steps=40")
     return energy_against_steps(cache.profile(attacks=attacks, trajectory=True, **SCALES[cache.scale]))
 
@@ -65,7 +72,14 @@ def energy_against_steps(record: Record) -> pd.DataFrame:
 
 @in_style
 def draw(table: pd.DataFrame) -> Figure:
-    """Draw what ``energy_against_steps`` returns."""
+    """Draw what ``energy_against_steps`` returns.
+
+    Args:
+        table: as that function returns it, its caption in ``attrs``.
+
+    Returns:
+        The picture.
+    """
     labels = table["label"].unique()
     colours = dict(zip(labels, SERIES * len(labels), strict=False))
     figure = Figure(figsize=(7.2, 3.2))

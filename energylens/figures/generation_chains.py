@@ -60,7 +60,14 @@ def _followed(one: Generated) -> pd.DataFrame:
 
 @in_style
 def draw(table: pd.DataFrame) -> Figure:
-    """Draw what ``table`` returns: a panel a rule."""
+    """Draw what ``table`` returns: a panel a rule.
+
+    Args:
+        table: as that function returns it, its caption in ``attrs``.
+
+    Returns:
+        The picture.
+    """
     colours = dict(zip(table["start"].unique(), SERIES, strict=False))
     figure = Figure(figsize=(7.2, 3.6))
     panels = list(table.groupby("rule", sort=False))

@@ -25,7 +25,14 @@ SHOWN = 10  # images of each pair
 
 
 def table(cache: RunCache) -> pd.DataFrame:
-    """From the principal components of a class, by default."""
+    """From the principal components of a class, by default.
+
+    Args:
+        cache: where runs come from and are kept; its scale says how large they are.
+
+    Returns:
+        What ``draw`` takes, its caption in ``attrs``.
+    """
     return spread_and_variance(cache, SPREADS[cache.scale], VARIANCES[cache.scale])
 
 
@@ -61,7 +68,14 @@ COLUMNS = 5  # images of a cell side by side
 
 @in_style
 def draw(table: pd.DataFrame) -> Figure:
-    """Draw what ``spread_and_variance`` returns: the first images of each pair."""
+    """Draw what ``spread_and_variance`` returns: the first images of each pair.
+
+    Args:
+        table: as that function returns it, its caption in ``attrs``.
+
+    Returns:
+        The picture.
+    """
     down, across = table["spread"].nunique(), table["retained_variance"].nunique()
     figure = Figure(figsize=(1.8 * across, 0.85 * down + 0.6))
     grid = figure.subplots(down, across, squeeze=False)

@@ -93,7 +93,14 @@ def _rows(
 
 
 def draw(table: pd.DataFrame) -> pd.DataFrame:
-    """Arrange what ``table`` returns, as text."""
+    """Arrange what ``table`` returns, as text.
+
+    Args:
+        table: as ``table`` returns it.
+
+    Returns:
+        The cells, all of them text.
+    """
     lines = []
     for (images, guidance), rows in table.groupby(["images", "guidance"], sort=False):
         line = {"images": str(images), "guidance": str(guidance), "n": str(rows["n"].iloc[0] or "")}

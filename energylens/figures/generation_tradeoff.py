@@ -26,7 +26,14 @@ SCORES = ("precision", "density", "recall", "coverage")
 
 
 def table(cache: RunCache) -> pd.DataFrame:
-    """Over SPREADS and STEPS."""
+    """Over SPREADS and STEPS.
+
+    Args:
+        cache: where runs come from and are kept; its scale says how large they are.
+
+    Returns:
+        What ``draw`` takes, its caption in ``attrs``.
+    """
     return quality_and_variability(cache, SPREADS[cache.scale], STEPS[cache.scale])
 
 
@@ -64,7 +71,14 @@ PLACES = ((4, 3), (4, -9), (-4, 4), (-4, -9))  # of a start's numbers beside its
 
 @in_style
 def draw(table: pd.DataFrame) -> Figure:
-    """Draw what ``quality_and_variability`` returns: a panel a varied setting."""
+    """Draw what ``quality_and_variability`` returns: a panel a varied setting.
+
+    Args:
+        table: as that function returns it, its caption in ``attrs``.
+
+    Returns:
+        The picture.
+    """
     real = table[table["start"] == "real"].iloc[0]
     made = table[table["start"] != "real"]
     colours = dict(zip(made["start"].unique(), SERIES, strict=False))

@@ -48,7 +48,14 @@ SCALES: dict[str, dict[str, Any]] = {
 
 
 def table(cache: RunCache) -> pd.DataFrame:
-    """dE(x) and dE(x, y) of every sample of the models of ``profiled``, under PGD."""
+    """dE(x) and dE(x, y) of every sample of the models of ``profiled``, under PGD.
+
+    Args:
+        cache: where runs come from and are kept; its scale says how large they are.
+
+    Returns:
+        What ``draw`` takes, its caption in ``attrs``.
+    """
     records, without = profiled(cache, attacks="pgd", **SCALES[cache.scale])
     table = survey(records, published=PAPER_MODELS)
     table.attrs["caption"] += without
@@ -129,7 +136,14 @@ ACCURACIES = {"natural": NATURAL, "robust": ADVERSARIAL}
 
 @in_style
 def draw(table: pd.DataFrame) -> Figure:
-    """Draw what ``survey`` returns."""
+    """Draw what ``survey`` returns.
+
+    Args:
+        table: as that function returns it, its caption in ``attrs``.
+
+    Returns:
+        The picture.
+    """
     models = list(dict.fromkeys(table["model"]))
     figure = Figure(figsize=(1.4 + 1.15 * max(len(models), 3), 4.2))
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2.2))

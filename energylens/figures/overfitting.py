@@ -23,12 +23,26 @@ from energylens.tables.overfitting import epochs
 
 
 def catastrophic(cache: RunCache) -> pd.DataFrame:
-    """The epochs of the study of catastrophic overfitting."""
+    """The epochs of the study of catastrophic overfitting.
+
+    Args:
+        cache: where runs come from and are kept; its scale says how large they are.
+
+    Returns:
+        What ``draw`` takes, its caption in ``attrs``.
+    """
     return _epochs_of("co", cache)
 
 
 def robust(cache: RunCache) -> pd.DataFrame:
-    """The epochs of the study of robust overfitting."""
+    """The epochs of the study of robust overfitting.
+
+    Args:
+        cache: where runs come from and are kept; its scale says how large they are.
+
+    Returns:
+        What ``draw`` takes, its caption in ``attrs``.
+    """
     return _epochs_of("ro", cache)
 
 
@@ -60,7 +74,14 @@ CURVES: dict[str, dict[str, Any]] = {
 
 @in_style
 def draw(table: pd.DataFrame) -> Figure:
-    """Draw what ``tables.overfitting.epochs`` returns."""
+    """Draw what ``tables.overfitting.epochs`` returns.
+
+    Args:
+        table: as that function returns it, its caption in ``attrs``.
+
+    Returns:
+        The picture.
+    """
     table = table.assign(error=100 - table["test_pgd"])
     arms, datasets = list(dict.fromkeys(table["arm"])), list(dict.fromkeys(table["dataset"]))
     panels = list(product(arms, datasets))

@@ -25,7 +25,14 @@ SCALES: dict[str, dict[str, Any]] = {
 
 
 def table(cache: RunCache) -> pd.DataFrame:
-    """The accuracies of the models of ``model_survey.profiled`` under PGD-50 and AutoAttack."""
+    """The accuracies of the models of ``model_survey.profiled`` under PGD-50 and AutoAttack.
+
+    Args:
+        cache: where runs come from and are kept; its scale says how large they are.
+
+    Returns:
+        What ``draw`` takes, its caption in ``attrs``.
+    """
     records, without = profiled(cache, attacks=ATTACKS, **SCALES[cache.scale])
     table = robustness(records)
     table.attrs["caption"] += without
@@ -56,7 +63,14 @@ def robustness(records: Mapping[str, Record]) -> pd.DataFrame:
 
 
 def draw(table: pd.DataFrame) -> pd.DataFrame:
-    """Arrange what ``robustness`` returns, as text."""
+    """Arrange what ``robustness`` returns, as text.
+
+    Args:
+        table: as ``table`` returns it.
+
+    Returns:
+        The cells, all of them text.
+    """
     rows = []
     for model, group in table.groupby("model", sort=False):
         cells = {"model": str(model), "n": str(group["n"].iloc[0])}

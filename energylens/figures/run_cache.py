@@ -23,7 +23,11 @@ SCALES = ("demo", "paper")  # the embedded digits in minutes, or the papers' own
 
 
 def silence(said: str) -> None:
-    """Tell nobody."""
+    """Tell nobody.
+
+    Args:
+        said: not used.
+    """
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,15 @@ class RunCache:
     seeds: set[int] = field(default_factory=set)
 
     def profile(self, model: str, **settings: Any) -> Record:
-        """``energylens.profile`` of this model. Raises what it raises."""
+        """``energylens.profile`` of this model, which raises what that raises.
+
+        Args:
+            model: as ``profile`` takes it by name.
+            settings: ``profile``'s others.
+
+        Returns:
+            The record, kept under the cache's runs.
+        """
         from energylens.profiling import profile
 
         self.tell(f"profiling {model}")
@@ -60,13 +72,27 @@ class RunCache:
         return record
 
     def listener(self, what: str) -> Listener:
-        """Tells now and then how far this is, and how long it will take."""
+        """Tells now and then how far this is, and how long it will take.
+
+        Args:
+            what: what is going on, for the line.
+
+        Returns:
+            A listener that writes lines to ``tell``.
+        """
         return Lines(what, self.tell)
 
     def train(self, wanted: Sequence[TrainSettings], *, diverged_too: bool = False) -> list[TrainingRun]:
         """These runs, in this order, trained where they are not there yet.
 
         With diverged_too, those that diverge are there as far as they come. Raises what the trainer raises.
+
+        Args:
+            wanted: resolved settings, one a run.
+            diverged_too: whether a run that diverges is taken as far as it came.
+
+        Returns:
+            The runs, in this order.
         """
         shares = SPAWN.RawArray("d", len(wanted))
         work = partial(_train, runs=self.runs, root=self.root, diverged_too=diverged_too)

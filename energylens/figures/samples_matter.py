@@ -46,6 +46,12 @@ def table(cache: RunCache) -> pd.DataFrame:
     """PGD training with all samples and without those of each rule, SEEDS each.
 
     The reference is a shorter training, which still errs on more than SHARE of the images.
+
+    Args:
+        cache: where runs come from and are kept; its scale says how large they are.
+
+    Returns:
+        What ``draw`` takes, its caption in ``attrs``.
     """
     scale = SCALES[cache.scale]
     (reference,) = cache.train([settings_of(**scale["training"] | scale["reference"])])
@@ -73,7 +79,11 @@ def over_seeds(measured: Mapping[tuple[str, int], list[float]]) -> pd.DataFrame:
     The columns hold accuracy (%), and of the rule's seeds mean, low and high, the 95 % interval; of the difference from
     the same seed's accuracy with as many left out by chance, worse (points, mean) and worse_half (half its interval).
 
-    measured: by rule and seed the accuracies in the order of QUANTITIES.
+    Args:
+        measured: by rule and seed the accuracies in %, in the order of QUANTITIES.
+
+    Returns:
+        The table.
     """
     rows = [
         {"rule": rule, "seed": seed, "quantity": quantity, "accuracy": accuracy}
@@ -103,14 +113,28 @@ PANELS = {"natural": NATURAL, "PGD": ADVERSARIAL}
 
 
 def interval(accuracies: pd.Series[float]) -> tuple[float, float]:
-    """The 95 % interval of the mean, as in the table: four seeds are too few for seaborn's own, a bootstrap."""
+    """The 95 % interval of the mean, as in the table: four seeds are too few for seaborn's own, a bootstrap.
+
+    Args:
+        accuracies: of several seeds, in %.
+
+    Returns:
+        Both ends, in %.
+    """
     mean, half = mean_interval(accuracies.tolist())
     return mean - half, mean + half
 
 
 @in_style
 def draw(table: pd.DataFrame) -> Figure:
-    """Draw what ``over_seeds`` returns: a line a rule, a faint dot a seed."""
+    """Draw what ``over_seeds`` returns: a line a rule, a faint dot a seed.
+
+    Args:
+        table: as that function returns it, its caption in ``attrs``.
+
+    Returns:
+        The picture.
+    """
     names = table["rule"].where(table["rule"] == "all", "without " + table["rule"])
     figure = Figure(figsize=(7.2, 2.9))
     for axes, (quantity, colour) in zip(figure.subplots(1, 2, sharey=True), PANELS.items(), strict=True):

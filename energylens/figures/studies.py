@@ -41,17 +41,35 @@ class Study:
     shared: Mapping[str, Any] = field(default_factory=dict)
 
     def on(self, dataset: str) -> Study:
-        """The same study on another data set."""
+        """The same study on another data set.
+
+        Args:
+            dataset: its name.
+
+        Returns:
+            The study.
+        """
         return replace(self, arms={arm: {"dataset": dataset, **own} for arm, own in self.arms.items()})
 
     def runs(self) -> list[tuple[str, TrainSettings]]:
-        """Every run, with the name of its arm."""
+        """Every run, with the name of its arm.
+
+        Returns:
+            Names and resolved settings: an arm's seeds one after another.
+        """
         pairs = product(self.arms.items(), self.seeds)
         return [(arm, settings_of(self.recipe, seed=seed, **{**self.shared, **own})) for (arm, own), seed in pairs]
 
 
 def der(**own: Any) -> dict[str, Any]:
-    """The settings of DER with these switches; beta: its weight."""
+    """The settings of DER with these switches.
+
+    Args:
+        own: DER's settings without ``der_``, and ``beta``, its weight.
+
+    Returns:
+        Settings of a training, by name.
+    """
     beta = {"reg_weight": (own.pop("beta"),)} if "beta" in own else {}
     return {"reg": ("der",), **beta, **{f"der_{name}": value for name, value in own.items()}}
 
@@ -60,6 +78,13 @@ def grid(axes: Mapping[str, Sequence[Any]], **fixed: Any) -> dict[str, dict[str,
     """DER at every combination, an arm each: ``gamma 0, beta 100``; fixed: switches that the name tells too.
 
     A mean that is not told is over all samples.
+
+    Args:
+        axes: switches and the values to try.
+        fixed: switches that all of them share and the name tells too.
+
+    Returns:
+        The arms, settings by name.
     """
     points = [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
     told = "".join(f", {name.replace('_', '-')} {value}" for name, value in fixed.items())
@@ -70,12 +95,24 @@ def grid(axes: Mapping[str, Sequence[Any]], **fixed: Any) -> dict[str, dict[str,
 
 
 def weights(regularizer: str, *values: float) -> dict[str, dict[str, Any]]:
-    """A regulariser at each of these weights, an arm each: ``delta-l2, weight 10``."""
+    """A regulariser at each of these weights, an arm each: ``delta-l2, weight 10``.
+
+    Args:
+        regularizer: a row of REGULARIZERS.
+        *values: its weights.
+
+    Returns:
+        The arms, settings by name.
+    """
     return {f"{regularizer}, weight {value:g}": {"reg": (regularizer,), "reg_weight": (value,)} for value in values}
 
 
 def single_step_grid() -> dict[str, dict[str, Any]]:
-    """DER's switches under FGSM, then where it begins under methods that begin elsewhere."""
+    """DER's switches under FGSM, then where it begins under methods that begin elsewhere.
+
+    Returns:
+        The arms, settings by name, FGSM alone first.
+    """
     starts = {
         f"{method}, start {start}": {"method": method, **der(start=start)}
         for method in ("rs-fgsm", "n-fgsm")
@@ -228,7 +265,14 @@ def recorded(name: str, what: str, only: str | None = None) -> pd.DataFrame:
 
 
 def command_beside(csv: Path) -> str:
-    """The command that made this table, out of the JSON beside it."""
+    """The command that made this table, out of the JSON beside it.
+
+    Args:
+        csv: of a recorded table.
+
+    Returns:
+        One line for a shell.
+    """
     return str(json.loads(csv.with_suffix(".json").read_text())["command"])
 
 

@@ -28,7 +28,14 @@ LETTERS = 13  # of a title, to the inch
 
 @in_style
 def draw(table: pd.DataFrame) -> Figure:
-    """Draw what ``energylens.tables.training_curves.curves`` returns."""
+    """Draw what ``energylens.tables.training_curves.curves`` returns.
+
+    Args:
+        table: as that function returns it, its caption in ``attrs``.
+
+    Returns:
+        The picture.
+    """
     runs = [rows for _, rows in table.groupby("run")]
     across = min(len(runs), ACROSS)
     down = -(-len(runs) // across)

@@ -27,7 +27,14 @@ BINS = 24
 
 
 def table(cache: RunCache) -> pd.DataFrame:
-    """The weight over the natural test images of a robust model."""
+    """The weight over the natural test images of a robust model.
+
+    Args:
+        cache: where runs come from and are kept; its scale says how large they are.
+
+    Returns:
+        What ``draw`` takes, its caption in ``attrs``.
+    """
     return weights(cache.profile(attacks="fgsm", **SCALES[cache.scale]))
 
 
@@ -60,7 +67,14 @@ COLOURS = {"misclassified": ADVERSARIAL, "classified rightly": NATURAL}
 
 @in_style
 def draw(table: pd.DataFrame) -> Figure:
-    """Draw what ``weights`` returns."""
+    """Draw what ``weights`` returns.
+
+    Args:
+        table: as that function returns it, its caption in ``attrs``.
+
+    Returns:
+        The picture.
+    """
     figure = Figure(figsize=(4.6, 3.2))
     axes = figure.subplots()
     right = axes.twinx()

@@ -70,11 +70,9 @@ class Store(Protocol):
     def claimed(self, share: str, *, alone: bool = True) -> AbstractContextManager[None]:
         """Hold this share of the rows against other processes that would compute the same.
 
-        Where not ``alone``, it is held only against those that would start it anew. Raises RunError.
-
         Args:
             share: its name.
-            alone: whether nobody else may hold it.
+            alone: whether nobody else may hold it; else it is held only against those that would start it anew.
 
         Returns:
             A context inside which it is held.

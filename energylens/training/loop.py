@@ -328,8 +328,6 @@ def statistics_kept(network: nn.Module) -> Iterator[None]:
 def flush(run: Run, vectors: list[Tensor], epoch: int, number: int, listener: Listener) -> pd.DataFrame:
     """The steps since the last look, as a table, averaged over the processes; the vectors are emptied.
 
-    Raises DivergenceError for a loss that is not finite or has exploded: what is on the disk stays good.
-
     Args:
         run: whose processes these are.
         vectors: a step's measures each, (M,); they are emptied.
