@@ -72,7 +72,9 @@ def targeted_logit_ratio(logits: Tensor, labels: Tensor, targets: Tensor) -> Ten
 
 
 def probability_margin(logits: Tensor, labels: Tensor) -> Tensor:
-    """``max_{k != y} p_k(x) - p_y(x)``, p the softmax: positive where the label loses; arXiv 2411.15210.
+    """``p_y(x) - max_{k != y} p_k(x)``, p the softmax: positive where the label wins.
+
+    MAIL (arXiv 2106.07904) weighs samples by it, PMA (arXiv 2411.15210) lowers it.
 
     Args:
         logits: (N, K).
@@ -83,9 +85,9 @@ def probability_margin(logits: Tensor, labels: Tensor) -> Tensor:
 
     Example:
         >>> probability_margin(torch.tensor([[9.0, 0.0]]), torch.tensor([1]))
-        tensor([0.9998])
+        tensor([-0.9998])
     """
-    return -margin(logits.softmax(dim=1), labels)
+    return margin(logits.softmax(dim=1), labels)
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,7 @@ LOSSES: dict[str, Loss] = {
     "ce": Loss(lambda logits, aim, reference, gamma: aim.away(cross_entropy, logits)),
     "margin": Loss(lambda logits, aim, reference, gamma: -aim.away(margin, logits)),  # arXiv 1608.04644
     "dlr": Loss(lambda logits, aim, reference, gamma: aim.away(logit_ratio, logits), min_classes=3),
-    "pma": Loss(lambda logits, aim, reference, gamma: aim.away(probability_margin, logits)),  # arXiv 2411.15210
+    "pma": Loss(lambda logits, aim, reference, gamma: -aim.away(probability_margin, logits)),  # arXiv 2411.15210
     # KL(p(.|x) || p(.|x')), arXiv 1901.08573
     "kl": Loss(_kl, targeted=False, needs_reference=True, seeks_error=False),
     "high-energy": Loss(  # CE + gamma E(x'), arXiv 2304.04033

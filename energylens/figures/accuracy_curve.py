@@ -55,7 +55,8 @@ def _line(axes: Axes, rows: pd.DataFrame, panel: str, label: str, colour: str, m
         return
     factor = 100 if panel == "accuracy" else 1
     dashed = rows["kind"].iloc[0] != "fixed radius"
-    style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 3.5, "linestyle": (0, (4, 2)) if dashed else "-"}
+    style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 3.5}
+    style["linestyle"] = (0, (4, 2)) if dashed else "-"
     axes.plot(told["eps"], factor * told[panel], label=label, **style)
     if panel == "accuracy":
         axes.fill_between(told["eps"], 100 * told["low"], 100 * told["high"], color=colour, alpha=0.15, linewidth=0)

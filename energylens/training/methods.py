@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from energylens.attacks.ascent import Ascent
+from energylens.attacks.losses import probability_margin
 from energylens.attacks.registry import ascent_of
 from energylens.energy import cross_entropy, kl_divergence, marginal_energy
 from energylens.training.step import Step
@@ -105,20 +106,6 @@ def mail_trades(step: Step) -> Tensor:
     """
     w = torch.sigmoid(-MAIL_SLOPE * (probability_margin(step.logits_adv.detach(), step.y) - MAIL_SHIFT))
     return (cross_entropy(step.logits, step.y) + w / w.mean() * _pull(step)).mean()
-
-
-def probability_margin(logits: Tensor, y: Tensor) -> Tensor:
-    """``p_y - max_{k != y} p_k``.
-
-    Args:
-        logits: (N, K).
-        y: labels, (N,).
-
-    Returns:
-        Margins in [-1, 1], (N,).
-    """
-    p = torch.softmax(logits, dim=1)
-    return (p.gather(1, y[:, None]) - p.scatter(1, y[:, None], -1).amax(dim=1, keepdim=True)).squeeze(1)
 
 
 def weat_natural(step: Step) -> Tensor:

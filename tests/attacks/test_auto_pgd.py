@@ -126,7 +126,7 @@ def test_losses_are_their_formulas():
         p = logits[row].softmax(dim=0).tolist()
         above = sorted(f, reverse=True)
         others = [value for k, value in enumerate(p) if k != label]
-        assert probability_margin(logits, y)[row].item() == pytest.approx(max(others) - p[label])
+        assert probability_margin(logits, y)[row].item() == pytest.approx(p[label] - max(others))
         towards = -(f[label] - f[aimed]) / (above[0] - (above[2] + above[3]) / 2)
         assert targeted_logit_ratio(logits, y, (y + 2) % 6)[row].item() == pytest.approx(towards)
 

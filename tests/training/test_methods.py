@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from energylens.attacks.losses import probability_margin
 from energylens.energy import kl_terms
 from energylens.noise import BatchNoise
-from energylens.training.methods import METHODS, probability_margin, rival_loss, weat_weight
+from energylens.training.methods import METHODS, rival_loss, weat_weight
 from energylens.training.recipes import settings_of
 from energylens.training.step import Step
 
