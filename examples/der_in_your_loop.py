@@ -12,7 +12,7 @@ import energylens as el
 from energylens.models.architectures import architecture
 
 
-def train_with_der(epochs: int = 20, eps: float = 0.2, beta: float = 100.0) -> torch.nn.Module:
+def train_with_der(epochs: int = 20, eps: float = 0.2, beta: float = 3.0) -> torch.nn.Module:
     """FGSM training with DER on abnormal examples; returns the network in eval mode."""
     torch.manual_seed(0)
     digits = el.load_data("digits", split="train")
@@ -27,7 +27,8 @@ def train_with_der(epochs: int = 20, eps: float = 0.2, beta: float = 100.0) -> t
             (gradient,) = torch.autograd.grad(F.cross_entropy(logits, y), x, retain_graph=True)
             x_adv = (x + radius * gradient.sign()).clamp(0, 1).detach()
             logits_adv = model(x_adv)
-            loss = F.cross_entropy(logits_adv, y) + beta * el.delta_energy_regularizer(logits, logits_adv, y)
+            der = el.delta_energy_regularizer(logits, logits_adv, y, mean="selected")
+            loss = F.cross_entropy(logits_adv, y) + beta * der
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
