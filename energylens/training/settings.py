@@ -41,6 +41,7 @@ ON_ALARM = {"warn": (False, False), "stop": (True, False), "rollback": (True, Tr
 OMIT_SHARE = 0.1  # ours [R], not tuned
 AUTO = "auto"  # DER on abnormal examples in single-step training, on all in multi-step training, as its author has it
 ROWS = "energylens.training."
+FORMER_MEAN = "all"  # the default of --der-mean before "auto": what runs without DER tell, so that they stay the same
 DIGITS = {"eps_ramp": 10.0, "epochs": 40, "eval_samples": 500}  # the default recipe, here so that help can show it
 
 
@@ -282,8 +283,7 @@ class TrainSettings:
         }
         filled = {name: value for name, value in usual.items() if getattr(self, name) is None}
         settings = replace(self, **filled)
-        if "der" in settings.reg:
-            settings = _resolved_der(settings)
+        settings = _resolved_der(settings) if "der" in settings.reg else replace(settings, der_mean=FORMER_MEAN)
         _check_numbers(settings)
         own = tuple(REGULARIZERS[name].weight(settings.terms) for name in self.reg)
         return replace(
@@ -318,7 +318,8 @@ class TrainSettings:
         Returns:
             Values by name.
         """
-        return manifest_of(self)
+        told = manifest_of(self)
+        return told if "der" in self.reg else told | {"der_mean": FORMER_MEAN}
 
     def as_options(self) -> str:
         """The settings as ``energylens train`` takes them, in full.
@@ -434,7 +435,8 @@ def _check_der(settings: TrainSettings) -> None:
     if "der" in settings.reg:
         return
     for one in _of_der():
-        if getattr(settings, one.name) != one.default:
+        nothing = (one.default, FORMER_MEAN) if one.name == "der_mean" else (one.default,)
+        if getattr(settings, one.name) not in nothing:
             raise InputError(f"{one.option} means nothing without DER: add --reg der, or leave it out")
 
 

@@ -67,7 +67,7 @@ def reg_case(name, weight, function=None, method="fgsm", eps="0.5", radius=0.5, 
 
 
 REGULARIZER_CASES = {
-    "der": lambda: reg_case("der", 100.0),
+    "der": lambda: reg_case("der", 3.0, partial(plain.der, mean="selected")),
     "gradalign": lambda: reg_case("gradalign", 0.02 * 10 ** (12 / 8), eps="12/255", radius=12 / 255),
     "aaer": lambda: reg_case("aaer", 1.0, partial(plain.aaer, l2=6.0, l3=1.5), method="rs-fgsm"),
     "elle": lambda: reg_case("elle", 1000.0, eps="8/255", radius=8 / 255),
@@ -75,7 +75,7 @@ REGULARIZER_CASES = {
         # eps grows, and with it the error: far above what it was, so that the switch goes on
         "elle-a", plain.Switched(4000.0), plain.elle, own={"eps_ramp": 1.2}, radius=lambda n: 0.5 * min(1, (n + 1) / 6)
     ),
-    "energy-linearity": lambda: reg_case("energy-linearity", 4000 * (64 / 3072) ** 2),
+    "energy-linearity": lambda: reg_case("energy-linearity", 16000 * (64 / 3072) ** 2),
     "delta-l2": lambda: reg_case("delta-l2", 10.0),
 }  # fmt: skip
 
@@ -201,7 +201,8 @@ FAR, FAR_TOO = {"steps": 2, "step_size": "0.4"}, {"steps": 2, "step": 0.8}
 
 def der_case(method="fgsm", own=None, attack=None, share=None, **words):
     """DER with switches of the trainer's (own), and the same for the transcription: of the attack and DER's own."""
-    function = partial(plain.der, **words)
+    usual = "selected" if words.get("on", "abnormal") == "abnormal" else "all"  # where the trainer is told no mean
+    function = partial(plain.der, **{"mean": usual} | words)
     own = {"reg_weight": (5.0,), **(own or {})}
     if share is not None:
         calls = iter(range(99))
@@ -217,7 +218,8 @@ DER = {
     "on abnormal, against the steps": lambda: der_case("pgd", {"der_on": "abnormal", **FAR}, FAR_TOO, on="abnormal"),
     "on all, by the steps": lambda: der_case("pgd", FAR, FAR_TOO, on="all", gamma=0.1),
     "on abnormal, by the steps": lambda: der_case("pgd", {**FAR, "steps": 1}, {**FAR_TOO, "steps": 1}, on="abnormal"),
-    "mean": lambda: der_case(own={"der_mean": "selected"}, mean="selected"),
+    "mean": lambda: der_case(own={"der_mean": "all"}, mean="all"),
+    "mean of both": lambda: der_case(own={"der_mean": "selected", "der_on": "both"}, on="both", mean="selected"),
     "unit": lambda: der_case(own={"der_unit": "spread", "der_gamma": 0.2}, unit="spread", gamma=0.2),
     "start": lambda: der_case("rs-fgsm", {"der_start": "start"}, x="start"),
     "start of n-fgsm": lambda: der_case(

@@ -136,19 +136,22 @@ def test_der_refuses_what_it_does_not_know(own, told):
 
 
 @pytest.mark.parametrize(
-    ("own", "on", "gamma", "beta"),
+    ("own", "on", "mean", "gamma", "beta"),
     [
-        ({"method": "fgsm"}, "abnormal", 0.0, 100.0),
-        ({"method": "pgd", "steps": 1}, "abnormal", 0.0, 100.0),
-        ({"method": "pgd", "steps": 7}, "all", 0.1, 5.0),
-        ({"method": "trades"}, "all", 0.1, 5.0),
-        ({"method": "fgsm", "der_on": "all", "der_gamma": 0.0}, "all", 0.0, 5.0),
-        ({"method": "pgd", "der_on": "both", "reg_weight": (7.0,)}, "both", 0.0, 7.0),
+        ({"method": "fgsm"}, "abnormal", "selected", 0.0, 3.0),
+        ({"method": "fgsm", "der_mean": "all"}, "abnormal", "all", 0.0, 300.0),
+        ({"method": "pgd", "steps": 1}, "abnormal", "selected", 0.0, 3.0),
+        ({"method": "pgd", "steps": 7}, "all", "all", 0.1, 5.0),
+        ({"method": "trades"}, "all", "all", 0.1, 5.0),
+        ({"method": "fgsm", "der_on": "all", "der_gamma": 0.0}, "all", "all", 0.0, 5.0),
+        ({"method": "pgd", "der_on": "both", "reg_weight": (7.0,)}, "both", "all", 0.0, 7.0),
+        ({"method": "pgd", "der_on": "both", "der_mean": "selected"}, "both", "selected", 0.0, 100.0),
     ],
 )
-def test_ders_mask_follows_the_methods_steps(own, on, gamma, beta):
+def test_ders_mask_and_mean_follow_the_methods_steps(own, on, mean, gamma, beta):
     settings = settings_of("digits", reg=("der",), **own)
-    assert (settings.der_on, settings.der_gamma, settings.reg_weight) == (on, gamma, (beta,))
+    assert (settings.der_on, settings.der_mean, settings.der_gamma) == (on, mean, gamma)
+    assert settings.reg_weight == (beta,) and settings.resolved() == settings
 
 
 @pytest.mark.parametrize(
@@ -322,7 +325,7 @@ def test_aaer_by_hand():
 
 
 def test_the_weight_of_energy_linearity_goes_with_the_square_of_the_pixels():
-    for dataset, weight in (("cifar10", 4000.0), ("digits", 4000.0 * (64 / 3072) ** 2)):
+    for dataset, weight in (("cifar10", 16000.0), ("digits", 16000.0 * (64 / 3072) ** 2)):
         assert settings_of("digits", dataset=dataset, reg=("energy-linearity",)).reg_weight == pytest.approx((weight,))
 
 

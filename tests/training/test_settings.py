@@ -68,9 +68,17 @@ def settings_told(settings: TrainSettings) -> dict:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(settings).items()}
 
 
+def test_ders_mean_has_no_part_in_a_run_without_der():
+    settings = settings_of("digits")
+    assert settings.der_mean == "all" and settings.resolved() == settings
+    assert TrainSettings.from_manifest(settings.manifest()) == settings
+    with pytest.raises(InputError, match="--der-mean means nothing without DER"):
+        settings_of("digits", der_mean="selected")
+
+
 def test_a_run_that_sets_nothing_is_what_it_was():
     told = settings_told(TrainSettings())
-    assert told == DEFAULTS | LATER
+    assert told == DEFAULTS | LATER | {"der_mean": "auto"}
     assert TrainSettings().manifest() == DEFAULTS
 
 
