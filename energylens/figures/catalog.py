@@ -94,6 +94,7 @@ FIGURES: dict[str, PaperFigure] = {
     "chains": PaperFigure("energy along the chain, and where it stops", TRAINING, "generation_chains"),
     "co": PaperFigure("what holds catastrophic overfitting off", TRAINING, "overfitting", "catastrophic"),
     "ro": PaperFigure("what holds robust overfitting off", TRAINING, "overfitting", "robust"),
+    "der": PaperFigure("which of DER's settings hold", "ours [R]", "der_study"),
     "aae": PaperFigure("the AAE share around a collapse", TRAINING, "abnormal_share"),
     "energy-forms": PaperFigure("which energies held before DER's formula was known", "ours [R]", "energy_forms"),
 }

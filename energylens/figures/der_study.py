@@ -30,7 +30,9 @@ def table(cache: RunCache) -> pd.DataFrame:
     """
     tables = [recorded(name, "runs").assign(study=name) for name in ("der-co", "der-ro")]
     table = pd.concat(tables, ignore_index=True)
-    table.attrs["caption"] = " ".join(one.attrs["caption"] for one in tables)
+    told = [one.attrs["caption"].partition(" Recorded")[0] for one in tables]  # the commands name every arm
+    shared = "Recorded, not computed now: python -m analyses.overfitting der-co, der-ro"
+    table.attrs["caption"] = " ".join([*told, f"Fail: collapse, decline or diverge. {shared}."])
     return table
 
 
@@ -90,7 +92,7 @@ def draw(table: pd.DataFrame) -> Figure:
         axes.set_title(f"{title}\n{WITHOUT[study]} alone ends at {plain[study, WITHOUT[study]]:.0f} %")
     grid[0].set_ylabel("$\\gamma$  [nats]")
     figure.colorbar(
-        grid[0].collections[0], ax=grid, label="PGD validation accuracy, last four epochs  [%]", fraction=0.04
+        grid[0].collections[0], ax=grid, label="PGD accuracy, validation  [%]", fraction=0.04
     )
     caption_below(figure, table.attrs["caption"], 6)
     return figure
