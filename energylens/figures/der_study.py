@@ -91,9 +91,7 @@ def draw(table: pd.DataFrame) -> Figure:
         _panel(axes, own, table["val_end"].max())
         axes.set_title(f"{title}\n{WITHOUT[study]} alone ends at {plain[study, WITHOUT[study]]:.0f} %")
     grid[0].set_ylabel("$\\gamma$  [nats]")
-    figure.colorbar(
-        grid[0].collections[0], ax=grid, label="PGD accuracy, validation  [%]", fraction=0.04
-    )
+    figure.colorbar(grid[0].collections[0], ax=grid, label="PGD accuracy, validation  [%]", fraction=0.04)
     caption_below(figure, table.attrs["caption"], 6)
     return figure
 
