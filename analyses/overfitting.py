@@ -4,10 +4,10 @@
 
 trains what is missing under ``runs/`` and writes to ``energylens/figures/recorded/``: ``co-runs.csv``, a row a run,
 ``co-epochs.csv``, a row an epoch of each, and ``co-falls.csv``, the steps around collapses. `energylens figures` draws
-them. DER's formula is its author's, what he leaves open is our choice [R]. Its defaults were chosen on seeds 0 to 2, by
-test accuracy on images that are among the 500 that ``co`` and ``ro`` are judged on, there on seeds 3 to 5: the seeds
-are new, the images are not. ``der-co`` and ``der-ro`` are grids to choose by the validation split; of the first
-30 of 72 runs are recorded, of the second 9 of 30.
+them. DER's formula is its author's, what he leaves open is our choice [R]. Its defaults and the weights of
+``energy-linearity`` and ``delta-l2`` were chosen on seeds 0 to 2 by the validation split, in ``der-co``, ``der-ro``,
+``weights-co`` and ``weights-ro``; ``co`` and ``ro`` are judged on seeds 3 to 5 and on test images. Of the 72 runs of
+``der-co`` 36 are recorded, of the 30 of ``der-ro`` 15.
 
 A study may be made in parts, on several machines: what is recorded of the arms that are left out stays in the tables.
 """

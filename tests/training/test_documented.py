@@ -44,7 +44,8 @@ def test_the_attack_of_a_method_is_documented(name):
 @pytest.mark.parametrize(
     ("reg", "own", "weight", "told"),
     [
-        ("der", {"method": "fgsm"}, 100, "100 on abnormal"),
+        ("der", {"method": "fgsm"}, 3, "3 on abnormal"),
+        ("der", {"method": "fgsm", "der_mean": "all"}, 300, "300, divided by the batch's"),
         ("der", {"method": "pgd"}, 5, "5 on all"),
         ("gradalign", {"method": "fgsm", "eps": "16/255"}, 2, ".02 10^(255 eps/8)"),
         ("gradalign", {"method": "fgsm", "eps": "24/255"}, 2, "held beyond 16/255"),
@@ -52,7 +53,7 @@ def test_the_attack_of_a_method_is_documented(name):
         ("elle", {"method": "fgsm", "eps": "16/255"}, 5000, "5000 from 10 to 20"),
         ("elle", {"method": "fgsm", "eps": "24/255"}, 10000, "10000 from 22 to 26"),
         ("elle-a", {"method": "fgsm", "eps": "8/255"}, 4000, "4000"),
-        ("energy-linearity", {"method": "fgsm"}, 4000, "4000 for 3x32x32"),
+        ("energy-linearity", {"method": "fgsm"}, 16000, "16000 for 3x32x32"),
         ("delta-l2", {"method": "pgd"}, 10, "10"),
     ],
 )
