@@ -12,9 +12,10 @@ purifier in front of the model, and its fast form clamps to [0, 1] at the end al
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -33,10 +34,14 @@ from energylens.settings import setting
 Model = Callable[[Tensor], Tensor]  # from images (N, C, H, W) in [0, 1] to logits (N, K)
 
 
-@runtime_checkable
-class Narrowing(Protocol):
+class Narrowing(ABC):
     """A model that knows which samples it is given, as one does that draws noise of their own."""
 
+    @abstractmethod
+    def __call__(self, x: Tensor) -> Tensor:
+        """The logits, (N, K), of images of these N samples, (N, C, H, W)."""
+
+    @abstractmethod
     def take(self, rows: Tensor) -> Model:
         """The model for some of the samples.
 

@@ -21,7 +21,7 @@ from itertools import count
 import torch
 from torch import Tensor
 
-from energylens.attacks.ascent import Ascent, Model, ascend
+from energylens.attacks.ascent import Ascent, Model, Narrowing, ascend
 from energylens.attacks.norms import NORMS
 from energylens.attacks.result import AttackResult
 from energylens.attacks.settings import Length, NormName, Settings, norm_of, radius, until
@@ -174,7 +174,7 @@ def diff_pgd(
 
 
 @dataclass(frozen=True)
-class _Purified:
+class _Purified(Narrowing):
     """f(R(x)) of a batch, under fresh noise at every call, with the gradient as the form has it."""
 
     model: Model
