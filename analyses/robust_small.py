@@ -113,7 +113,7 @@ def main(folder: Path, data_root: Path | None, dest: Path, n: int, autoattack: i
     ):
         with whole_file(path) as temporary:
             temporary.write_bytes(content)
-    x = load_data(settings.dataset, n=256, root=data_root).images
+    x = load_data(settings.dataset, n=256, data_root=data_root).images
     if (apart := energies_apart(folder / BEST, weights, x)) > AGREE:
         raise click.ClickException(f"energies differ by {apart:.3g} nats from those before: over {AGREE}")
     about["energies_apart"] = round(apart, 5)

@@ -46,7 +46,7 @@ def ours(model: nn.Module, train: el.Samples, n: int, backend: str) -> Tensor:
 def measure(setting: Setting) -> pd.DataFrame:
     """A row for the loop and one for us."""
     model = setting.model()
-    train = el.load_data(model.card.dataset, split="train", root=setting.root)
+    train = el.load_data(model.card.dataset, split="train", data_root=setting.root)
     loop = partial(plain_loop, model, setting.n, train.image_shape, len(train.classes), setting.device)
     ways = {LOOP: loop}
     ways |= {f"energylens, {backend}": partial(ours, model, train, setting.n, backend) for backend in CHAINS_SUPPORT}

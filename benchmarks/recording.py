@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
     model = el.load_model(args.model)
-    samples = el.load_data(model.card.dataset, n=args.n, root=args.data_root)
+    samples = el.load_data(model.card.dataset, n=args.n, data_root=args.data_root)
     print(f"{args.model}, n = {args.n}, {torch.get_num_threads()} threads; seconds, median of {args.repeats}")
     for battery in args.attack or ["pgd", "pgd cw"]:
         specs = battery.split()

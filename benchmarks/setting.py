@@ -26,5 +26,5 @@ class Setting:
 
     def images(self, model: nn.Module) -> tuple[Tensor, Tensor]:
         """The first n test images (N, C, H, W) of its data set and their labels (N,), on the device."""
-        samples = el.load_data(model.card.dataset, n=self.n, root=self.root)
+        samples = el.load_data(model.card.dataset, n=self.n, data_root=self.root)
         return samples.images.to(self.device), samples.labels.to(self.device)

@@ -190,7 +190,7 @@ def whole_split(
     if name is None:
         raise InputError(f"model {card.name} does not say which data set it was trained on: name one with --dataset")
     labels = card.labels if name == card.dataset else None
-    return load_data(name, classes=labels, split=split, root=root, preprocessing=card.preprocessing)
+    return load_data(name, classes=labels, split=split, data_root=root, preprocessing=card.preprocessing)
 
 
 def check_fit(model: nn.Module, card: ModelCard, samples: Samples) -> None:

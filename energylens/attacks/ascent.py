@@ -32,6 +32,7 @@ from energylens.noise import NoiseSource
 from energylens.settings import setting
 
 Model = Callable[[Tensor], Tensor]  # from images (N, C, H, W) in [0, 1] to logits (N, K)
+CROSSING = 2  # radii: where all steps together do not cross the ball, one step as long as the radius may do better
 
 
 class Narrowing(ABC):
@@ -51,9 +52,6 @@ class Narrowing(ABC):
         Returns:
             From images (M, C, H, W) to logits (M, K).
         """
-
-
-CROSSING = 2  # radii: where all steps together do not cross the ball, one step as long as the radius may do better
 
 
 @dataclass(frozen=True)

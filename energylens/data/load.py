@@ -22,8 +22,9 @@ def load_data(
     choose: str = "first",
     seed: int = 0,
     split: str = "test",
-    root: str | Path | None = None,
+    data_root: str | Path | None = None,
     preprocessing: str | None = None,
+    root: str | Path | None = None,
 ) -> Samples:
     """The samples of a data set from the catalog, or n of them.
 
@@ -35,9 +36,10 @@ def load_data(
             class, counts differing by at most 1).
         seed: of a random choice.
         split: "train" or "test".
-        root: where the files lie, else ENERGYLENS_DATA, else ~/.cache/energylens/data.
+        data_root: where the files lie, else ENERGYLENS_DATA, else ~/.cache/energylens/data.
         preprocessing: how pictures are resized and cropped, as `preprocessing_named` reads it; None for the data set's
             default.
+        root: an earlier name of ``data_root``.
 
     Returns:
         Samples, whose images are (n, C, H, W) float32 in [0, 1] and whose labels are (n,) int64.
@@ -56,7 +58,7 @@ def load_data(
     if split not in row.splits:
         raise InputError(f"{name} has no split {split!r}; expected one of {', '.join(row.splits)}.")
     how = preprocessing_named(row.preprocessing if preprocessing is None else preprocessing)
-    source = prepared(_read(Request(row, split, _data_root(root), how.name)), how)
+    source = prepared(_read(Request(row, split, _data_root(data_root or root), how.name)), how)
     samples = Samples(name, split, torch.arange(len(source.labels)), source)
     return (samples if classes is None else samples.of_classes(classes)).choose(n, choose, seed)
 
@@ -69,7 +71,7 @@ def lies_here(name: str, split: str, root: str | Path | None = None) -> bool:
     Args:
         name: of the data set.
         split: "train" or "test".
-        root: as in ``load_data``.
+        root: ``load_data``'s ``data_root``.
 
     Returns:
         False where a file is missing or there is no such split.

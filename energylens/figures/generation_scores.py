@@ -67,7 +67,7 @@ def table(cache: RunCache, **space: Any) -> pd.DataFrame:
         beside = published.get(told, {}) if guidance == "none" else {}
         rows += _rows(told, guidance, len(seeds[0]), over_seeds([scores(one.images) for one in seeds]), beside)
         made += seeds
-    real = load_data(SCALES[cache.scale]["data"], split="test", root=cache.root)
+    real = load_data(SCALES[cache.scale]["data"], split="test", data_root=cache.root)
     real = real.choose(min(len(made[0]), len(real)), "random", ANCHOR_SEED)
     noise = scorer(uniform_noise(len(made[0]), BATCH, real.image_shape))
     rows += _rows("real (test)", "", len(real), scores(real.images), {})

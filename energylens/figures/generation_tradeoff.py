@@ -58,7 +58,7 @@ def quality_and_variability(cache: RunCache, spreads: Sequence[float], steps: Se
         for at in values
     ]
     made = [generated(cache, start=start, **{varied: at}) for start, varied, at in wanted]
-    real = load_data(SCALES[cache.scale]["data"], n=len(made[0]), choose="random", root=cache.root)
+    real = load_data(SCALES[cache.scale]["data"], n=len(made[0]), choose="random", data_root=cache.root)
     measured = [scorer([to_bytes(images)]) for images in (*(one.images for one in made), real.images)]
     table = pd.DataFrame([*wanted, ("real", "", 0)], columns=["start", "varied", "at"])
     table = table.join(pd.DataFrame([{name: values[name].value for name in SCORES} for values in measured]))

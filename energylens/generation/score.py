@@ -195,7 +195,7 @@ def open_scorer(
         InputError: for data or a feature space that cannot be had.
         RunError: for a file that cannot be read or written.
     """
-    samples = load_data(dataset, split=split, root=data_root, classes=classes)
+    samples = load_data(dataset, split=split, data_root=data_root, classes=classes)
     place = the_device(device)
     found = extractor(dataset, **space, device=place)
     size = batch_size or BATCH_SIZES.get(place.type, BATCH_SIZES["cpu"])
@@ -257,7 +257,7 @@ def score(
         _check(pictures, scorer.samples)
     size = batch_size or BATCH_SIZES["cpu"]
     most = max(map(len, found))
-    real = load_data(name, split=OTHER[reference], root=data_root, classes=classes)
+    real = load_data(name, split=OTHER[reference], data_root=data_root, classes=classes)
     real = real.choose(min(most, len(real)), "random", ANCHOR_SEED)
     told = _Told(listener, sum(map(len, found)) + len(real) + most)
     channels = real.image_shape[0]

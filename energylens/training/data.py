@@ -124,7 +124,8 @@ def load_training_data(settings: TrainSettings, root: str | Path | None, device:
         RunError: for a file that cannot be read.
     """
     train, test = (
-        load_data(settings.dataset, classes=settings.classes, split=split, root=root) for split in ("train", "test")
+        load_data(settings.dataset, classes=settings.classes, split=split, data_root=root)
+        for split in ("train", "test")
     )
     chosen = train if settings.per_class is None else _first_of_each(train, settings.per_class)
     held, rest = _split(len(chosen), settings)

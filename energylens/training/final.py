@@ -96,7 +96,7 @@ def judge_ends(
     attack = final_attack(settings)
     epochs = {name: _epoch_of(folder / name) for name in (BEST, LAST)}
     found = read_ends(folder)
-    samples = load_data(settings.dataset, classes=settings.classes, split="test", root=root)
+    samples = load_data(settings.dataset, classes=settings.classes, split="test", data_root=root)
     if settings.final_samples:
         samples = samples.choose(min(settings.final_samples, len(samples)), "first", settings.seed)
     wanted = (attack, len(samples), *epochs.values())

@@ -154,7 +154,7 @@ def test_rows_are_equal_to_the_bit_with_and_without(name, own, targeted, network
 def test_a_published_robust_network_cycles(shared_checkpoints, cifar10_root):
     pixels = {"mean": (0.4914, 0.4822, 0.4465), "std": (0.2471, 0.2435, 0.2616)}
     model = load_model(str(shared_checkpoints / "resnet4b_adv2.pth"), arch="resnet4b", **pixels)
-    data = load_data("cifar10", root=cifar10_root, n=8)
+    data = load_data("cifar10", data_root=cifar10_root, n=8)
     x, y = data.images, data.labels
     plain, short = both(model, x, y, ascent_of("pgd", eps=2 / 255, steps=100))
     assert (short.cycled > 0).sum() >= 6  # the issue counted 99 of 100 in 200 steps

@@ -70,4 +70,4 @@ def test_the_command_line_lists_names_sizes_and_files(run: Callable[..., tuple[i
 def test_the_sizes_are_those_of_the_images(cifar10_root: Path, mnist_root: Path) -> None:
     for name, root in (("digits", None), ("cifar10", cifar10_root), ("mnist", mnist_root)):
         for split, size in data_set(name).sizes.items():
-            assert len(load_data(name, split=split, root=root)) == size
+            assert len(load_data(name, split=split, data_root=root)) == size

@@ -53,7 +53,7 @@ def tinyimagenet(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("below", ["", "imagenet"])
 def test_imagenet_from_the_data_root_or_its_own_folder(imagenet: Path, below: str) -> None:
-    samples = load_data("imagenet", root=imagenet / below)
+    samples = load_data("imagenet", data_root=imagenet / below)
     assert len(samples) == 3 and len(samples.classes) == 1000
     assert samples.labels.tolist() == [7, 7, 999] and samples.classes[7] == "n00000007"
     x, y = samples.batch(0, 3)
@@ -68,7 +68,7 @@ def test_imagenet_from_the_data_root_or_its_own_folder(imagenet: Path, below: st
     [("Res256Crop224", 224), ("BicubicRes256Crop224", 224), ("Crop288", 288), ("Res224", 224), ("Res72x72Crop64", 64)],
 )
 def test_imagenet_preprocessings(imagenet: Path, preprocessing: str, side: int) -> None:
-    samples = load_data("imagenet", root=imagenet, preprocessing=preprocessing)
+    samples = load_data("imagenet", data_root=imagenet, preprocessing=preprocessing)
     assert samples.image_shape == (3, side, side)
     assert samples.images.shape == (3, 3, side, side)
     assert samples.images.min() >= 0 and samples.images.max() <= 1
@@ -76,20 +76,21 @@ def test_imagenet_preprocessings(imagenet: Path, preprocessing: str, side: int) 
 
 def test_the_preprocessing_is_part_of_the_digest(imagenet: Path) -> None:
     default, same, other = (
-        load_data("imagenet", root=imagenet, preprocessing=name).digest for name in (None, "Res256Crop224", "Res224")
+        load_data("imagenet", data_root=imagenet, preprocessing=name).digest
+        for name in (None, "Res256Crop224", "Res224")
     )
     assert default == same != other
 
 
 def test_the_order_of_the_indices_is_part_of_the_digest(tinyimagenet: Path) -> None:
-    before = load_data("tinyimagenet", root=tinyimagenet).digest
+    before = load_data("tinyimagenet", data_root=tinyimagenet).digest
     annotations = tinyimagenet / "tiny-imagenet-200" / "val" / "val_annotations.txt"
     annotations.write_text("\n".join(reversed(annotations.read_text().splitlines())))
-    assert load_data("tinyimagenet", root=tinyimagenet).digest != before
+    assert load_data("tinyimagenet", data_root=tinyimagenet).digest != before
 
 
 def test_tinyimagenet_in_another_size(tinyimagenet: Path) -> None:
-    samples = load_data("tinyimagenet", root=tinyimagenet, preprocessing="BicubicRes36Crop32")
+    samples = load_data("tinyimagenet", data_root=tinyimagenet, preprocessing="BicubicRes36Crop32")
     assert samples.batch(0, 1)[0].shape == (1, 3, 32, 32)
 
 
@@ -99,11 +100,11 @@ def test_a_folder_that_may_not_be_read_is_told(imagenet: Path, monkeypatch: pyte
 
     monkeypatch.setattr(Path, "is_dir", refused)
     with pytest.raises(RunError, match=r"^imagenet \(test\) .*Permission denied.*--data-root \(ENERGYLENS_DATA\).*$"):
-        load_data("imagenet", root=imagenet)
+        load_data("imagenet", data_root=imagenet)
 
 
 def test_sizes_left_as_they_are_do_not_make_a_batch(imagenet: Path) -> None:
-    samples = load_data("imagenet", root=imagenet, preprocessing="None")
+    samples = load_data("imagenet", data_root=imagenet, preprocessing="None")
     assert samples.batch(0, 1)[0].shape == (1, 3, 350, 500)
     with pytest.raises(InputError, match=r"b\.JPEG is \(3, 400, 300\) after preprocessing 'None'"):
         samples.batch(0, 2)
@@ -113,13 +114,13 @@ def test_an_unknown_preprocessing_is_answered_with_the_pattern(imagenet: Path) -
     with pytest.raises(
         InputError, match=r"unknown preprocessing 'Res999'; expected settings such as .*\[Kind\]Res<n>Crop<m>"
     ):
-        load_data("imagenet", root=imagenet, preprocessing="Res999")
+        load_data("imagenet", data_root=imagenet, preprocessing="Res999")
 
 
 def test_files_are_decoded_when_a_batch_wants_them(imagenet: Path) -> None:
     broken = imagenet / "imagenet" / "val" / "n00000007" / "b.JPEG"
     broken.write_bytes(broken.read_bytes()[:100])
-    samples = load_data("imagenet", root=imagenet)
+    samples = load_data("imagenet", data_root=imagenet)
     assert len(samples.batch(0, 1)[0]) == 1
     with pytest.raises(RunError, match=re.escape(f"{broken} could not be read")):
         samples.batch(0, 2)
@@ -128,7 +129,7 @@ def test_files_are_decoded_when_a_batch_wants_them(imagenet: Path) -> None:
 def test_a_missing_class_is_named_and_moves_no_label(imagenet: Path) -> None:
     (imagenet / "imagenet" / "val" / "n00000000").rmdir()
     with pytest.warns(Note, match=r"^imagenet \(test\), .*val: nothing there for n00000000; the other classes"):
-        samples = load_data("imagenet", root=imagenet)
+        samples = load_data("imagenet", data_root=imagenet)
     assert samples.labels.tolist() == [7, 7, 999] and len(samples.classes) == 1000
 
 
@@ -148,12 +149,12 @@ def test_without_a_list_of_all_classes_a_gap_is_refused(name: str, request: pyte
         "tinyimagenet": f"{number - 1} classes in .*mine.*expected {number}",
     }
     with pytest.raises(RunError, match=told[name]):
-        load_data(name, root=root)
+        load_data(name, data_root=root)
 
 
 def test_hidden_folders_and_strangers_are_passed_over_by_name(imagenet: Path) -> None:
     val = imagenet / "imagenet" / "val"
-    before = load_data("imagenet", root=imagenet)
+    before = load_data("imagenet", data_root=imagenet)
     paint(val / ".ipynb_checkpoints" / "a-checkpoint.png", (300, 300))
     paint(val / "n00000007" / ".ipynb_checkpoints" / "a-checkpoint.JPEG", (300, 300))
     (val / "n00000007" / "._a.JPEG").write_bytes(b"of macOS")
@@ -163,7 +164,7 @@ def test_hidden_folders_and_strangers_are_passed_over_by_name(imagenet: Path) ->
         r"\(hidden\); passed over contact-sheets \(no class of the data set\)$"
     )
     with pytest.warns(Note, match=told):
-        after = load_data("imagenet", root=imagenet)
+        after = load_data("imagenet", data_root=imagenet)
     assert after.labels.tolist() == before.labels.tolist() and after.classes == before.classes
     assert after.digest == before.digest
 
@@ -177,7 +178,7 @@ def test_jupyter_does_not_become_a_class_of_tiny_imagenet(tinyimagenet: Path) ->
     shutil.rmtree(val / wnids[150])
     paint(val / ".ipynb_checkpoints" / "x.JPEG", (64, 64))
     with pytest.warns(Note, match=r"\.ipynb_checkpoints \(hidden\); nothing there for n00000150"):
-        samples = load_data("tinyimagenet", root=tinyimagenet)
+        samples = load_data("tinyimagenet", data_root=tinyimagenet)
     assert samples.labels.tolist() == [label for label in range(200) if label != 150]
     assert samples.classes[151] == "thing 151, object"
 
@@ -211,7 +212,7 @@ def test_sixteen_bits_a_channel_are_rounded_to_eight(tinyimagenet: Path) -> None
     colours = np.stack([values, values.T, values[::-1]])
     write_16_bits(images / "val_0.JPEG", values[None])
     write_16_bits(images / "val_1.JPEG", colours)
-    grey, colour = load_data("tinyimagenet", root=tinyimagenet, n=2).images
+    grey, colour = load_data("tinyimagenet", data_root=tinyimagenet, n=2).images
     for image, wanted in ((grey, np.stack([values] * 3)), (colour, colours)):
         torch.testing.assert_close(image, torch.from_numpy(wanted / 65535).float(), atol=0.51 / 255, rtol=0)
 
@@ -240,7 +241,7 @@ def sort_into_classes(val: Path) -> None:
 @pytest.mark.parametrize("name", ["imagenet", "tinyimagenet"])
 def test_a_missing_folder_is_answered_with_the_command(name: str, tmp_path: Path) -> None:
     with pytest.raises(RunError) as caught:
-        load_data(name, root=tmp_path)
+        load_data(name, data_root=tmp_path)
     message = str(caught.value)
     assert str(tmp_path) in message and "val/<wnid>/*.JPEG" in message
     assert "run: python -c '" in message and "--data-root (ENERGYLENS_DATA)" in message
@@ -250,12 +251,12 @@ def test_classes_without_images_are_refused(imagenet: Path) -> None:
     for image in (imagenet / "imagenet" / "val").rglob("*.JPEG"):
         image.unlink()
     with pytest.raises(RunError, match="found no image"):
-        load_data("imagenet", root=imagenet)
+        load_data("imagenet", data_root=imagenet)
 
 
 @pytest.mark.parametrize("below", ["", "tiny-imagenet-200"])
 def test_tinyimagenet_as_published(tinyimagenet: Path, below: str) -> None:
-    samples = load_data("tinyimagenet", root=tinyimagenet / below)
+    samples = load_data("tinyimagenet", data_root=tinyimagenet / below)
     assert samples.labels.tolist() == list(reversed(range(200))) and samples.image_shape == (3, 64, 64)
     assert samples.classes[1] == "thing 1, object"
     assert samples.classes[0] == "n00000000"  # words.txt lacks it
@@ -265,14 +266,14 @@ def test_tinyimagenet_as_published(tinyimagenet: Path, below: str) -> None:
 
 @pytest.mark.parametrize("rest", [True, False], ids=["images/ and the annotations left", "nothing left"])
 def test_tinyimagenet_sorted_into_classes(tinyimagenet: Path, rest: bool) -> None:
-    published = load_data("tinyimagenet", root=tinyimagenet)
+    published = load_data("tinyimagenet", data_root=tinyimagenet)
     images = published.images
     val = tinyimagenet / "tiny-imagenet-200" / "val"
     sort_into_classes(val)
     if not rest:
         (val / "images").rmdir()
         (val / "val_annotations.txt").unlink()
-    samples = load_data("tinyimagenet", root=tinyimagenet)
+    samples = load_data("tinyimagenet", data_root=tinyimagenet)
     assert samples.labels.tolist() == list(range(200)) and samples.classes == published.classes
     assert torch.equal(samples.images, images.flip(0))
 
@@ -280,13 +281,13 @@ def test_tinyimagenet_sorted_into_classes(tinyimagenet: Path, rest: bool) -> Non
 def test_tinyimagenet_train_layout(tmp_path: Path) -> None:
     for label in range(200):
         paint(tmp_path / "tiny-imagenet-200" / "train" / f"n{label:08}" / "images" / f"n{label:08}_0.JPEG", (64, 64))
-    assert load_data("tinyimagenet", split="train", root=tmp_path).labels.tolist() == list(range(200))
+    assert load_data("tinyimagenet", split="train", data_root=tmp_path).labels.tolist() == list(range(200))
 
 
 def test_an_annotated_file_that_is_missing_is_named(tinyimagenet: Path) -> None:
     missing = tinyimagenet / "tiny-imagenet-200" / "val" / "images" / "val_0.JPEG"
     missing.unlink()
-    samples = load_data("tinyimagenet", root=tinyimagenet)
+    samples = load_data("tinyimagenet", data_root=tinyimagenet)
     for use in (lambda: samples.digest, lambda: samples.images):
         with pytest.raises(RunError, match=re.escape(f"{missing} could not be read")):
             use()
@@ -295,6 +296,6 @@ def test_an_annotated_file_that_is_missing_is_named(tinyimagenet: Path) -> None:
 def test_samples_outlive_a_change_of_directory(tinyimagenet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their files are read when a batch asks for them."""
     monkeypatch.chdir(tinyimagenet)
-    samples = load_data("tinyimagenet", root=".", n=2)
+    samples = load_data("tinyimagenet", data_root=".", n=2)
     monkeypatch.chdir(tinyimagenet / "tiny-imagenet-200")
     assert samples.images.shape == (2, 3, 64, 64)

@@ -79,13 +79,13 @@ def test_what_robustbench_has_no_word_for_has_a_text(one: Preprocessing) -> None
 
 def test_small_images_are_resized_as_their_pictures_would_be(cifar10_root: Path) -> None:
     """What a model of 224 pixels wants of CIFAR-10, held against PIL's own resize of each picture."""
-    plain = load_data("cifar10", n=4, root=cifar10_root)
-    large = load_data("cifar10", n=4, root=cifar10_root, preprocessing="resize=240,crop=224,interpolation=bicubic")
+    plain = load_data("cifar10", n=4, data_root=cifar10_root)
+    large = load_data("cifar10", n=4, data_root=cifar10_root, preprocessing="resize=240,crop=224,interpolation=bicubic")
     steps = [transforms.Resize(240, InterpolationMode.BICUBIC), transforms.CenterCrop(224), transforms.ToTensor()]
     expected = torch.stack([transforms.Compose(steps)(to_pil_image(image)) for image in plain.images])
     assert large.image_shape == (3, 224, 224) and torch.equal(large.images, expected)
     assert torch.equal(large.labels, plain.labels) and large.classes == plain.classes
-    same = load_data("cifar10", n=4, root=cifar10_root, preprocessing="BicubicRes240Crop224")
+    same = load_data("cifar10", n=4, data_root=cifar10_root, preprocessing="BicubicRes240Crop224")
     assert same.digest == large.digest != plain.digest
 
 

@@ -36,7 +36,7 @@ def timeouts(monkeypatch: pytest.MonkeyPatch) -> list[float | None]:
 
 def test_cifar10(cifar10_root: Path) -> None:
     started = time.perf_counter()
-    cifar = load_data("cifar10", root=cifar10_root)
+    cifar = load_data("cifar10", data_root=cifar10_root)
     assert time.perf_counter() - started < 5  # 0.6 s alone; the rest is for a busy machine
     assert len(cifar) == 10_000 and cifar.image_shape == (3, 32, 32)
     assert cifar.labels.bincount().tolist() == [1000] * 10
@@ -48,9 +48,9 @@ def test_cifar10(cifar10_root: Path) -> None:
 
 
 def test_choices_of_cifar10(cifar10_root: Path) -> None:
-    balanced = load_data("cifar10", n=25, choose="balanced", root=cifar10_root)
+    balanced = load_data("cifar10", n=25, choose="balanced", data_root=cifar10_root)
     assert balanced.labels.bincount().tolist() == [3] * 5 + [2] * 5
-    few, many = (load_data("cifar10", n=n, choose="random", seed=1, root=cifar10_root) for n in (10, 20))
+    few, many = (load_data("cifar10", n=n, choose="random", seed=1, data_root=cifar10_root) for n in (10, 20))
     assert set(few.indices.tolist()) < set(many.indices.tolist())
     assert few.digest == balanced.digest
 
@@ -59,16 +59,16 @@ def test_the_environment_names_the_root(cifar10_root: Path, monkeypatch: pytest.
     monkeypatch.setenv("ENERGYLENS_DATA", str(cifar10_root))
     assert len(load_data("cifar10", n=3)) == 3
     with pytest.raises(RunError, match=re.escape(str(tmp_path))):  # the argument overrides it
-        load_data("cifar10", n=3, root=tmp_path)
+        load_data("cifar10", n=3, data_root=tmp_path)
 
 
 def test_mnist(mnist_root: Path) -> None:
-    mnist = load_data("mnist", root=mnist_root)
+    mnist = load_data("mnist", data_root=mnist_root)
     assert len(mnist) == 10_000 and mnist.image_shape == (1, 28, 28)
     assert mnist.classes == tuple("0123456789")
     assert mnist.labels[:5].tolist() == [7, 2, 1, 0, 4]
     assert mnist.batch(0, 100)[0].max() == 1
-    assert len(load_data("mnist", split="train", root=mnist_root)) == 60_000
+    assert len(load_data("mnist", split="train", data_root=mnist_root)) == 60_000
 
 
 @pytest.mark.parametrize("folder", ["MNIST/raw", "MNIST", "."])
@@ -80,7 +80,7 @@ def test_mnist_as_published_packed_or_not(mnist_root: Path, tmp_path: Path, fold
         whole = (raw / name).read_bytes()
         called = name.replace("-idx", ".idx") if form == "dotted" else form.format(name)
         (tmp_path / folder / called).write_bytes(gzip.compress(whole, 1) if called.endswith(".gz") else whole)
-    found, expected = (load_data("mnist", n=50, root=root) for root in (tmp_path, mnist_root))
+    found, expected = (load_data("mnist", n=50, data_root=root) for root in (tmp_path, mnist_root))
     assert torch.equal(found.images, expected.images) and found.digest == expected.digest
 
 
@@ -89,7 +89,7 @@ def test_a_failed_load_leaves_no_folder_behind(name: str, tmp_path: Path) -> Non
     (tmp_path / "kept").mkdir()
     for root in (tmp_path, tmp_path / "new" / "root"):
         with pytest.raises(RunError):
-            load_data(name, root=root)
+            load_data(name, data_root=root)
     assert [path.name for path in tmp_path.rglob("*")] == ["kept"]
 
 
@@ -106,7 +106,7 @@ def test_offline_the_error_names_the_files_and_the_command(
     name: str, looked_for: str, tmp_path: Path, timeouts: list[float | None]
 ) -> None:
     with pytest.raises(RunError) as caught:
-        load_data(name, root=tmp_path)
+        load_data(name, data_root=tmp_path)
     message = str(caught.value)
     assert looked_for in message and str(tmp_path) in message and "no network here" in message
     assert f"python -c 'from torchvision.datasets import {name.upper()}" in message
@@ -122,7 +122,7 @@ def test_half_a_cifar10_is_named(cifar10_root: Path, tmp_path: Path) -> None:
     whole = (cifar10_root / "cifar-10-batches-py/test_batch").read_bytes()
     (folder / "test_batch").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(RunError, match=r"missing: data_batch_1, .*data_batch_5; corrupt \(.*\): test_batch\. "):
-        load_data("cifar10", root=tmp_path)
+        load_data("cifar10", data_root=tmp_path)
 
 
 @pytest.mark.parametrize("spoil", [lambda whole: whole[: len(whole) // 2], lambda whole: whole[:-1] + b"\1"])
@@ -136,13 +136,13 @@ def test_a_spoilt_mnist_file_is_named(mnist_root: Path, tmp_path: Path, spoil: C
     images.unlink()
     images.write_bytes(spoil(whole))
     with pytest.raises(RunError, match=r"; corrupt \(.*\): t10k-images-idx3-ubyte\. "):
-        load_data("mnist", root=tmp_path)
+        load_data("mnist", data_root=tmp_path)
 
 
 def test_a_root_that_cannot_be_written_is_an_error_with_a_message(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match=r"missing: test_32x32\.mat"):
-        load_data("svhn", root=tmp_path / "file")
+        load_data("svhn", data_root=tmp_path / "file")
 
 
 @pytest.mark.parametrize("name", ["mnist", "cifar10", "svhn"])
@@ -158,7 +158,7 @@ def test_a_root_that_may_not_be_read_is_an_error_with_a_message(
 
     monkeypatch.setattr(Path, "is_file", refused)
     with pytest.raises(RunError) as caught:
-        load_data(name, root=tmp_path)
+        load_data(name, data_root=tmp_path)
     message = str(caught.value)
     assert "Permission denied" in message and str(tmp_path) in message and "\n" not in message
     assert "--data-root (ENERGYLENS_DATA)" in message
@@ -181,7 +181,7 @@ def test_cifar100_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(CIFAR100, "test_list", [["test", md5["test"]]])
     monkeypatch.setattr(CIFAR100, "meta", CIFAR100.meta | {"md5": md5["meta"]})
 
-    cifar = load_data("cifar100", root=tmp_path)
+    cifar = load_data("cifar100", data_root=tmp_path)
     assert cifar.labels.tolist() == [99, 1] and cifar.classes[99] == "class 99"
     assert torch.equal(cifar.images, torch.from_numpy(data).reshape(2, 3, 32, 32) / 255)
 
@@ -202,7 +202,7 @@ def svhn_file(monkeypatch: pytest.MonkeyPatch) -> bytes:
 
 def test_svhn_layout(tmp_path: Path, svhn_file: bytes) -> None:
     (tmp_path / "test_32x32.mat").write_bytes(svhn_file)
-    svhn = load_data("svhn", root=tmp_path)
+    svhn = load_data("svhn", data_root=tmp_path)
     assert svhn.labels.tolist() == [1, 0, 3, 9]  # the files call the digit 0 class 10
     assert torch.equal(svhn.images, torch.from_numpy(HOUSE_NUMBERS.transpose(3, 2, 0, 1).copy()) / 255)
 
@@ -216,6 +216,12 @@ def test_a_download_cut_short_is_refused_and_mended_by_the_next(
 
     monkeypatch.setattr(urllib.request, "urlopen", lambda request: Response(svhn_file[:1000]))
     with pytest.raises(RunError, match=r"corrupt \(.*\): test_32x32\.mat\."):
-        load_data("svhn", root=tmp_path)
+        load_data("svhn", data_root=tmp_path)
     monkeypatch.setattr(urllib.request, "urlopen", lambda request: Response(svhn_file))
-    assert len(load_data("svhn", root=tmp_path)) == 4
+    assert len(load_data("svhn", data_root=tmp_path)) == 4
+
+
+def test_the_earlier_name_of_the_data_root_is_still_taken(cifar10_root):
+    assert (
+        load_data("cifar10", n=2, root=cifar10_root).digest == load_data("cifar10", n=2, data_root=cifar10_root).digest
+    )

@@ -243,8 +243,8 @@ def test_transformers_own_logits_of_real_pictures(
         part.save_pretrained("me/net")
 
     model = load_model("hf:me/net", dataset="cifar10")
-    plain = load_data("cifar10", n=6, root=cifar10_root)
-    ours = load_data("cifar10", n=6, root=cifar10_root, preprocessing=model.card.preprocessing)
+    plain = load_data("cifar10", n=6, data_root=cifar10_root)
+    ours = load_data("cifar10", n=6, data_root=cifar10_root, preprocessing=model.card.preprocessing)
     with torch.no_grad():
         wanted = classifier(**processor(images=list(map(to_pil_image, plain.images)), return_tensors="pt")).logits
         torch.testing.assert_close(model(ours.images), wanted, atol=1e-4 * float(wanted.std()), rtol=1e-4)
