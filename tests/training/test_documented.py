@@ -54,7 +54,7 @@ def test_the_attack_of_a_method_is_documented(name):
         ("elle", {"method": "fgsm", "eps": "24/255"}, 10000, "10000 from 22 to 26"),
         ("elle-a", {"method": "fgsm", "eps": "8/255"}, 4000, "4000"),
         ("energy-linearity", {"method": "fgsm"}, 16000, "16000 for 3x32x32"),
-        ("delta-l2", {"method": "pgd"}, 10, "10"),
+        ("delta-l2", {"method": "pgd"}, 100, "100"),
     ],
 )
 def test_the_weight_of_a_regulariser_is_documented(reg, own, weight, told):
