@@ -76,7 +76,7 @@ REGULARIZER_CASES = {
         "elle-a", plain.Switched(4000.0), plain.elle, own={"eps_ramp": 1.2}, radius=lambda n: 0.5 * min(1, (n + 1) / 6)
     ),
     "energy-linearity": lambda: reg_case("energy-linearity", 16000 * (64 / 3072) ** 2),
-    "delta-l2": lambda: reg_case("delta-l2", 10.0),
+    "delta-l2": lambda: reg_case("delta-l2", 100.0),
 }  # fmt: skip
 
 
@@ -156,7 +156,7 @@ SETTINGS = {
     ),
     "awp": lambda: case_of("pgd", {"awp": 0.01}, rest={"awp": 0.01}),
     "awp of trades with a regulariser": lambda: case_of(
-        "trades", {"awp": 0.05, "reg": ("delta-l2",)}, regs=((plain.delta_l2, 10.0),), rest={"awp": 0.05}
+        "trades", {"awp": 0.05, "reg": ("delta-l2",)}, regs=((plain.delta_l2, 100.0),), rest={"awp": 0.05}
     ),
     "ema": lambda: case_of("fgsm", {"ema": 0.7}, rest={"ema": 0.7}),
     "normalize": lambda: case_of("trades", {"normalize": True}),

@@ -125,7 +125,7 @@ def test_what_is_set_stays():
     settings = settings_of("digits", **own)
     assert {name: getattr(settings, name) for name in own} == own
     assert settings_of("digits", method="free", replays=3).replays == 3
-    assert settings_of("digits", reg=("delta-l2",)).reg_weight == (10.0,)
+    assert settings_of("digits", reg=("delta-l2",)).reg_weight == (100.0,)
     assert settings_of("digits", method="fgsm", steps=1).steps == 1
 
 
