@@ -82,7 +82,7 @@ def test_the_weights_of_the_rest():
 
     for eps, gradalign in ((4, 0.02 * 10**0.5), (8, 0.2), (16, 2.0), (32, 2.0)):
         assert weight("gradalign", eps=f"{eps}/255") == pytest.approx(gradalign)
-    assert (weight("der"), weight("der", method="pgd"), weight("der", der_on="both")) == (100, 5, 100)
+    assert (weight("der"), weight("der", method="pgd"), weight("der", der_on="both")) == (3, 5, 100)
     assert (weight("energy-linearity"), weight("delta-l2")) == (16000, 100)
     assert {name for name, row in REGULARIZERS.items() if row.switched} == {"elle-a"}
     assert {name for name, row in REGULARIZERS.items() if row.double_backward} == {"gradalign"}
