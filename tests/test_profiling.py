@@ -12,7 +12,7 @@ from torch import nn
 import energylens as el
 from energylens.attacks.battery import NATURAL, ConfiguredAttack, configure
 from energylens.noise import Noise
-from energylens.records.record import COLUMNS
+from energylens.records.record import COLUMNS, CYCLED_COLUMN
 
 BATTERY = ["fgsm", "rs-fgsm", "n-fgsm", "pgd,restarts=2", "trades", "he-pgd", "cw"]
 
@@ -30,7 +30,7 @@ def digits():
 def test_the_rows_are_the_energies_of_the_images(robust, digits):
     record = el.profile(robust, digits, ["pgd"])
     rows = record["pgd"].rows
-    assert list(rows.columns) == list(COLUMNS)
+    assert list(rows.columns) == [*COLUMNS, CYCLED_COLUMN]
     x_adv = el.attack("pgd", robust, digits.images, digits.labels, eps=0.2)  # digits' indices are 0 to 39 here too
     with torch.no_grad():
         clean, adv = robust(digits.images), robust(x_adv)

@@ -111,7 +111,9 @@ def test_a_long_batch_says_how_far_it_is(clock, monkeypatch):
     monkeypatch.setattr(pace, "WITHIN", 0.2)
     heard = []
     model = Timed(el.load_model("digits-pgd"), clock)
-    el.profile(model, el.load_data("digits", n=40), ["pgd,steps=100"], eps=0.2, ladder=False, listener=heard.append)
+    el.profile(
+        model, el.load_data("digits", n=40), ["pgd,steps=100"], eps=0.2, norm="l2", ladder=False, listener=heard.append
+    )
     assert len(heard) > 6  # two batches, natural's and PGD's
     for step in heard[1:-1]:
         assert step.left == pytest.approx((step.total - step.done) * SECOND, rel=0.2, abs=0.05)

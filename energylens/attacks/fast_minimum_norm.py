@@ -25,7 +25,7 @@ from energylens.attacks.ascent import input_gradient
 from energylens.attacks.losses import Aim, margin
 from energylens.attacks.minimum_norm import Smallest, smallest_perturbation
 from energylens.attacks.result import counts
-from energylens.attacks.settings import BROKEN, Settings, until
+from energylens.attacks.settings import BROKEN, Length, Settings, until
 from energylens.settings import setting
 
 GAMMA_END = 1e-3
@@ -49,7 +49,7 @@ class FastMinimumNorm(Settings):
 
     norm: str = "linf"
     steps: int = setting(100, "steps in all", above=0, amount=True)
-    step_size: float = setting(1.0, "length of the first step, in L2", above=0)
+    step_size: Length = setting(1.0, "length of the first step, in L2", above=0)
     gamma: float = setting(0.05, "first change of the radius, as a share of it", above=0, most=1)
     until: str = until()
 

@@ -258,7 +258,7 @@ def test_seeds_are_one_section_and_reconstructions_are_called_so(trained, report
         reader.text
     )
     assert "1 of 2 collapsed. 1 of 2 stayed healthy. The watch raised an alarm in 2 of 2." in reader.text
-    assert re.search(r"Der \(weight 100\): arXiv 2505.22486, .* explainer states it; the weight is ours", reader.text)
+    assert re.search(r"Der \(weight 3\): arXiv 2505.22486, .* explainer states it; the weight is ours", reader.text)
 
 
 def test_mistakes_get_one_clear_line(profiled, trained, report, tmp_path):

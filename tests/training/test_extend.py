@@ -65,7 +65,7 @@ def test_a_setting_is_one_field(longer):
     assert own.manifest()["restarts"] == 2 and "--restarts 2" in own.as_options()
     assert longer.from_manifest(own.manifest()) == own
     assert longer().manifest() == TrainSettings().manifest()  # a run of an earlier version is the same run
-    assert longer.from_manifest(TrainSettings().manifest()) == longer()
+    assert longer.from_manifest(TrainSettings().resolved().manifest()) == longer().resolved()
     assert "| `--restarts` | 1 | 1 to 100 | Restarts of the attack." in as_markdown(longer)
     with pytest.raises(InputError, match=r"--restarts is 101: give a number from 1 to 100"):
         longer(restarts=101).resolved()
